@@ -1,0 +1,1 @@
+//! The living system: supervised actors, the MySQL driver and the ports they work through.

@@ -1,0 +1,1 @@
+//! What baton stores, and how: SQL schema, migrations and the typed store.

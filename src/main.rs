@@ -1,0 +1,2 @@
+//! Entry point of the `baton` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The face of baton: HTTP API, metrics and the old JSON shapes.
