@@ -2,3 +2,17 @@
 //!
 //! Everything here is a function from data to data. There is deliberately no I/O, no clock, no
 //! randomness and no async runtime in this crate (I14): `now` is always an argument.
+
+pub mod analysis;
+pub mod binlog;
+pub mod cluster;
+pub mod filter;
+pub mod gtid;
+pub mod instance;
+pub mod key;
+pub mod ledger;
+pub mod policy;
+pub mod probe;
+pub mod snapshot;
+pub mod time;
+pub mod version;

@@ -1,0 +1,112 @@
+//! One replication cluster: a tree of instances under a primary, seen at one moment.
+//!
+//! This module holds the shape. How instances are put into clusters is in [`crate::graph`]; which
+//! problems a cluster has is in [`crate::analysis`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::Analysis;
+use crate::gtid::GtidSet;
+use crate::instance::Instance;
+use crate::key::InstanceKey;
+
+/// The stable identity of a cluster. It survives failovers, renames and restarts.
+///
+/// It is the name of the instance that headed the cluster when it was first seen, which says
+/// nothing about who heads it now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClusterId(Arc<str>);
+
+impl ClusterId {
+    /// Makes an identity of a text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One cluster at one moment. Immutable once published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Its identity.
+    pub id: ClusterId,
+    /// The instance that gives the cluster its old-style name: the topmost one.
+    pub head: InstanceKey,
+    /// What people call it. Equals the name when nobody said anything else.
+    pub alias: String,
+    /// Its domain; empty when not known.
+    pub domain: String,
+    /// All instances, by name.
+    pub members: BTreeMap<InstanceKey, Member>,
+    /// What is wrong; empty when all is well. Ordered as [`crate::analysis::analyze`] orders.
+    pub analyses: Vec<Analysis>,
+}
+
+impl Cluster {
+    /// The old-style cluster name: the head's `host:port`.
+    pub fn name(&self) -> String {
+        self.head.to_string()
+    }
+
+    /// The member of that name.
+    pub fn member(&self, key: &InstanceKey) -> Option<&Member> {
+        self.members.get(key)
+    }
+
+    /// The writable heads and co-primaries: members at depth 0 or in a co-primary pair, the
+    /// writable ones first, then by depth, then by name.
+    pub fn primaries(&self) -> Vec<&Member> {
+        let mut heads: Vec<&Member> = self
+            .members
+            .values()
+            .filter(|member| member.depth == 0 || member.is_co_primary)
+            .collect();
+        heads.sort_by_key(|member| {
+            (member.instance.facts.read_only, member.depth, member.instance.key.clone())
+        });
+        heads
+    }
+}
+
+/// An instance in its cluster, with what follows from the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// The instance itself.
+    pub instance: Arc<Instance>,
+    /// The member it replicates from (or, for a group secondary, its group's primary); `None` at
+    /// the top, or when its source is not a known instance.
+    pub source: Option<InstanceKey>,
+    /// The known instances that replicate from it, ordered by name.
+    pub replicas: Vec<InstanceKey>,
+    /// Steps down from the head, which is at 0.
+    pub depth: u32,
+    /// It and another instance replicate from each other.
+    pub is_co_primary: bool,
+    /// UUIDs of its ancestors from the top, then its own, then its group's name.
+    pub ancestry: Vec<Arc<str>>,
+    /// Transactions that none of its ancestors has, proven by looks at the ancestors that began
+    /// after these transactions were seen here.
+    pub errant: GtidSet,
+}
+
+impl Member {
+    /// The instance's name.
+    pub fn key(&self) -> &InstanceKey {
+        &self.instance.key
+    }
+}

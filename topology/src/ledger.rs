@@ -1,0 +1,239 @@
+//! What people and baton itself have set, and the one function that changes it.
+//!
+//! Every change is a typed [`Command`]. Applying is deterministic: all nodes that apply the same
+//! commands in the same order hold the same state. Times are part of the commands, so that
+//! replaying them a month later gives the same result.
+
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync;
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::Code;
+use crate::cluster::ClusterId;
+use crate::instance::PromotionRule;
+use crate::key::InstanceKey;
+use crate::time::Timestamp;
+
+/// Everything that was set. Cheap to clone: clones share what did not change.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LedgerState {
+    /// The number of the last command applied; 0 before the first.
+    pub index: u64,
+    /// Downtimes by instance, ended ones included until they are purged.
+    pub downtimes: RedBlackTreeMapSync<InstanceKey, Downtime>,
+    /// Maintenance by instance.
+    pub maintenances: RedBlackTreeMapSync<InstanceKey, Maintenance>,
+    /// Registered promotion rules.
+    pub candidates: RedBlackTreeMapSync<InstanceKey, Candidate>,
+    /// Tags by instance, then name.
+    pub tags: RedBlackTreeMapSync<InstanceKey, RedBlackTreeMapSync<Arc<str>, Arc<str>>>,
+    /// Pools by name.
+    pub pools: RedBlackTreeMapSync<Arc<str>, Pool>,
+    /// Names to write into replication configuration instead of an instance's own.
+    pub virtual_names: RedBlackTreeMapSync<InstanceKey, VirtualName>,
+    /// Aliases people gave to clusters.
+    pub cluster_aliases: RedBlackTreeMapSync<ClusterId, Arc<str>>,
+    /// Instances forgotten on purpose, until when they are not discovered again.
+    pub forgotten: RedBlackTreeMapSync<InstanceKey, Timestamp>,
+    /// Failures detected recently, by instance and code.
+    pub detections: RedBlackTreeMapSync<(InstanceKey, Code), Detection>,
+    /// Automated recoveries are switched off everywhere.
+    pub recoveries_disabled: bool,
+    /// The number the next maintenance gets.
+    pub next_maintenance_id: u64,
+    /// The number the next detection gets.
+    pub next_detection_id: u64,
+}
+
+/// An instance on which alarms are expected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downtime {
+    /// Who said so.
+    pub owner: Arc<str>,
+    /// Why.
+    pub reason: Arc<str>,
+    /// From when.
+    pub begins_at: Timestamp,
+    /// Until when.
+    pub ends_at: Timestamp,
+}
+
+/// An instance that is being worked on: nobody else may operate on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Its number.
+    pub id: u64,
+    /// Who works on it.
+    pub owner: Arc<str>,
+    /// Why.
+    pub reason: Arc<str>,
+    /// From when.
+    pub begins_at: Timestamp,
+    /// Until when, at the latest.
+    pub ends_at: Timestamp,
+}
+
+/// A registered promotion rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The rule.
+    pub rule: PromotionRule,
+    /// When it was last registered.
+    pub registered_at: Timestamp,
+    /// When it stops to hold.
+    pub expires_at: Timestamp,
+}
+
+/// A named set of instances, as somebody submitted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its members.
+    pub members: Vec<InstanceKey>,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it stops to hold.
+    pub expires_at: Timestamp,
+}
+
+/// A name that stands for an instance in replication configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualName {
+    /// The name.
+    pub hostname: Arc<str>,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+}
+
+/// A failure that was detected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Its number.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One change to the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Command {
+    /// Begin, prolong or shorten a downtime.
+    BeginDowntime {
+        /// The instance.
+        key: InstanceKey,
+        /// The downtime.
+        #[serde(flatten)]
+        downtime: Downtime,
+    },
+    /// End a downtime.
+    EndDowntime {
+        /// The instance.
+        key: InstanceKey,
+    },
+    /// Begin maintenance; refused while somebody else works on the instance.
+    BeginMaintenance {
+        /// The instance.
+        key: InstanceKey,
+        /// Who.
+        owner: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+        /// From when.
+        begins_at: Timestamp,
+        /// Until when, at the latest.
+        ends_at: Timestamp,
+    },
+    /// End maintenance.
+    EndMaintenance {
+        /// The instance.
+        key: InstanceKey,
+    },
+    /// Register a promotion rule.
+    RegisterCandidate {
+        /// The instance.
+        key: InstanceKey,
+        /// The rule and how long it holds.
+        #[serde(flatten)]
+        candidate: Candidate,
+    },
+    /// Set a tag, replacing its value.
+    Tag {
+        /// The instance.
+        key: InstanceKey,
+        /// The tag's name.
+        name: Arc<str>,
+        /// The tag's value; may be empty.
+        value: Arc<str>,
+    },
+    /// Remove a tag from one instance, or from all.
+    Untag {
+        /// The instance; all of them when `None`.
+        key: Option<InstanceKey>,
+        /// The tag's name.
+        name: Arc<str>,
+        /// Only where it has this value.
+        value: Option<Arc<str>>,
+    },
+    /// Replace the members of a pool.
+    SubmitPool {
+        /// The pool's name.
+        name: Arc<str>,
+        /// Its members.
+        #[serde(flatten)]
+        pool: Pool,
+    },
+    /// Register a virtual name.
+    RegisterVirtualName {
+        /// The instance.
+        key: InstanceKey,
+        /// The name.
+        #[serde(flatten)]
+        name: VirtualName,
+    },
+    /// Remove a virtual name.
+    DeregisterVirtualName {
+        /// The instance.
+        key: InstanceKey,
+    },
+    /// Give a cluster an alias; an empty one takes it back.
+    SetClusterAlias {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The alias.
+        alias: Arc<str>,
+    },
+    /// Forget instances, and do not discover them again before then.
+    Forget {
+        /// The instances.
+        keys: Vec<InstanceKey>,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Let a forgotten instance be discovered again.
+    Remember {
+        /// The instance.
+        key: InstanceKey,
+    },
+    /// Record that a failure was detected; refused while the same detection is still fresh.
+    RecordDetection {
+        /// The instance.
+        key: InstanceKey,
+        /// The failure.
+        code: Code,
+        /// When it was detected.
+        at: Timestamp,
+        /// Detections of the same failure after this point make this one a repetition.
+        fresh_after: Timestamp,
+    },
+    /// Switch automated recoveries off or on everywhere.
+    SetRecoveriesDisabled {
+        /// Off or on.
+        disabled: bool,
+    },
+    /// Drop everything that ended or expired before this point.
+    Purge {
+        /// The point.
+        before: Timestamp,
+    },
+}

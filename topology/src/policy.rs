@@ -1,0 +1,118 @@
+//! The rules a site has configured, as the pure core needs them.
+
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::filter::{ClusterFilter, HostFilters};
+
+/// The rules in force. Built from the configuration, replaced whole at reload.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// How often an instance is probed.
+    pub poll_interval: Duration,
+    /// Grace before a check that did not come back counts as failed.
+    pub reasonable_check_delay: Duration,
+    /// Lag above this is a problem.
+    pub reasonable_lag: Duration,
+    /// Lag above this forbids planned maintenance on an instance.
+    pub reasonable_maintenance_lag: Duration,
+    /// How long a semi-sync primary's position must stand still before it counts as locked.
+    pub reasonable_locked_semi_sync: Duration,
+    /// A primary must have exactly as many semi-sync replicas as it waits for.
+    pub enforce_exact_semi_sync_replicas: bool,
+    /// A primary with replicas that is read-only is a problem to recover from.
+    pub recover_non_writeable_primary: bool,
+    /// Analyse only instances that failed, fail to connect, or have replicas.
+    pub reduce_analysis: bool,
+    /// Clusters whose dead primaries are failed over automatically.
+    pub recover_primary: Vec<ClusterFilter>,
+    /// Clusters whose dead intermediate sources are recovered automatically.
+    pub recover_intermediate: Vec<ClusterFilter>,
+    /// Instances that are never analysed.
+    pub recovery_ignore: HostFilters,
+    /// Instances whose problems are not listed.
+    pub problem_ignore: HostFilters,
+    /// Instances that never count as online-schema-change control replicas.
+    pub osc_ignore: HostFilters,
+    /// Hosts that are never probed.
+    pub discovery_ignore: HostFilters,
+    /// Replicas that are not followed from their source.
+    pub discovery_ignore_replicas: HostFilters,
+    /// Sources that are not followed from their replicas.
+    pub discovery_ignore_sources: HostFilters,
+    /// Replicas that replicate as one of these accounts are not followed.
+    pub discovery_ignore_replication_users: HostFilters,
+    /// Aliases for clusters by regular expression on the cluster name, in order.
+    pub cluster_name_to_alias: Vec<(Regex, String)>,
+    /// Patterns whose first group, applied to the host name, tells the placement.
+    pub placement_patterns: PlacementPatterns,
+    /// How long a registered promotion rule holds.
+    pub candidate_expiry: Duration,
+    /// How long a pool submission holds.
+    pub pool_expiry: Duration,
+    /// Pool members may be given as parts of host names.
+    pub fuzzy_pool_hosts: bool,
+    /// How long a detected failure is not detected again.
+    pub detection_block: Duration,
+    /// Instances not seen for this long are forgotten.
+    pub unseen_forget: Duration,
+    /// The port of an instance that is named without one.
+    pub default_port: u16,
+    /// Name of this node, as analyses and health report it.
+    pub node_name: String,
+}
+
+/// Patterns whose first group, applied to the host name, tells the placement.
+#[derive(Debug, Clone, Default)]
+pub struct PlacementPatterns {
+    /// Data centre.
+    pub data_center: Option<Regex>,
+    /// Region.
+    pub region: Option<Regex>,
+    /// Physical environment.
+    pub environment: Option<Regex>,
+}
+
+impl Default for Policy {
+    /// What holds without any configuration.
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_secs(5),
+            reasonable_check_delay: Duration::from_secs(1),
+            reasonable_lag: Duration::from_secs(10),
+            reasonable_maintenance_lag: Duration::from_secs(20),
+            reasonable_locked_semi_sync: Duration::from_secs(10),
+            enforce_exact_semi_sync_replicas: false,
+            recover_non_writeable_primary: false,
+            reduce_analysis: true,
+            recover_primary: Vec::new(),
+            recover_intermediate: Vec::new(),
+            recovery_ignore: HostFilters::default(),
+            problem_ignore: HostFilters::default(),
+            osc_ignore: HostFilters::default(),
+            discovery_ignore: HostFilters::default(),
+            discovery_ignore_replicas: HostFilters::default(),
+            discovery_ignore_sources: HostFilters::default(),
+            discovery_ignore_replication_users: HostFilters::default(),
+            cluster_name_to_alias: Vec::new(),
+            placement_patterns: PlacementPatterns::default(),
+            candidate_expiry: Duration::from_secs(60 * 60),
+            pool_expiry: Duration::from_secs(60 * 60),
+            fuzzy_pool_hosts: true,
+            detection_block: Duration::from_secs(60 * 60),
+            unseen_forget: Duration::from_secs(240 * 60 * 60),
+            default_port: 3306,
+            node_name: String::new(),
+        }
+    }
+}
+
+/// The alias configured for a cluster of this name, if a pattern matches; the first one wins.
+pub fn configured_alias<'a>(policy: &'a Policy, cluster_name: &str) -> Option<&'a str> {
+    policy
+        .cluster_name_to_alias
+        .iter()
+        .find(|(pattern, _)| pattern.is_match(cluster_name))
+        .map(|(_, alias)| alias.as_str())
+}

@@ -1,0 +1,78 @@
+//! The whole fleet at one moment: immutable, cheap to clone, numbered.
+
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync;
+
+use crate::cluster::{Cluster, ClusterId, Member};
+use crate::instance::Instance;
+use crate::key::InstanceKey;
+use crate::ledger::LedgerState;
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// The fleet as readers see it. All parts belong to the same moment.
+///
+/// Cloning shares everything; replacing one cluster in a fleet of thousands copies a few nodes.
+#[derive(Debug, Clone)]
+pub struct FleetSnapshot {
+    /// Grows by one with every published snapshot.
+    pub generation: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Clusters by identity.
+    pub clusters: RedBlackTreeMapSync<ClusterId, Arc<Cluster>>,
+    /// The cluster of every known instance.
+    pub cluster_of: RedBlackTreeMapSync<InstanceKey, ClusterId>,
+    /// What people and baton itself have set.
+    pub ledger: Arc<LedgerState>,
+    /// The rules in force.
+    pub policy: Arc<Policy>,
+}
+
+impl FleetSnapshot {
+    /// An empty fleet under `policy`.
+    pub fn empty(policy: Arc<Policy>, ledger: Arc<LedgerState>, at: Timestamp) -> Self {
+        Self {
+            generation: 0,
+            at,
+            clusters: RedBlackTreeMapSync::new_sync(),
+            cluster_of: RedBlackTreeMapSync::new_sync(),
+            ledger,
+            policy,
+        }
+    }
+
+    /// The cluster of that identity.
+    pub fn cluster(&self, id: &ClusterId) -> Option<&Arc<Cluster>> {
+        self.clusters.get(id)
+    }
+
+    /// The cluster an instance belongs to.
+    pub fn cluster_with(&self, key: &InstanceKey) -> Option<&Arc<Cluster>> {
+        self.cluster_of.get(key).and_then(|id| self.clusters.get(id))
+    }
+
+    /// An instance in its cluster.
+    pub fn member(&self, key: &InstanceKey) -> Option<(&Arc<Cluster>, &Member)> {
+        let cluster = self.cluster_with(key)?;
+        Some((cluster, cluster.member(key)?))
+    }
+
+    /// An instance.
+    pub fn instance(&self, key: &InstanceKey) -> Option<&Arc<Instance>> {
+        self.member(key).map(|(_, member)| &member.instance)
+    }
+
+    /// All members with their clusters, ordered by cluster identity, then name.
+    pub fn members(&self) -> impl Iterator<Item = (&Arc<Cluster>, &Member)> {
+        self.clusters
+            .values()
+            .flat_map(|cluster| cluster.members.values().map(move |member| (cluster, member)))
+    }
+
+    /// How many instances are known.
+    pub fn instance_count(&self) -> usize {
+        self.cluster_of.size()
+    }
+}
