@@ -1,1 +1,4 @@
 //! The living system: supervised actors, the MySQL driver and the ports they work through.
+
+pub mod clock;
+pub mod ports;

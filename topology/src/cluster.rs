@@ -88,8 +88,8 @@ impl Cluster {
 pub struct Member {
     /// The instance itself.
     pub instance: Arc<Instance>,
-    /// The member it replicates from (or, for a group secondary, its group's primary); `None` at
-    /// the top, or when its source is not a known instance.
+    /// The instance it replicates from (or, for a group secondary, its group's primary) by its
+    /// canonical name. Not necessarily a member: nobody may have seen it yet.
     pub source: Option<InstanceKey>,
     /// The known instances that replicate from it, ordered by name.
     pub replicas: Vec<InstanceKey>,

@@ -8,6 +8,7 @@ pub mod binlog;
 pub mod cluster;
 pub mod filter;
 pub mod gtid;
+pub mod history;
 pub mod instance;
 pub mod key;
 pub mod ledger;

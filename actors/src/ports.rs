@@ -1,0 +1,230 @@
+//! The ports between the living system and what surrounds it.
+//!
+//! Below: [`ProbeTarget`], which the MySQL driver and the in-memory fleet implement. Above:
+//! [`Ledger`], [`Discovery`] and [`History`], through which the web and the program reach the
+//! actors without knowing them. Readers of the fleet take [`SnapshotReader`] and never wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::analysis::{Analysis, Code};
+use baton_topology::cluster::ClusterId;
+use baton_topology::history::{
+    AnalysisChange, AuditEntry, DetectionEntry, DetectionSelect, NewAuditEntry,
+};
+use baton_topology::instance::{Facts, Instance, ProbeFailure};
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::snapshot::FleetSnapshot;
+use futures_util::future::BoxFuture;
+use tokio::sync::{broadcast, watch};
+
+/// The newest published snapshot: borrow it, clone the `Arc`, never hold the borrow.
+pub type SnapshotReader = watch::Receiver<Arc<FleetSnapshot>>;
+
+/// Gives access to the servers that are watched.
+pub trait ProbeTarget: Send + Sync + 'static {
+    /// Makes a session for one instance. Connects to nothing yet.
+    fn session(&self, key: &InstanceKey) -> Box<dyn ProbeSession>;
+}
+
+/// The conversation with one instance: at most one connection for probing, kept open, and one
+/// parked connection whose end is news.
+pub trait ProbeSession: Send + 'static {
+    /// Reads everything there is to know, connecting first where necessary. Ends within the
+    /// configured deadlines whatever the server does.
+    fn probe(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>>;
+
+    /// Opens a connection of its own and returns when that ends: at once when the server dies.
+    /// Dropping the future closes it.
+    fn park(&self) -> BoxFuture<'static, Parting>;
+}
+
+/// What one successful probe read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The name the server goes by, per the configured resolve method.
+    pub canonical: InstanceKey,
+    /// The facts.
+    pub facts: Facts,
+}
+
+/// How a parked connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// It stood and then broke: the server may be dead.
+    Broken,
+    /// It could not be opened.
+    Refused,
+    /// It ran out in peace and may be opened again.
+    Expired,
+}
+
+/// Where commands are agreed upon. Solo, raft and shared backends implement it.
+pub trait Ledger: Send + Sync + 'static {
+    /// Proposes a command; returns once it is durable and applied, or was refused.
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>>;
+
+    /// The newest state.
+    fn state(&self) -> watch::Receiver<Arc<LedgerState>>;
+}
+
+/// A command that was applied.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Its number in the ledger.
+    pub index: u64,
+    /// Instances it concerned, for commands that select them (untag, forget).
+    pub keys: Vec<InstanceKey>,
+    /// The state right after it.
+    pub state: Arc<LedgerState>,
+}
+
+/// Why a command was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// The ledger's rules refuse it; nothing changed.
+    #[error("{0}")]
+    Refused(String),
+    /// It could not be made durable; nothing changed.
+    #[error("the ledger cannot be written: {0}")]
+    Unavailable(String),
+    /// No answer in time; it may or may not be applied.
+    #[error("the ledger did not answer in time")]
+    Timeout,
+}
+
+/// Which instances are watched.
+pub trait Discovery: Send + Sync + 'static {
+    /// Probes an instance now and follows what it finds from there. Returns the instance by its
+    /// canonical name once it is part of a published snapshot.
+    fn discover(&self, key: InstanceKey) -> BoxFuture<'_, Result<Arc<Instance>, DiscoverError>>;
+
+    /// Asks for the same without waiting for the result.
+    ///
+    /// # Errors
+    /// When the queue is full, or the host is ignored by configuration.
+    fn discover_later(&self, key: InstanceKey) -> Result<(), DiscoverError>;
+
+    /// The canonical key of a name people use.
+    fn resolve(&self, key: &InstanceKey) -> InstanceKey;
+
+    /// All known resolutions, from the name given to the name used.
+    fn resolutions(&self) -> Vec<(String, String)>;
+
+    /// Forgets all resolutions.
+    fn reset_resolutions(&self);
+}
+
+/// Why an instance could not be discovered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoverError {
+    /// The host matches an ignore filter.
+    #[error("{0} is ignored by configuration")]
+    Ignored(InstanceKey),
+    /// It was forgotten a moment ago.
+    #[error("{0} was forgotten on purpose and is not discovered again yet")]
+    Forgotten(InstanceKey),
+    /// The probe failed.
+    #[error("{key}: {}", failure.message)]
+    Probe {
+        /// The instance.
+        key: InstanceKey,
+        /// Why.
+        failure: ProbeFailure,
+    },
+    /// Too much is waiting already, or no answer came in time.
+    #[error("discovery of {0} did not answer in time")]
+    Busy(InstanceKey),
+}
+
+/// What happened in the past. Asked of the store, so every call may fail or time out.
+pub trait History: Send + Sync + 'static {
+    /// One page of the audit log, newest first; of one instance when given.
+    fn audit(
+        &self,
+        of: Option<InstanceKey>,
+        page: u32,
+    ) -> BoxFuture<'_, Result<Vec<AuditEntry>, HistoryError>>;
+
+    /// Detections, newest first.
+    fn detections(
+        &self,
+        select: DetectionSelect,
+    ) -> BoxFuture<'_, Result<Vec<DetectionEntry>, HistoryError>>;
+
+    /// Changes of analysis, by instance and then in order of time.
+    fn analysis_changes(&self) -> BoxFuture<'_, Result<Vec<AnalysisChange>, HistoryError>>;
+
+    /// Writes the shape of all topologies into the history.
+    fn snapshot_topologies(&self) -> BoxFuture<'_, Result<(), HistoryError>>;
+
+    /// Appends to the audit log without waiting. A full queue drops the entry and counts it.
+    fn record_audit(&self, entry: NewAuditEntry);
+}
+
+/// Why history could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(String),
+    /// No answer in time.
+    #[error("the store did not answer in time")]
+    Timeout,
+}
+
+/// How the store is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StoreHealth {
+    /// Writes succeed.
+    #[default]
+    Healthy,
+    /// Writes fail; watching goes on, what is set cannot be kept.
+    Degraded {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// News for subscribers. A subscriber that is too slow loses the oldest ones and is told so.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A problem appeared, or its code changed.
+    ProblemChanged {
+        /// The cluster.
+        cluster: ClusterId,
+        /// What is wrong now.
+        analysis: Box<Analysis>,
+        /// What was wrong before; `NoProblem` when nothing was.
+        before: Code,
+    },
+    /// A problem is gone.
+    ProblemVanished {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The instance.
+        key: InstanceKey,
+        /// What was wrong.
+        before: Code,
+    },
+    /// An instance became known.
+    InstanceFound(InstanceKey),
+    /// An instance was forgotten.
+    InstanceLost(InstanceKey),
+}
+
+/// Where news come from.
+pub type EventSender = broadcast::Sender<Arc<Event>>;
+
+/// Deadlines of calls through these ports.
+pub mod deadline {
+    use super::Duration;
+
+    /// A ledger command.
+    pub const PROPOSE: Duration = Duration::from_secs(10);
+    /// A question to the store.
+    pub const HISTORY: Duration = Duration::from_secs(10);
+    /// A synchronous discovery.
+    pub const DISCOVER: Duration = Duration::from_secs(15);
+}
