@@ -1,4 +1,6 @@
 //! The living system: supervised actors, the MySQL driver and the ports they work through.
 
 pub mod clock;
+pub mod metrics;
 pub mod ports;
+pub mod supervisor;
