@@ -1,4 +1,13 @@
 //! What is wrong with a cluster: the codes of problems and the record of one finding.
+//!
+//! The rules are data: see [`catalog`]. The numbers they rest on are counted in [`evidence`]. What
+//! to do about a finding is not decided here.
+
+pub mod catalog;
+mod evidence;
+mod verdict;
+
+pub use verdict::{Verdicts, analyze};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +55,12 @@ pub struct Evidence {
     pub is_partially_valid: bool,
     /// It is a replica that cannot connect to its source.
     pub is_failing_to_connect: bool,
+    /// It hands on binary logs and holds no data.
+    pub is_binlog_server: bool,
     /// It is read-only.
     pub is_read_only: bool,
+    /// Steps below the head of its cluster.
+    pub depth: u32,
     /// All replicas known of it.
     pub replicas: u32,
     /// Replicas that answer.
@@ -88,6 +101,8 @@ pub struct Evidence {
     pub semi_sync_clients: u32,
     /// Its binary log has not moved for as long as it takes to call it locked.
     pub is_binlog_stale: bool,
+    /// Its own GTID mode.
+    pub gtid_mode: String,
     /// Lowest GTID mode among its replicas.
     pub min_replica_gtid_mode: String,
     /// Highest GTID mode among its replicas.

@@ -13,6 +13,7 @@ use crate::analysis::Analysis;
 use crate::gtid::GtidSet;
 use crate::instance::Instance;
 use crate::key::InstanceKey;
+use crate::time::Timestamp;
 
 /// The stable identity of a cluster. It survives failovers, renames and restarts.
 ///
@@ -47,14 +48,20 @@ pub struct Cluster {
     pub id: ClusterId,
     /// The instance that gives the cluster its old-style name: the topmost one.
     pub head: InstanceKey,
-    /// What people call it. Equals the name when nobody said anything else.
+    /// What people call it. Equals the name when nobody said anything else, or when another
+    /// cluster has that alias already.
     pub alias: String,
+    /// What it would be called if no other cluster had that alias already; empty when nobody said
+    /// anything.
+    pub claimed_alias: String,
     /// Its domain; empty when not known.
     pub domain: String,
     /// All instances, by name.
     pub members: BTreeMap<InstanceKey, Member>,
     /// What is wrong; empty when all is well. Ordered as [`crate::analysis::analyze`] orders.
     pub analyses: Vec<Analysis>,
+    /// When the passing of time alone may change the findings.
+    pub recheck_at: Option<Timestamp>,
 }
 
 impl Cluster {

@@ -26,3 +26,10 @@ pub struct HostFilters {
     /// The patterns.
     pub patterns: Vec<Regex>,
 }
+
+impl HostFilters {
+    /// Whether any pattern matches the text.
+    pub fn matches(&self, text: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.is_match(text))
+    }
+}

@@ -237,3 +237,22 @@ pub enum Command {
         before: Timestamp,
     },
 }
+
+impl LedgerState {
+    /// The downtime in force at `now`.
+    pub fn downtime_of(&self, key: &InstanceKey, now: Timestamp) -> Option<&Downtime> {
+        self.downtimes
+            .get(key)
+            .filter(|downtime| downtime.begins_at <= now && now < downtime.ends_at)
+    }
+
+    /// The maintenance in force at `now`.
+    pub fn maintenance_of(&self, key: &InstanceKey, now: Timestamp) -> Option<&Maintenance> {
+        self.maintenances.get(key).filter(|it| it.begins_at <= now && now < it.ends_at)
+    }
+
+    /// Whether the instance was forgotten on purpose and is not to be discovered again yet.
+    pub fn is_forgotten(&self, key: &InstanceKey, now: Timestamp) -> bool {
+        self.forgotten.get(key).is_some_and(|until| now < *until)
+    }
+}

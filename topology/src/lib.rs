@@ -6,14 +6,21 @@
 pub mod analysis;
 pub mod binlog;
 pub mod cluster;
+pub mod errant;
 pub mod filter;
+pub mod fleet;
+pub mod graph;
 pub mod gtid;
 pub mod history;
+pub mod identity;
 pub mod instance;
 pub mod key;
 pub mod ledger;
+pub mod names;
 pub mod policy;
 pub mod probe;
 pub mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 pub mod version;

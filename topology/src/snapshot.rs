@@ -1,5 +1,6 @@
 //! The whole fleet at one moment: immutable, cheap to clone, numbered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
@@ -8,6 +9,7 @@ use crate::cluster::{Cluster, ClusterId, Member};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::names::HostNames;
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -24,6 +26,14 @@ pub struct FleetSnapshot {
     pub clusters: RedBlackTreeMapSync<ClusterId, Arc<Cluster>>,
     /// The cluster of every known instance.
     pub cluster_of: RedBlackTreeMapSync<InstanceKey, ClusterId>,
+    /// The cluster that bears each alias; only aliases that somebody gave.
+    pub alias_owners: RedBlackTreeMapSync<Arc<str>, ClusterId>,
+    /// Sources that are named by instances and not known, with the clusters that wait for them.
+    pub awaited: RedBlackTreeMapSync<InstanceKey, Arc<BTreeSet<ClusterId>>>,
+    /// When the passing of time alone may change findings, and where.
+    pub rechecks: RedBlackTreeMapSync<(Timestamp, ClusterId), ()>,
+    /// Which names stand for the same host.
+    pub names: Arc<HostNames>,
     /// What people and baton itself have set.
     pub ledger: Arc<LedgerState>,
     /// The rules in force.
@@ -38,6 +48,10 @@ impl FleetSnapshot {
             at,
             clusters: RedBlackTreeMapSync::new_sync(),
             cluster_of: RedBlackTreeMapSync::new_sync(),
+            alias_owners: RedBlackTreeMapSync::new_sync(),
+            awaited: RedBlackTreeMapSync::new_sync(),
+            rechecks: RedBlackTreeMapSync::new_sync(),
+            names: Arc::default(),
             ledger,
             policy,
         }
@@ -51,6 +65,16 @@ impl FleetSnapshot {
     /// The cluster an instance belongs to.
     pub fn cluster_with(&self, key: &InstanceKey) -> Option<&Arc<Cluster>> {
         self.cluster_of.get(key).and_then(|id| self.clusters.get(id))
+    }
+
+    /// The cluster that people mean by a name or alias: an alias that somebody gave goes before a
+    /// name.
+    pub fn cluster_named(&self, text: &str) -> Option<&Arc<Cluster>> {
+        if let Some(id) = self.alias_owners.get(text) {
+            return self.clusters.get(id);
+        }
+        let head = text.parse::<InstanceKey>().ok()?;
+        self.cluster_with(&head).filter(|cluster| cluster.head == head)
     }
 
     /// An instance in its cluster.

@@ -13,6 +13,8 @@ pub enum Flavor {
     MariaDb,
     /// Percona Server.
     Percona,
+    /// MaxScale's binlog router, which hands on binary logs and holds no data.
+    MaxScale,
     /// Not known (yet).
     #[default]
     Unknown,
@@ -39,6 +41,8 @@ impl Version {
         let numbers = (next(), next(), next());
         let flavor = if text.is_empty() {
             Flavor::Unknown
+        } else if contains_ignore_case(text, "maxscale") {
+            Flavor::MaxScale
         } else if contains_ignore_case(text, "mariadb") || contains_ignore_case(comment, "mariadb")
         {
             Flavor::MariaDb
@@ -93,7 +97,7 @@ impl Serialize for Version {
         let hint = match self.flavor {
             Flavor::Percona => "percona",
             Flavor::MariaDb => "mariadb",
-            Flavor::MySql | Flavor::Unknown => "",
+            Flavor::MySql | Flavor::MaxScale | Flavor::Unknown => "",
         };
         (&self.text, hint).serialize(serializer)
     }
@@ -123,6 +127,7 @@ mod tests {
             ("10.11.14-MariaDB-0+deb12u2", "Debian 12", (10, 11, 14), Flavor::MariaDb),
             ("5.5.5-10.6.18-MariaDB", "", (10, 6, 18), Flavor::MariaDb),
             ("12.0.2", "MariaDB Server", (12, 0, 2), Flavor::MariaDb),
+            ("2.5.1-maxscale", "", (2, 5, 1), Flavor::MaxScale),
             ("", "", (0, 0, 0), Flavor::Unknown),
             ("strange", "", (0, 0, 0), Flavor::MySql),
         ] {

@@ -1,0 +1,186 @@
+//! Advances the fleet: what was seen and set goes in, the next snapshot and the news come out.
+//!
+//! Only clusters that something happened to are rebuilt and judged again; everything else is
+//! shared with the snapshot before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::analysis::{Analysis, Code};
+use crate::cluster::ClusterId;
+use crate::instance::Instance;
+use crate::key::InstanceKey;
+use crate::ledger::LedgerState;
+use crate::names::HostNames;
+use crate::policy::Policy;
+use crate::probe::{ProbeResult, fold};
+use crate::snapshot::FleetSnapshot;
+use crate::time::Timestamp;
+
+mod rebuild;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum FleetInput {
+    /// A probe finished.
+    Probed(ProbeResult),
+    /// An instance is known to exist; it was not probed yet.
+    Found(InstanceKey),
+    /// Instances come back from the store, with the identity of their clusters.
+    Restored(Vec<(Instance, ClusterId)>),
+    /// Instances were forgotten.
+    Forgotten(Vec<InstanceKey>),
+    /// The ledger changed.
+    Ledger(Arc<LedgerState>),
+    /// The configuration changed.
+    Policy(Arc<Policy>),
+    /// Names were learned or forgotten.
+    Names(Arc<HostNames>),
+}
+
+/// The next state of the fleet and what is new in it.
+#[derive(Debug, Clone)]
+pub struct Advance {
+    /// The next snapshot.
+    pub snapshot: FleetSnapshot,
+    /// Clusters that were rebuilt, new ones included.
+    pub touched: Vec<ClusterId>,
+    /// What is new, ordered by instance.
+    pub news: Vec<News>,
+}
+
+/// One piece of news.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// A problem appeared, or its code or structure warnings changed.
+    ProblemChanged {
+        /// The cluster.
+        cluster: ClusterId,
+        /// What is wrong now.
+        analysis: Box<Analysis>,
+        /// What was wrong before; `NoProblem` when nothing was.
+        before: Code,
+    },
+    /// A problem is gone.
+    ProblemVanished {
+        /// The cluster it was in.
+        cluster: ClusterId,
+        /// The instance.
+        key: InstanceKey,
+        /// What was wrong.
+        before: Code,
+    },
+    /// An instance became known.
+    InstanceFound(InstanceKey),
+    /// An instance was forgotten.
+    InstanceLost(InstanceKey),
+}
+
+/// The clusters to rebuild, and what is different in them.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Instances that are new or different; `None` for forgotten ones.
+    instances: BTreeMap<InstanceKey, Option<Arc<Instance>>>,
+    /// Identities of restored instances.
+    identities: BTreeMap<InstanceKey, ClusterId>,
+    /// Clusters something happened to.
+    dirty: BTreeSet<ClusterId>,
+}
+
+/// Returns the fleet after `inputs`, which happened in this order, as of `now`.
+pub fn advance(before: &FleetSnapshot, inputs: Vec<FleetInput>, now: Timestamp) -> Advance {
+    let mut next = before.clone();
+    next.generation = before.generation.saturating_add(1);
+    next.at = now;
+    let mut changes = Changes::default();
+    for input in inputs {
+        take(&mut next, &mut changes, input, now);
+    }
+    let due = next.rechecks.keys().take_while(|(at, _)| *at <= now).map(|(_, id)| id.clone());
+    changes.dirty.extend(due.collect::<Vec<_>>());
+    let (touched, news) = rebuild::rebuild(&mut next, changes, now);
+    Advance { snapshot: next, touched, news }
+}
+
+/// When [`advance`] should be called again though nothing happened.
+pub fn recheck_at(snapshot: &FleetSnapshot) -> Option<Timestamp> {
+    snapshot.rechecks.keys().next().map(|(at, _)| *at)
+}
+
+fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now: Timestamp) {
+    match input {
+        FleetInput::Probed(result) => {
+            // A probe that ends after its instance was forgotten brings nothing back.
+            if next.ledger.is_forgotten(&result.key, now) {
+                return;
+            }
+            let instance = fold(current(next, changes, &result.key), &result);
+            changes.instances.insert(result.key, Some(Arc::new(instance)));
+        }
+        FleetInput::Found(key) => {
+            if current(next, changes, &key).is_none() && !next.ledger.is_forgotten(&key, now) {
+                let instance = Instance::unprobed(key.clone());
+                changes.instances.insert(key, Some(Arc::new(instance)));
+            }
+        }
+        FleetInput::Restored(restored) => {
+            for (instance, id) in restored {
+                changes.identities.insert(instance.key.clone(), id);
+                changes.instances.insert(instance.key.clone(), Some(Arc::new(instance)));
+            }
+        }
+        FleetInput::Forgotten(keys) => {
+            changes.instances.extend(keys.into_iter().map(|key| (key, None)));
+        }
+        FleetInput::Ledger(ledger) => {
+            let concerned = concerned(next, &ledger);
+            changes.dirty.extend(concerned);
+            next.ledger = ledger;
+        }
+        FleetInput::Policy(policy) => {
+            next.policy = policy;
+            changes.dirty.extend(next.clusters.keys().cloned());
+        }
+        FleetInput::Names(names) => {
+            next.names = names;
+            changes.dirty.extend(next.clusters.keys().cloned());
+        }
+    }
+}
+
+fn current<'a>(
+    next: &'a FleetSnapshot,
+    changes: &'a Changes,
+    key: &InstanceKey,
+) -> Option<&'a Instance> {
+    match changes.instances.get(key) {
+        Some(changed) => changed.as_deref(),
+        None => next.instance(key).map(|instance| &**instance),
+    }
+}
+
+/// The clusters whose findings or aliases depend on what differs between the ledgers.
+fn concerned(next: &FleetSnapshot, ledger: &LedgerState) -> Vec<ClusterId> {
+    let old = &next.ledger;
+    let downtimes = different(&old.downtimes, &ledger.downtimes);
+    let maintenances = different(&old.maintenances, &ledger.maintenances);
+    let by_instance =
+        downtimes.chain(maintenances).filter_map(|key| next.cluster_of.get(key).cloned());
+    let aliases = different(&old.cluster_aliases, &ledger.cluster_aliases)
+        .filter(|id| next.clusters.contains_key(id))
+        .cloned();
+    by_instance.chain(aliases).collect()
+}
+
+/// The keys whose values differ, or that only one of the maps has.
+fn different<'a, K: Ord + Clone, V: PartialEq>(
+    old: &'a rpds::RedBlackTreeMapSync<K, V>,
+    new: &'a rpds::RedBlackTreeMapSync<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    let changed = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    changed.map(|(key, _)| key).chain(gone)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::gtid::Gtids;
+use crate::instance::{Facts, SourceLink};
+use crate::ledger::Downtime;
+use crate::testing::{answered, key, primary_facts, refused, replica_facts};
+
+fn empty() -> FleetSnapshot {
+    FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH)
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn probed(fleet: &FleetSnapshot, secs: i64, servers: &[(&str, Facts)]) -> Advance {
+    let inputs = servers
+        .iter()
+        .map(|(name, facts)| FleetInput::Probed(answered(name, secs, facts.clone())))
+        .collect();
+    advance(fleet, inputs, at(secs))
+}
+
+fn replica(source: &str) -> Facts {
+    replica_facts(&key(source))
+}
+
+fn aliased(alias: &str, mut facts: Facts) -> Facts {
+    facts.suggested_cluster_alias = alias.into();
+    facts
+}
+
+fn shape(fleet: &FleetSnapshot) -> Vec<String> {
+    fleet
+        .clusters
+        .values()
+        .map(|cluster| {
+            let members: Vec<&str> = cluster.members.keys().map(|key| key.host()).collect();
+            format!(
+                "{} {} {}: {}",
+                cluster.id,
+                cluster.head.host(),
+                cluster.alias,
+                members.join(" ")
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn replicas_found_before_their_source_end_up_in_its_cluster() {
+    let fleet = probed(&empty(), 1, &[("b", replica("a")), ("c", replica("a"))]).snapshot;
+    assert_eq!(fleet.clusters.size(), 2);
+    let fleet = probed(&fleet, 2, &[("a", primary_facts())]).snapshot;
+    assert_eq!(shape(&fleet), ["a:3306 a a:3306: a b c"]);
+    assert!(fleet.awaited.is_empty(), "nobody waits any more");
+}
+
+#[test]
+fn a_failover_keeps_identity_and_alias_with_the_new_primary() {
+    let star = [("a", primary_facts()), ("b", replica("a")), ("c", replica("a"))];
+    let star = star.map(|(name, facts)| (name, aliased("shop", facts)));
+    let fleet = probed(&empty(), 1, &star).snapshot;
+    assert_eq!(shape(&fleet), ["a:3306 a shop: a b c"]);
+
+    let died = advance(&fleet, vec![FleetInput::Probed(refused("a", 2))], at(2)).snapshot;
+    assert_eq!(shape(&died), ["a:3306 a shop: a b c"], "a dead server moves no alias");
+
+    let promoted = [("b", primary_facts()), ("c", replica("b"))];
+    let promoted = promoted.map(|(name, facts)| (name, aliased("shop", facts)));
+    let after = probed(&died, 3, &promoted).snapshot;
+    assert_eq!(shape(&after), ["a:3306 b shop: b c", "a:3306#2 a a:3306: a"]);
+    assert_eq!(after.cluster_named("shop").unwrap().head, key("b"));
+    assert_eq!(after.cluster_named("a:3306").unwrap().head, key("a"));
+
+    let back = probed(&after, 4, &[("a", aliased("shop", primary_facts()))]).snapshot;
+    assert_eq!(back.cluster_named("shop").unwrap().head, key("b"), "it does not jump back");
+    let rejoined = probed(&back, 5, &[("a", aliased("shop", replica("b")))]).snapshot;
+    assert_eq!(shape(&rejoined), ["a:3306 b shop: a b c"]);
+}
+
+#[test]
+fn an_alias_goes_to_the_next_claimant_when_its_bearer_gives_it_up() {
+    let two = [("a", aliased("shop", primary_facts())), ("b", aliased("shop", primary_facts()))];
+    let fleet = probed(&empty(), 1, &two).snapshot;
+    assert_eq!(shape(&fleet), ["a:3306 a shop: a", "b:3306 b b:3306: b"]);
+    let fleet = probed(&fleet, 2, &[("a", aliased("other", primary_facts()))]).snapshot;
+    assert_eq!(shape(&fleet), ["a:3306 a other: a", "b:3306 b shop: b"]);
+}
+
+#[test]
+fn an_alias_that_people_gave_goes_before_what_servers_say() {
+    let fleet = probed(&empty(), 1, &[("a", aliased("shop", primary_facts()))]).snapshot;
+    let mut ledger = LedgerState::default();
+    ledger.cluster_aliases.insert_mut(ClusterId::new("a:3306"), "store".into());
+    let inputs = vec![FleetInput::Ledger(Arc::new(ledger))];
+    let advance = advance(&fleet, inputs, at(2));
+    assert_eq!(shape(&advance.snapshot), ["a:3306 a store: a"]);
+    assert!(advance.snapshot.cluster_named("shop").is_none());
+}
+
+#[test]
+fn only_clusters_that_something_happened_to_are_rebuilt() {
+    let fleet = probed(&empty(), 1, &[("a", primary_facts()), ("x", primary_facts())]).snapshot;
+    let after = probed(&fleet, 2, &[("a", primary_facts())]);
+    assert_eq!(after.touched, [ClusterId::new("a:3306")]);
+    let id = ClusterId::new("x:3306");
+    let shared = Arc::ptr_eq(fleet.cluster(&id).unwrap(), after.snapshot.cluster(&id).unwrap());
+    assert!(shared);
+    assert_eq!(after.snapshot.generation, fleet.generation + 1);
+}
+
+#[test]
+fn news_tell_what_is_different() {
+    let star = [("a", primary_facts()), ("b", replica("a"))];
+    let first = probed(&empty(), 1, &star);
+    assert_eq!(first.news, [News::InstanceFound(key("a")), News::InstanceFound(key("b"))]);
+    let same = probed(&first.snapshot, 2, &star);
+    assert_eq!(same.news, []);
+
+    let mut stopped = replica("a");
+    stopped.channels[0].applier = Default::default();
+    let inputs =
+        vec![FleetInput::Probed(refused("a", 3)), FleetInput::Probed(answered("b", 3, stopped))];
+    let died = advance(&same.snapshot, inputs, at(3));
+    let [News::ProblemChanged { analysis, before, .. }] = &died.news[..] else {
+        panic!("one problem: {:?}", died.news)
+    };
+    assert_eq!((analysis.code, *before), (Code::DeadPrimary, Code::NoProblem));
+    assert_eq!(analysis.since, at(3));
+
+    let back = probed(&died.snapshot, 4, &star);
+    assert_eq!(
+        back.news,
+        [News::ProblemVanished {
+            cluster: ClusterId::new("a:3306"),
+            key: key("a"),
+            before: Code::DeadPrimary
+        }]
+    );
+    let gone = advance(&back.snapshot, vec![FleetInput::Forgotten(vec![key("b")])], at(5));
+    assert_eq!(gone.news, [News::InstanceLost(key("b"))]);
+    assert!(gone.snapshot.instance(&key("b")).is_none());
+}
+
+#[test]
+fn a_forgotten_instance_stays_forgotten_until_its_time_is_over() {
+    let fleet = probed(&empty(), 1, &[("a", primary_facts())]).snapshot;
+    let mut ledger = LedgerState::default();
+    ledger.forgotten.insert_mut(key("a"), at(10));
+    let inputs = vec![FleetInput::Ledger(Arc::new(ledger)), FleetInput::Forgotten(vec![key("a")])];
+    let fleet = advance(&fleet, inputs, at(2)).snapshot;
+    let late = probed(&fleet, 3, &[("a", primary_facts())]).snapshot;
+    assert_eq!(late.instance_count(), 0);
+    let later = probed(&late, 10, &[("a", primary_facts())]).snapshot;
+    assert_eq!(later.instance_count(), 1);
+}
+
+#[test]
+fn the_end_of_a_downtime_is_noticed_without_a_probe() {
+    let fleet = probed(&empty(), 1, &[("a", primary_facts()), ("b", replica("a"))]).snapshot;
+    let fleet = advance(&fleet, vec![FleetInput::Probed(refused("a", 2))], at(2)).snapshot;
+    let mut ledger = LedgerState::default();
+    let downtime =
+        Downtime { owner: "o".into(), reason: "r".into(), begins_at: at(2), ends_at: at(60) };
+    ledger.downtimes.insert_mut(key("a"), downtime);
+    let fleet = advance(&fleet, vec![FleetInput::Ledger(Arc::new(ledger))], at(3)).snapshot;
+    let skippable = |fleet: &FleetSnapshot| {
+        fleet.clusters.values().next().unwrap().analyses[0].skippable_due_to_downtime
+    };
+    assert!(skippable(&fleet));
+    assert_eq!(recheck_at(&fleet), Some(at(60)));
+    let fleet = advance(&fleet, Vec::new(), at(60)).snapshot;
+    assert!(!skippable(&fleet));
+    assert_eq!(recheck_at(&fleet), None);
+}
+
+const OLD: &str = "11111111-1111-1111-1111-111111111111";
+const NEW: &str = "22222222-2222-2222-2222-222222222222";
+
+fn executed(mut facts: Facts, own: &str, set: &str) -> Facts {
+    facts.server_uuid = Some(own.parse().unwrap());
+    facts.gtid.executed = Gtids::MySql(set.parse().unwrap());
+    facts
+}
+
+fn errant_of(fleet: &FleetSnapshot, name: &str) -> String {
+    let (_, member) = fleet.member(&key(name)).unwrap();
+    member.errant.to_string()
+}
+
+#[test]
+fn errant_is_only_what_a_later_look_at_the_source_does_not_show() {
+    let source = |set: &str| executed(primary_facts(), OLD, set);
+    let below = |set: &str| executed(replica("a"), NEW, set);
+    let third = "33333333-3333-3333-3333-333333333333";
+    let more = format!("{OLD}:1-9,{third}:1");
+
+    let fleet = probed(&empty(), 10, &[("a", source(&format!("{OLD}:1-5")))]).snapshot;
+    let fleet = probed(&fleet, 12, &[("b", below(&more))]).snapshot;
+    assert_eq!(errant_of(&fleet, "b"), "", "the source was looked at before");
+    let shown = probed(&fleet, 14, &[("a", source(&more))]).snapshot;
+    assert_eq!(errant_of(&shown, "b"), "", "the source had it all along");
+    let missing = probed(&fleet, 14, &[("a", source(&format!("{OLD}:1-9")))]).snapshot;
+    assert_eq!(errant_of(&missing, "b"), format!("{third}:1"), "the source does not have it");
+    let seen_again = probed(&missing, 16, &[("b", below(&more))]).snapshot;
+    assert_eq!(errant_of(&seen_again, "b"), format!("{third}:1"), "it stays errant");
+    let cured = probed(&seen_again, 17, &[("a", source(&more))]).snapshot;
+    assert_eq!(errant_of(&cured, "b"), "");
+}
+
+#[test]
+fn what_a_dead_source_wrote_last_is_not_errant() {
+    let fleet = [
+        ("a", executed(primary_facts(), OLD, &format!("{OLD}:1-5"))),
+        ("b", executed(replica("a"), NEW, &format!("{OLD}:1-5"))),
+    ];
+    let fleet = probed(&empty(), 10, &fleet).snapshot;
+    let later = executed(replica("a"), NEW, &format!("{OLD}:1-8"));
+    let inputs =
+        vec![FleetInput::Probed(refused("a", 12)), FleetInput::Probed(answered("b", 12, later))];
+    let fleet = advance(&fleet, inputs, at(12)).snapshot;
+    assert_eq!(errant_of(&fleet, "b"), "");
+}
+
+#[test]
+fn own_writes_of_a_replica_are_errant_and_those_of_a_co_primary_are_not() {
+    let source = executed(primary_facts(), OLD, &format!("{OLD}:1-5"));
+    let below = executed(replica("a"), NEW, &format!("{OLD}:1-5,{NEW}:1"));
+    let fleet = probed(&empty(), 10, &[("b", below.clone())]).snapshot;
+    let fleet = probed(&fleet, 12, &[("a", source.clone())]).snapshot;
+    assert_eq!(errant_of(&fleet, "b"), format!("{NEW}:1"));
+    let ring = Facts { channels: replica("b").channels, ..source };
+    let fleet = probed(&fleet, 14, &[("a", ring)]).snapshot;
+    assert_eq!(errant_of(&fleet, "b"), "");
+}
+
+proptest! {
+    /// However probes, deaths and re-pointing follow each other, the indices agree.
+    #[test]
+    fn the_indices_agree_after_any_history(steps in prop::collection::vec((0_usize..6, 0_usize..8), 1..60)) {
+        let name = |n: usize| format!("h{n}");
+        let mut fleet = empty();
+        for (n, (server, what)) in steps.into_iter().enumerate() {
+            let secs = i64::try_from(n).unwrap() + 1;
+            let server = name(server);
+            let input = match what {
+                6 => FleetInput::Probed(refused(&server, secs)),
+                7 => FleetInput::Forgotten(vec![key(&server)]),
+                source => {
+                    let mut facts = replica(&name(source));
+                    if source == 5 {
+                        facts.channels[0].source = SourceLink::None;
+                    }
+                    FleetInput::Probed(answered(&server, secs, facts))
+                }
+            };
+            fleet = advance(&fleet, vec![input], at(secs)).snapshot;
+            let in_clusters: usize = fleet.clusters.values().map(|it| it.members.len()).sum();
+            prop_assert_eq!(in_clusters, fleet.instance_count());
+            for (cluster, member) in fleet.members() {
+                prop_assert_eq!(fleet.cluster_of.get(member.key()), Some(&cluster.id));
+                prop_assert!(cluster.members.contains_key(&cluster.head));
+                if let Some(source) = &member.source {
+                    let known = fleet.cluster_of.get(source);
+                    prop_assert!(known.is_none() || known == Some(&cluster.id));
+                    let waits = fleet.awaited.get(source).is_some_and(|ids| ids.contains(&cluster.id));
+                    prop_assert_eq!(waits, known.is_none());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Puts instances into trees: who replicates from whom, who is at the top, how deep everyone is.
+//!
+//! Every instance has at most one source, so a connected group of instances has one top or one
+//! ring; members of a replication group are connected as well. This module knows nothing of
+//! cluster identities or aliases: see [`crate::identity`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::instance::Instance;
+use crate::key::InstanceKey;
+use crate::names::HostNames;
+
+/// Instances by name.
+pub type Instances = BTreeMap<InstanceKey, Arc<Instance>>;
+
+/// One connected group of instances as a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// The instance at the top; in a ring, the one that stands for it.
+    pub head: InstanceKey,
+    /// All instances.
+    pub nodes: BTreeMap<InstanceKey, Node>,
+    /// Sources that are named by members and not known as instances.
+    pub unknown_sources: BTreeSet<InstanceKey>,
+}
+
+/// An instance's place in a [`Tree`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Node {
+    /// What it replicates from, known or not.
+    pub source: Option<InstanceKey>,
+    /// Known instances that replicate from it.
+    pub replicas: Vec<InstanceKey>,
+    /// Steps below the head.
+    pub depth: u32,
+    /// It and its source replicate from each other.
+    pub is_co_primary: bool,
+}
+
+/// What an instance replicates from, by canonical name: the source of its main channel, or for a
+/// secondary of a replication group that has none, the group's primary.
+pub fn source_of(instance: &Instance, names: &HostNames) -> Option<InstanceKey> {
+    let group_primary = || {
+        let group = instance.facts.group.as_ref().filter(|group| group.is_member())?;
+        if group.is_primary() { None } else { group.primary.as_ref() }
+    };
+    let source = instance.facts.source().or_else(group_primary)?;
+    let source = names.resolve(source);
+    (source != instance.key).then_some(source)
+}
+
+/// The known or unknown instances that belong to the same cluster as `instance` by what it says.
+pub fn neighbours<'a>(
+    instance: &'a Instance,
+    names: &'a HostNames,
+) -> impl Iterator<Item = InstanceKey> + 'a {
+    let group = instance.facts.group.iter().filter(|group| group.is_member());
+    let peers = group.flat_map(|group| group.members.iter()).map(|key| names.resolve(key));
+    source_of(instance, names).into_iter().chain(peers)
+}
+
+/// Groups `instances` into trees, ordered by head.
+///
+/// `preferred_heads` breaks the tie in rings and groups without a single top: a cluster keeps the
+/// head it had. Otherwise the first by name stands for the ring.
+pub fn trees(
+    instances: &Instances,
+    names: &HostNames,
+    preferred_heads: &BTreeSet<InstanceKey>,
+) -> Vec<Tree> {
+    let mut links: BTreeMap<&InstanceKey, BTreeSet<&InstanceKey>> = BTreeMap::new();
+    for instance in instances.values() {
+        for neighbour in neighbours(instance, names) {
+            if let Some((neighbour, _)) = instances.get_key_value(&neighbour) {
+                links.entry(&instance.key).or_default().insert(neighbour);
+                links.entry(neighbour).or_default().insert(&instance.key);
+            }
+        }
+    }
+    let mut seen: BTreeSet<&InstanceKey> = BTreeSet::new();
+    let mut trees = Vec::new();
+    for start in instances.keys() {
+        if !seen.insert(start) {
+            continue;
+        }
+        let mut group: BTreeSet<&InstanceKey> = BTreeSet::from([start]);
+        let mut queue = vec![start];
+        while let Some(key) = queue.pop() {
+            for neighbour in links.get(key).into_iter().flatten() {
+                if seen.insert(neighbour) {
+                    group.insert(neighbour);
+                    queue.push(neighbour);
+                }
+            }
+        }
+        trees.push(tree_of(start, &group, instances, names, preferred_heads));
+    }
+    trees.sort_by(|a, b| a.head.cmp(&b.head));
+    trees
+}
+
+fn tree_of(
+    start: &InstanceKey,
+    group: &BTreeSet<&InstanceKey>,
+    instances: &Instances,
+    names: &HostNames,
+    preferred_heads: &BTreeSet<InstanceKey>,
+) -> Tree {
+    let mut nodes: BTreeMap<InstanceKey, Node> = BTreeMap::new();
+    let mut unknown_sources = BTreeSet::new();
+    for &key in group {
+        let source = instances.get(key).and_then(|instance| source_of(instance, names));
+        nodes.insert(key.clone(), Node { source, ..Node::default() });
+    }
+    let sources: Vec<(InstanceKey, InstanceKey)> =
+        nodes.iter().filter_map(|(key, node)| Some((key.clone(), node.source.clone()?))).collect();
+    for (key, source) in &sources {
+        match nodes.get_mut(source) {
+            Some(node) => node.replicas.push(key.clone()),
+            None => {
+                unknown_sources.insert(source.clone());
+            }
+        }
+    }
+    for (key, source) in &sources {
+        let mutual = nodes.get(source).is_some_and(|node| node.source.as_ref() == Some(key));
+        if let Some(node) = nodes.get_mut(key) {
+            node.is_co_primary = mutual;
+        }
+    }
+    let tops = tops(&nodes);
+    let head = head(&tops, instances, preferred_heads).unwrap_or_else(|| start.clone());
+    assign_depths(&mut nodes, &head, &tops);
+    Tree { head, nodes, unknown_sources }
+}
+
+/// The instances nothing is above of: those without a known source, and all members of rings.
+fn tops(nodes: &BTreeMap<InstanceKey, Node>) -> BTreeSet<InstanceKey> {
+    let known_source = |key: &InstanceKey| {
+        nodes
+            .get(key)
+            .and_then(|node| node.source.as_ref())
+            .filter(|source| nodes.contains_key(*source))
+    };
+    nodes
+        .keys()
+        .filter(|start| {
+            let mut key = *start;
+            // Whoever meets himself going up is in a ring; nobody's way up is longer than all.
+            for _ in 0..nodes.len() {
+                match known_source(key) {
+                    None => return key == *start,
+                    Some(source) if source == *start => return true,
+                    Some(source) => key = source,
+                }
+            }
+            false
+        })
+        .cloned()
+        .collect()
+}
+
+/// The top that stands for the group: a group's primary, else the head it had, else the first.
+fn head(
+    tops: &BTreeSet<InstanceKey>,
+    instances: &Instances,
+    preferred_heads: &BTreeSet<InstanceKey>,
+) -> Option<InstanceKey> {
+    let is_group_primary = |key: &InstanceKey| {
+        let group = instances.get(key).and_then(|instance| instance.facts.group.as_ref());
+        group.is_some_and(|group| group.is_member() && group.is_primary())
+    };
+    let preference = |key: &&InstanceKey| (!is_group_primary(key), !preferred_heads.contains(*key));
+    // The first of equals wins, and `tops` is ordered by name.
+    tops.iter().min_by_key(preference).cloned()
+}
+
+fn assign_depths(
+    nodes: &mut BTreeMap<InstanceKey, Node>,
+    head: &InstanceKey,
+    tops: &BTreeSet<InstanceKey>,
+) {
+    let mut seen: BTreeSet<InstanceKey> = BTreeSet::from([head.clone()]);
+    let mut queue: VecDeque<(InstanceKey, u32)> = VecDeque::from([(head.clone(), 0)]);
+    let mut other_tops = tops.iter().filter(|top| *top != head);
+    loop {
+        let Some((key, depth)) = queue.pop_front() else {
+            match other_tops.find(|top| !seen.contains(*top)) {
+                Some(top) => {
+                    seen.insert(top.clone());
+                    queue.push_back((top.clone(), 0));
+                    continue;
+                }
+                None => return,
+            }
+        };
+        let Some(node) = nodes.get_mut(&key) else { continue };
+        node.depth = depth;
+        for replica in node.replicas.clone() {
+            if seen.insert(replica.clone()) {
+                queue.push_back((replica, depth.saturating_add(1)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
