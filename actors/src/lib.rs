@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod metrics;
+pub mod mysql;
 pub mod ports;
 pub mod supervisor;

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod names;
 pub mod policy;
 pub mod probe;
+pub mod reading;
 pub mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,0 +1,181 @@
+//! Speaks MySQL to the servers that are watched, and only that: what answers mean is read in
+//! [`baton_topology::reading`], when to ask is up to the probe actors.
+
+mod connection;
+mod dialect;
+mod failure;
+mod park;
+mod queries;
+mod session;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::key::InstanceKey;
+use baton_topology::reading::ReadingPolicy;
+use mysql_async::{ClientIdentity, OptsBuilder, SslOpts};
+
+pub use self::queries::DetectionQuery;
+use crate::ports::{ProbeSession, ProbeTarget};
+
+/// The largest packet that is read. A GTID set of a hundred thousand intervals fits many times;
+/// a server that talks nonsense cannot make us reserve more.
+const MAX_PACKET_BYTES: usize = 16 << 20;
+
+/// After this much silence the kernel asks whether the host is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+
+/// How the servers are reached and what they are asked.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// Account.
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+    /// Limit of one attempt to connect: name, network, TLS and authentication together.
+    pub connect_deadline: Duration,
+    /// Limit of one probe on an established connection.
+    pub probe_deadline: Duration,
+    /// Transport security.
+    pub tls: TlsOptions,
+    /// The configured queries.
+    pub queries: Vec<DetectionQuery>,
+    /// How names and replicas are read.
+    pub reading: ReadingPolicy,
+    /// Where credentials for replication would come from.
+    pub replication_credentials: ReplicationCredentials,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            user: String::new(),
+            password: Password::default(),
+            connect_deadline: Duration::from_secs(1),
+            probe_deadline: Duration::from_secs(1),
+            tls: TlsOptions::default(),
+            queries: Vec::new(),
+            reading: ReadingPolicy::default(),
+            replication_credentials: ReplicationCredentials::default(),
+        }
+    }
+}
+
+/// A password. It cannot be printed, not even by mistake.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Wraps a password.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Transport security.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Whether TLS is used.
+    pub mode: TlsMode,
+    /// Certificates that server certificates are checked against; the public ones when absent.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate baton shows: mutual TLS.
+    pub identity: Option<TlsIdentity>,
+    /// Whether server certificates are checked.
+    pub verification: TlsVerification,
+}
+
+/// Whether TLS is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    Off,
+    /// Where the server offers it. Without a CA file this is a guard against eavesdroppers only,
+    /// so certificates are not checked.
+    #[default]
+    Preferred,
+    /// Always; servers that do not offer it are not spoken to.
+    Required,
+}
+
+/// Whether server certificates are checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsVerification {
+    /// Signature and name.
+    #[default]
+    Full,
+    /// Not at all.
+    Skip,
+}
+
+/// A certificate and its key, both as files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// Certificate chain.
+    pub cert_file: PathBuf,
+    /// Private key.
+    pub key_file: PathBuf,
+}
+
+/// Where credentials for replication would come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReplicationCredentials {
+    /// From the replicas themselves, where they keep them readable.
+    #[default]
+    AsReplicasKeepThem,
+    /// From a configured query, so they are always at hand.
+    ByQuery,
+}
+
+/// Access to real servers.
+pub struct MySqlTarget {
+    shared: Arc<Shared>,
+}
+
+/// What all sessions share.
+pub(crate) struct Shared {
+    options: ConnectOptions,
+    plain: OptsBuilder,
+    secure: OptsBuilder,
+}
+
+impl MySqlTarget {
+    /// Prepares access. Certificate files are read at the first connection that needs them.
+    pub fn new(options: ConnectOptions) -> Self {
+        // Somebody else may have chosen a provider already, and that is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let plain = OptsBuilder::default()
+            .user(Some(options.user.as_str()))
+            .pass(Some(options.password.0.as_str()))
+            // Everything that would otherwise be asked of the server at each connection.
+            .prefer_socket(false)
+            .max_allowed_packet(Some(MAX_PACKET_BYTES))
+            .wait_timeout(Some(0))
+            .stmt_cache_size(0)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(KEEPALIVE_AFTER));
+        let secure = plain.clone().ssl_opts(ssl_opts(&options.tls));
+        Self { shared: Arc::new(Shared { options, plain, secure }) }
+    }
+}
+
+impl ProbeTarget for MySqlTarget {
+    fn session(&self, key: &InstanceKey) -> Box<dyn ProbeSession> {
+        Box::new(session::MySqlSession::new(key.clone(), Arc::clone(&self.shared)))
+    }
+}
+
+fn ssl_opts(tls: &TlsOptions) -> SslOpts {
+    let is_unchecked = tls.verification == TlsVerification::Skip
+        || (tls.mode == TlsMode::Preferred && tls.ca_file.is_none());
+    let identity = tls.identity.as_ref().map(|identity| {
+        ClientIdentity::new(identity.cert_file.clone().into(), identity.key_file.clone().into())
+    });
+    let roots = tls.ca_file.iter().map(|file| file.clone().into()).collect();
+    SslOpts::default()
+        .with_client_identity(identity)
+        .with_root_certs(roots)
+        .with_disable_built_in_roots(tls.ca_file.is_some())
+        .with_danger_accept_invalid_certs(is_unchecked)
+}

@@ -1,0 +1,192 @@
+//! One connection: how it comes about, how questions travel on it, and how it ends.
+
+use std::net::IpAddr;
+
+use baton_topology::instance::{FailureKind, ProbeFailure};
+use baton_topology::key::InstanceKey;
+use baton_topology::reading::{Question, RawTable};
+use baton_topology::version::Version;
+use futures_util::FutureExt;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, ServerError, Value};
+
+use super::dialect::{Dialect, PerformanceSchema};
+use super::failure::{self, Phase};
+use super::{Shared, TlsMode};
+
+/// An established connection. Closed when dropped, at once and whatever the server does.
+pub(super) struct Connection {
+    conn: Option<Conn>,
+}
+
+/// What became of one question.
+pub(super) type Answer = (Question, Result<RawTable, ServerError>);
+
+impl Connection {
+    /// Connects and authenticates. The caller sets the deadline.
+    pub(super) async fn open(shared: &Shared, key: &InstanceKey) -> Result<Self, ProbeFailure> {
+        // Anew each time: behind a stable name the address may change.
+        let addresses = resolve(key).await?;
+        let mode = shared.options.tls.mode;
+        let first = if mode == TlsMode::Off { &shared.plain } else { &shared.secure };
+        let opened = match Conn::new(opts_for(first, key, &addresses)).await {
+            // Only this error proves that the server has no TLS. Falling back on any other
+            // would let somebody in the middle switch it off.
+            Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
+                if mode == TlsMode::Preferred =>
+            {
+                Conn::new(opts_for(&shared.plain, key, &addresses)).await
+            }
+            opened => opened,
+        };
+        match opened {
+            Ok(conn) => Ok(Self { conn: Some(conn) }),
+            Err(error) => Err(failure::of(&error, Phase::Connecting)),
+        }
+    }
+
+    /// Asks the server what it is.
+    pub(super) async fn greet(&mut self) -> Result<Dialect, ProbeFailure> {
+        let answers = self.ask(&[(Question::Basics, Dialect::GREETING)]).await;
+        let answers = answers.map_err(|error| failure::of(&error, Phase::Talking))?;
+        let table = match answers.into_iter().next() {
+            Some((_, Ok(table))) => table,
+            Some((_, Err(refusal))) => return Err(failure::of_server(&refusal)),
+            None => return Err(senseless()),
+        };
+        let row = table.first().ok_or_else(senseless)?;
+        let text = |index| row.at(index).unwrap_or_default();
+        let performance_schema =
+            if text(2) == "1" { PerformanceSchema::On } else { PerformanceSchema::Off };
+        Ok(Dialect::new(Version::parse(&text(0), &text(1)), performance_schema))
+    }
+
+    /// Asks all statements, in one packet as long as none is refused: after a refusal a server
+    /// ignores the rest of a packet, so the rest is sent again without the refused one.
+    pub(super) async fn ask(&mut self, asked: &[(Question, &str)]) -> Result<Vec<Answer>, Error> {
+        let conn = self.conn.as_mut().ok_or(DriverError::ConnectionClosed)?;
+        let mut answers: Vec<Answer> = Vec::with_capacity(asked.len());
+        // Each round settles at least one statement.
+        while let Some(rest) = asked.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            if let Some(refusal) = ask_packet(conn, rest, &mut answers).await?
+                && let Some((question, _)) = asked.get(answers.len())
+            {
+                answers.push((*question, Err(refusal)));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Asks one statement of which nobody knows how many results it has; the first one counts.
+    pub(super) async fn ask_alone(
+        &mut self,
+        question: Question,
+        statement: &str,
+    ) -> Result<Answer, Error> {
+        let conn = self.conn.as_mut().ok_or(DriverError::ConnectionClosed)?;
+        let mut result = match conn.query_iter(statement).await {
+            Ok(result) => result,
+            Err(Error::Server(refusal)) => return Ok((question, Err(refusal))),
+            Err(error) => return Err(error),
+        };
+        let table = read_table(&mut result).await;
+        let rest = result.drop_result().await;
+        match (table, rest) {
+            (Ok(table), Ok(())) => Ok((question, Ok(table))),
+            (Err(Error::Server(refusal)), Ok(()) | Err(Error::Server(_)))
+            | (Ok(_), Err(Error::Server(refusal))) => Ok((question, Err(refusal))),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// Runs statements whose results do not matter.
+    pub(super) async fn run(&mut self, statement: &str) -> Result<(), Error> {
+        let conn = self.conn.as_mut().ok_or(DriverError::ConnectionClosed)?;
+        conn.query_drop(statement).await
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Left to itself, the driver would go on reading in the background until the last
+        // answer is in, which from a hung server is never.
+        if let Some(conn) = self.conn.take() {
+            let _ = conn.disconnect().now_or_never();
+        }
+    }
+}
+
+/// Sends statements in one packet and appends the answers; returns what the server said to the
+/// first one it refused.
+async fn ask_packet(
+    conn: &mut Conn,
+    asked: &[(Question, &str)],
+    answers: &mut Vec<Answer>,
+) -> Result<Option<ServerError>, Error> {
+    // The line break ends a comment that a statement may end with.
+    let packet = asked.iter().map(|(_, text)| *text).collect::<Vec<_>>().join("\n;");
+    let mut result = match conn.query_iter(packet).await {
+        Ok(result) => result,
+        Err(Error::Server(refusal)) => return Ok(Some(refusal)),
+        Err(error) => return Err(error),
+    };
+    for (question, _) in asked {
+        match read_table(&mut result).await {
+            Ok(table) => answers.push((*question, Ok(table))),
+            Err(Error::Server(refusal)) => return Ok(Some(refusal)),
+            Err(error) => return Err(error),
+        }
+    }
+    // More results than statements: whatever came is the answer to who knows what.
+    if result.is_empty() { Ok(None) } else { Err(unexpected()) }
+}
+
+/// Reads one result set.
+async fn read_table(
+    result: &mut mysql_async::QueryResult<'_, '_, mysql_async::TextProtocol>,
+) -> Result<RawTable, Error> {
+    let columns = result.columns();
+    let mut rows = Vec::new();
+    while let Some(row) = result.next().await? {
+        rows.push(row.unwrap_raw().into_iter().map(bytes).collect());
+    }
+    // No columns at all, not even none of them: there was no such result.
+    let columns = columns.ok_or_else(unexpected)?;
+    let columns = columns.iter().map(|column| column.name_str().into_owned()).collect();
+    Ok(RawTable { columns, rows })
+}
+
+fn bytes(value: Option<Value>) -> Option<Vec<u8>> {
+    match value {
+        Some(Value::Bytes(bytes)) => Some(bytes),
+        None | Some(Value::NULL) => None,
+        // The text protocol knows only texts; this is for completeness.
+        Some(other) => Some(other.as_sql(true).into_bytes()),
+    }
+}
+
+fn unexpected() -> Error {
+    DriverError::UnexpectedPacket { payload: Vec::new() }.into()
+}
+
+fn senseless() -> ProbeFailure {
+    failure::new(FailureKind::Protocol, "the server does not tell its version".to_owned())
+}
+
+async fn resolve(key: &InstanceKey) -> Result<Vec<IpAddr>, ProbeFailure> {
+    match tokio::net::lookup_host((key.host(), key.port())).await {
+        Ok(addresses) => Ok(addresses.map(|address| address.ip()).collect()),
+        Err(error) => {
+            let message = format!("cannot resolve {}: {error}", key.host());
+            Err(failure::new(FailureKind::Connect, message))
+        }
+    }
+}
+
+fn opts_for(base: &OptsBuilder, key: &InstanceKey, addresses: &[IpAddr]) -> Opts {
+    base.clone()
+        .ip_or_hostname(key.host())
+        .tcp_port(key.port())
+        .resolved_ips(Some(addresses))
+        .into()
+}

@@ -1,0 +1,176 @@
+//! How a server wants to be asked: the text of each question in the dialect of its version.
+//!
+//! Only what can change between versions is decided here; what the answers mean is read in
+//! [`baton_topology::reading`], which knows all spellings.
+
+use baton_topology::reading::Question;
+use baton_topology::version::Version;
+
+/// Variables all servers have.
+macro_rules! common_variables {
+    () => {
+        "SELECT @@global.hostname hostname, @@global.report_host report_host, \
+         @@global.version version, @@global.version_comment version_comment, \
+         @@global.server_id server_id, @@global.read_only read_only, @@global.log_bin log_bin, \
+         @@global.binlog_format binlog_format, @@global.binlog_row_image binlog_row_image"
+    };
+}
+
+/// Variables all versions of MySQL have.
+macro_rules! mysql_variables {
+    ($log_replica_updates:literal) => {
+        concat!(
+            common_variables!(),
+            ", @@global.server_uuid server_uuid, @@global.super_read_only super_read_only, \
+             @@global.gtid_mode gtid_mode, @@global.gtid_executed gtid_executed, \
+             @@global.gtid_purged gtid_purged, @@global.",
+            $log_replica_updates,
+            " log_replica_updates"
+        )
+    };
+}
+
+/// `SHOW GLOBAL STATUS`, but only what is read. Names a server does not have are just absent.
+const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', \
+     'Rpl_semi_sync_source_status', 'Rpl_semi_sync_source_clients', \
+     'Rpl_semi_sync_replica_status', 'Rpl_semi_sync_master_status', \
+     'Rpl_semi_sync_master_clients', 'Rpl_semi_sync_slave_status')";
+
+/// Rows only on members: MySQL keeps the table, empty, without the plugin.
+const GROUP_MEMBERS: &str = "SELECT MEMBER_ID member_id, MEMBER_HOST member_host, \
+     MEMBER_PORT member_port, MEMBER_STATE member_state, MEMBER_ROLE member_role, \
+     (SELECT VARIABLE_VALUE FROM performance_schema.global_variables \
+      WHERE VARIABLE_NAME = 'group_replication_group_name') group_name, \
+     (SELECT VARIABLE_VALUE FROM performance_schema.global_variables \
+      WHERE VARIABLE_NAME = 'group_replication_single_primary_mode') single_primary \
+     FROM performance_schema.replication_group_members";
+
+/// Joined with the user variable in which a replica leaves its UUID.
+const DUMP_THREADS: &str = "SELECT t.PROCESSLIST_HOST Address, v.VARIABLE_VALUE Replica_UUID \
+     FROM performance_schema.threads t \
+     LEFT JOIN performance_schema.user_variables_by_thread v \
+     ON v.THREAD_ID = t.THREAD_ID AND v.VARIABLE_NAME = 'slave_uuid' \
+     WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
+
+const DUMP_THREADS_MARIADB: &str = "SELECT HOST Host FROM information_schema.PROCESSLIST \
+     WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
+
+/// What is known of a server from its greeting on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dialect {
+    version: Version,
+    performance_schema: PerformanceSchema,
+}
+
+/// Whether a server collects performance data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PerformanceSchema {
+    On,
+    Off,
+}
+
+impl Dialect {
+    /// The first question on every connection.
+    pub(super) const GREETING: &'static str =
+        "SELECT @@global.version, @@global.version_comment, @@global.performance_schema";
+
+    pub(super) fn new(version: Version, performance_schema: PerformanceSchema) -> Self {
+        Self { version, performance_schema }
+    }
+
+    /// The statement for a question; `None` when this server cannot be asked that.
+    pub(super) fn statement(&self, question: Question) -> Option<&'static str> {
+        if self.version.is_mariadb() { mariadb(question) } else { self.mysql(question) }
+    }
+
+    fn mysql(&self, question: Question) -> Option<&'static str> {
+        let has_new_words = self.version.is_mysql_at_least(8, 0, 22);
+        let has_schema = self.performance_schema == PerformanceSchema::On;
+        Some(match question {
+            Question::Basics if self.version.is_mysql_at_least(8, 0, 26) => {
+                mysql_variables!("log_replica_updates")
+            }
+            Question::Basics => mysql_variables!("log_slave_updates"),
+            Question::ReplicaStatus if has_new_words => "SHOW REPLICA STATUS",
+            Question::ReplicaStatus => "SHOW SLAVE STATUS",
+            Question::Status => STATUS,
+            Question::BinlogStatus if self.version.is_mysql_at_least(8, 2, 0) => {
+                "SHOW BINARY LOG STATUS"
+            }
+            Question::BinlogStatus => "SHOW MASTER STATUS",
+            Question::SemiSyncVariables => "SHOW GLOBAL VARIABLES LIKE 'rpl\\_semi\\_sync\\_%'",
+            Question::GroupMembers if has_schema && self.version.is_mysql_at_least(8, 0, 2) => {
+                GROUP_MEMBERS
+            }
+            Question::ReplicaHosts if has_new_words => "SHOW REPLICAS",
+            Question::ReplicaHosts => "SHOW SLAVE HOSTS",
+            Question::DumpThreads if has_schema => DUMP_THREADS,
+            // Lists everybody, but information_schema.processlist stops a busy server of this
+            // age for as long as it reads, so it is no way out.
+            Question::DumpThreads => "SHOW PROCESSLIST",
+            Question::Credentials => {
+                "SELECT COUNT(*) > 0 AND MAX(User_name) != '' FROM mysql.slave_master_info"
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn mariadb(question: Question) -> Option<&'static str> {
+    Some(match question {
+        Question::Basics => concat!(
+            common_variables!(),
+            ", @@global.gtid_current_pos gtid_executed, \
+             @@global.log_slave_updates log_replica_updates"
+        ),
+        Question::ReplicaStatus => "SHOW ALL SLAVES STATUS",
+        Question::Status => STATUS,
+        Question::BinlogStatus => "SHOW MASTER STATUS",
+        Question::SemiSyncVariables => "SHOW GLOBAL VARIABLES LIKE 'rpl\\_semi\\_sync\\_%'",
+        Question::ReplicaHosts => "SHOW SLAVE HOSTS",
+        Question::DumpThreads => DUMP_THREADS_MARIADB,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialect(version: &str, comment: &str, schema: PerformanceSchema) -> Dialect {
+        Dialect::new(Version::parse(version, comment), schema)
+    }
+
+    #[test]
+    fn every_version_is_asked_in_its_own_words() {
+        use PerformanceSchema::{Off, On};
+        for (version, question, expected) in [
+            ("5.7.44-log", Question::ReplicaStatus, "SHOW SLAVE STATUS"),
+            ("8.0.21", Question::ReplicaStatus, "SHOW SLAVE STATUS"),
+            ("8.0.22", Question::ReplicaStatus, "SHOW REPLICA STATUS"),
+            ("9.7.0", Question::ReplicaStatus, "SHOW REPLICA STATUS"),
+            ("10.11.14-MariaDB", Question::ReplicaStatus, "SHOW ALL SLAVES STATUS"),
+            ("8.0.36", Question::BinlogStatus, "SHOW MASTER STATUS"),
+            ("8.4.0", Question::BinlogStatus, "SHOW BINARY LOG STATUS"),
+            ("12.0.2-MariaDB", Question::BinlogStatus, "SHOW MASTER STATUS"),
+            ("8.0.36", Question::ReplicaHosts, "SHOW REPLICAS"),
+            ("5.7.44", Question::ReplicaHosts, "SHOW SLAVE HOSTS"),
+        ] {
+            let statement = dialect(version, "", On).statement(question);
+            assert_eq!(statement, Some(expected), "{version}");
+        }
+        let without_schema = dialect("9.7.0", "", Off);
+        assert_eq!(without_schema.statement(Question::DumpThreads), Some("SHOW PROCESSLIST"));
+        assert_eq!(without_schema.statement(Question::GroupMembers), None);
+    }
+
+    #[test]
+    fn no_mysql_is_ever_asked_for_the_information_schema_processlist() {
+        for version in ["5.7.44", "8.0.11", "8.0.36", "8.4.3", "9.7.0"] {
+            for schema in [PerformanceSchema::On, PerformanceSchema::Off] {
+                let text = dialect(version, "", schema).statement(Question::DumpThreads).unwrap();
+                assert!(!text.to_lowercase().contains("information_schema"), "{version}");
+            }
+        }
+    }
+}

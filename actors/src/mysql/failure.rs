@@ -1,0 +1,171 @@
+//! What went wrong, in words for people and kinds for metrics. Never credentials, never a
+//! statement.
+
+use std::error::Error as StdError;
+use std::io;
+
+use baton_topology::instance::{FailureKind, ProbeFailure};
+use mysql_async::{DriverError, Error, IoError, ServerError};
+
+/// Where in the conversation an error came up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Reaching the server, TLS, authentication.
+    Connecting,
+    /// Afterwards.
+    Talking,
+}
+
+/// Makes a failure of the driver's error.
+pub(super) fn of(error: &Error, phase: Phase) -> ProbeFailure {
+    match error {
+        Error::Server(error) => of_server(error),
+        Error::Driver(error) => of_driver(error),
+        Error::Io(IoError::Tls(error)) => new(FailureKind::Tls, format!("TLS failed: {error}")),
+        Error::Io(IoError::Io(error)) => of_io(error, phase),
+        Error::Other(_) | Error::Url(_) => {
+            new(FailureKind::Protocol, "the server's answer makes no sense".to_owned())
+        }
+    }
+}
+
+/// Makes a failure with nothing answered.
+pub(super) fn new(kind: FailureKind, message: String) -> ProbeFailure {
+    ProbeFailure { kind, partial: false, message }
+}
+
+/// Makes a failure of a server's refusal.
+pub(super) fn of_server(error: &ServerError) -> ProbeFailure {
+    new(kind_of_code(error.code), server_text(error))
+}
+
+/// What the server says, without the statement that a syntax error repeats.
+pub(super) fn server_text(error: &ServerError) -> String {
+    const ER_PARSE_ERROR: u16 = 1064;
+    if error.code == ER_PARSE_ERROR {
+        format!("error {ER_PARSE_ERROR}: the statement has a syntax error")
+    } else {
+        format!("error {}: {}", error.code, error.message)
+    }
+}
+
+fn kind_of_code(code: u16) -> FailureKind {
+    match code {
+        // Wrong password, no such database, host not allowed, host blocked, plugin refuses,
+        // account locked, password expired.
+        1044 | 1045 | 1129 | 1130 | 1698 | 1820 | 1862 | 3118 | 3955 => FailureKind::AccessDenied,
+        // Of the server, of this user.
+        1040 | 1203 | 1226 => FailureKind::TooManyConnections,
+        // The server insists on TLS.
+        3159 => FailureKind::Tls,
+        // Shutdown, killed, killed by its own limit, closed for inactivity.
+        1053 | 1152 | 1184 | 1927 | 4031 => FailureKind::ConnectionLost,
+        _ => FailureKind::Query,
+    }
+}
+
+fn of_driver(error: &DriverError) -> ProbeFailure {
+    match error {
+        DriverError::ConnectionClosed => {
+            new(FailureKind::ConnectionLost, "the connection broke".to_owned())
+        }
+        DriverError::NoClientSslFlagFromServer => {
+            new(FailureKind::Tls, "the server does not offer TLS".to_owned())
+        }
+        DriverError::NoKeyFound => {
+            new(FailureKind::Tls, "no private key found in the configured file".to_owned())
+        }
+        DriverError::UnknownAuthPlugin { name } => new(
+            FailureKind::AccessDenied,
+            format!("the server asks for authentication by {name}, which is not supported"),
+        ),
+        DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled => new(
+            FailureKind::AccessDenied,
+            "the server asks for an unsafe kind of authentication".to_owned(),
+        ),
+        _ => new(FailureKind::Protocol, "the server does not speak MySQL's protocol".to_owned()),
+    }
+}
+
+fn of_io(error: &io::Error, phase: Phase) -> ProbeFailure {
+    if is_tls(error) {
+        return new(FailureKind::Tls, format!("TLS failed: {error}"));
+    }
+    match (error.kind(), phase) {
+        (io::ErrorKind::TimedOut, Phase::Connecting) => {
+            new(FailureKind::Timeout, "the host does not answer".to_owned())
+        }
+        (
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::TimedOut,
+            _,
+        ) => new(FailureKind::ConnectionLost, "the server closed the connection".to_owned()),
+        (io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other, _) => {
+            new(FailureKind::Protocol, "the server does not speak MySQL's protocol".to_owned())
+        }
+        (_, Phase::Connecting) => new(FailureKind::Connect, format!("cannot connect: {error}")),
+        (_, Phase::Talking) => {
+            new(FailureKind::ConnectionLost, format!("the connection broke: {error}"))
+        }
+    }
+}
+
+/// The TLS library hides its errors inside those of the network.
+fn is_tls(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = error.get_ref().map(|inner| inner as _);
+    // A chain of causes is short; the limit is against one that bites its tail.
+    for _ in 0..8 {
+        match cause {
+            Some(error) if error.is::<rustls::Error>() => return true,
+            Some(error) => cause = error.source(),
+            None => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: u16, message: &str) -> Error {
+        Error::Server(ServerError { code, message: message.to_owned(), state: "HY000".to_owned() })
+    }
+
+    #[test]
+    fn every_failure_has_its_kind() {
+        let io = |kind: io::ErrorKind| Error::from(io::Error::from(kind));
+        for (error, phase, kind) in [
+            (server(1045, "denied"), Phase::Connecting, FailureKind::AccessDenied),
+            (server(1698, "denied"), Phase::Connecting, FailureKind::AccessDenied),
+            (server(1040, "full"), Phase::Connecting, FailureKind::TooManyConnections),
+            (server(1203, "full"), Phase::Connecting, FailureKind::TooManyConnections),
+            (server(1227, "privilege"), Phase::Talking, FailureKind::Query),
+            (server(1053, "shutdown"), Phase::Talking, FailureKind::ConnectionLost),
+            (server(3159, "tls"), Phase::Connecting, FailureKind::Tls),
+            (io(io::ErrorKind::ConnectionRefused), Phase::Connecting, FailureKind::Connect),
+            (io(io::ErrorKind::UnexpectedEof), Phase::Talking, FailureKind::ConnectionLost),
+            (io(io::ErrorKind::InvalidData), Phase::Connecting, FailureKind::Protocol),
+            (
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    rustls::Error::General("bad certificate".to_owned()),
+                )
+                .into(),
+                Phase::Connecting,
+                FailureKind::Tls,
+            ),
+        ] {
+            assert_eq!(of(&error, phase).kind, kind, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_does_not_repeat_the_statement() {
+        let error = server(1064, "You have an error near 'IDENTIFIED BY \"hunter2\"'");
+        assert!(!of(&error, Phase::Talking).message.contains("hunter2"));
+    }
+}

@@ -1,0 +1,207 @@
+//! The conversation with one instance, probe by probe.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::instance::{FailureKind, ProbeFailure};
+use baton_topology::key::InstanceKey;
+use baton_topology::reading::{self, Answers, Question};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mysql_async::Error;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::connection::{Answer, Connection};
+use super::dialect::Dialect;
+use super::failure::{self, Phase};
+use super::queries::Packing;
+use super::{ReplicationCredentials, Shared, park};
+use crate::ports::{Parting, ProbeSession, Reading};
+
+/// A question that a server refused is not put to it again for this long.
+const REFUSAL_HOLDS: Duration = Duration::from_secs(60);
+
+/// What every server is asked in the first packet.
+const FIRST_PACKET: [Question; 8] = [
+    Question::Basics,
+    Question::ReplicaStatus,
+    Question::Status,
+    Question::BinlogStatus,
+    Question::SemiSyncVariables,
+    Question::GroupMembers,
+    Question::ReplicaHosts,
+    Question::Credentials,
+];
+
+/// Probes one instance over one connection.
+pub(super) struct MySqlSession {
+    key: InstanceKey,
+    shared: Arc<Shared>,
+    live: Option<Live>,
+}
+
+/// An established connection, and what was learned on it.
+struct Live {
+    connection: Connection,
+    dialect: Dialect,
+    refused: BTreeMap<Question, Instant>,
+    /// Whether the server had replicas last time: then they are asked for in the first packet.
+    is_source: bool,
+}
+
+/// One probe under way.
+#[derive(Default)]
+struct Progress {
+    answers: Answers,
+    /// The first essential question that was refused, and what the server said.
+    refusal: Option<ProbeFailure>,
+}
+
+impl MySqlSession {
+    pub(super) fn new(key: InstanceKey, shared: Arc<Shared>) -> Self {
+        Self { key, shared, live: None }
+    }
+
+    async fn probe_once(&mut self) -> Result<Reading, ProbeFailure> {
+        // Taken, so that a probe that is cut off leaves no half-read connection behind.
+        if let Some(live) = self.live.take() {
+            match self.talk(live).await {
+                // Servers and those between close idle connections; that is no news yet. If
+                // the server is gone, the next attempt knows at once.
+                Err(failure) if failure.kind == FailureKind::ConnectionLost && !failure.partial => {
+                }
+                outcome => return outcome,
+            }
+        }
+        let live = self.connect().await?;
+        self.talk(live).await
+    }
+
+    async fn connect(&self) -> Result<Live, ProbeFailure> {
+        let deadline = self.shared.options.connect_deadline;
+        let connecting = async {
+            let mut connection = Connection::open(&self.shared, &self.key).await?;
+            let dialect = connection.greet().await?;
+            Ok(Live { connection, dialect, refused: BTreeMap::new(), is_source: false })
+        };
+        timeout(deadline, connecting).await.unwrap_or_else(|_| {
+            let message = format!("no connection within {} ms", deadline.as_millis());
+            Err(failure::new(FailureKind::Timeout, message))
+        })
+    }
+
+    /// Asks everything and reads the answers. Keeps the connection unless it is damaged.
+    async fn talk(&mut self, mut live: Live) -> Result<Reading, ProbeFailure> {
+        let deadline = self.shared.options.probe_deadline;
+        let mut progress = Progress::default();
+        let finished = timeout(deadline, live.converse(&self.shared, &mut progress)).await;
+        let partial = progress.answers.contains_key(&Question::Basics);
+        let failed = match finished {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(failure::of(&error, Phase::Talking)),
+            Err(_) => {
+                let message = format!("no answer within {} ms", deadline.as_millis());
+                Some(failure::new(FailureKind::Timeout, message))
+            }
+        };
+        if let Some(failed) = failed {
+            return Err(ProbeFailure { partial, ..failed });
+        }
+        self.live = Some(live);
+        if let Some(refusal) = progress.refusal {
+            return Err(ProbeFailure { partial, ..refusal });
+        }
+        self.interpret(&progress.answers)
+    }
+
+    fn interpret(&self, answers: &Answers) -> Result<Reading, ProbeFailure> {
+        let read = reading::read(&self.key, answers, self.shared.options.reading);
+        let (canonical, mut facts) = read.map_err(|error| ProbeFailure {
+            kind: FailureKind::Protocol,
+            partial: true,
+            message: error.to_string(),
+        })?;
+        if self.shared.options.replication_credentials == ReplicationCredentials::ByQuery {
+            facts.replication_credentials_available = true;
+        }
+        Ok(Reading { canonical, facts })
+    }
+}
+
+impl ProbeSession for MySqlSession {
+    fn probe(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
+        self.probe_once().boxed()
+    }
+
+    fn park(&self) -> BoxFuture<'static, Parting> {
+        park::park(Arc::clone(&self.shared), self.key.clone()).boxed()
+    }
+}
+
+impl Live {
+    /// One packet with what every server is asked, a second one with what is configured and
+    /// what the first one gave reason to ask.
+    async fn converse(&mut self, shared: &Shared, progress: &mut Progress) -> Result<(), Error> {
+        self.refused.retain(|_, since| since.elapsed() < REFUSAL_HOLDS);
+        let by_query = shared.options.replication_credentials == ReplicationCredentials::ByQuery;
+        let mut first: Vec<Question> = FIRST_PACKET.to_vec();
+        first.retain(|question| !(by_query && *question == Question::Credentials));
+        if self.is_source || self.refused.contains_key(&Question::ReplicaHosts) {
+            first.push(Question::DumpThreads);
+        }
+        let first = self.statements(&first);
+        let answers = self.connection.ask(&first).await?;
+        self.settle(answers, progress);
+
+        let listed_replicas = progress.answers.get(&Question::ReplicaHosts);
+        self.is_source = listed_replicas.is_some_and(|table| !table.rows.is_empty());
+        let mut second = Vec::new();
+        let may_have_replicas = self.is_source || listed_replicas.is_none();
+        if may_have_replicas && !first.iter().any(|(q, _)| *q == Question::DumpThreads) {
+            second = self.statements(&[Question::DumpThreads]);
+        }
+        let configured = &shared.options.queries;
+        let wanted = configured.iter().filter(|q| !self.refused.contains_key(&q.question()));
+        let (together, alone): (Vec<_>, Vec<_>) =
+            wanted.partition(|query| query.packing() == Packing::Shared);
+        second.extend(together.iter().map(|query| (query.question(), query.text())));
+        let answers = self.connection.ask(&second).await?;
+        self.settle(answers, progress);
+        for query in alone {
+            let answer = self.connection.ask_alone(query.question(), query.text()).await?;
+            self.settle(vec![answer], progress);
+        }
+        Ok(())
+    }
+
+    /// The statements for those questions that this server can be asked and did not refuse.
+    fn statements(&self, questions: &[Question]) -> Vec<(Question, &'static str)> {
+        questions
+            .iter()
+            .filter(|question| !self.refused.contains_key(question))
+            .filter_map(|question| Some((*question, self.dialect.statement(*question)?)))
+            .collect()
+    }
+
+    fn settle(&mut self, answers: Vec<Answer>, progress: &mut Progress) {
+        for (question, answer) in answers {
+            match answer {
+                Ok(table) => {
+                    progress.answers.insert(question, table);
+                }
+                Err(refusal) if question.is_essential() => {
+                    let failed = failure::of_server(&refusal);
+                    let message = format!("{}: {}", question.name(), failed.message);
+                    progress.refusal.get_or_insert(ProbeFailure { message, ..failed });
+                }
+                Err(refusal) => {
+                    let reason = failure::server_text(&refusal);
+                    debug!(question = question.name(), reason, "the server refused a question");
+                    self.refused.insert(question, Instant::now());
+                }
+            }
+        }
+    }
+}

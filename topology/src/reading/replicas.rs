@@ -1,0 +1,155 @@
+//! The replicas of a source, as it sees them itself.
+//!
+//! There are two lists. Registrations tell a port, and a host only where `report_host` is set.
+//! Connections tell the address they come from, but no port. The server UUID joins the two where
+//! the server tells it (MySQL with performance schema); elsewhere they are joined only where no
+//! mistake is possible, and the source's own port stands in for a port that cannot be known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::table::Row;
+use super::{Answers, Question, RawTable, ReplicaListing};
+use crate::key::InstanceKey;
+
+/// One registered replica.
+#[derive(Debug, Clone)]
+struct Registration {
+    uuid: String,
+    host: String,
+    port: u16,
+}
+
+/// One connection that a binary log is sent to.
+#[derive(Debug, Clone)]
+struct Connection {
+    uuid: String,
+    host: String,
+}
+
+/// Lists the replicas of the server that goes by the name `source`.
+pub(super) fn read(
+    source: &InstanceKey,
+    answers: &Answers,
+    listing: ReplicaListing,
+) -> BTreeSet<InstanceKey> {
+    let registrations = registrations(answers.get(&Question::ReplicaHosts));
+    if listing == ReplicaListing::Registrations {
+        let named: BTreeSet<_> = registrations
+            .iter()
+            .filter(|registration| !registration.host.is_empty() && registration.port > 0)
+            .map(|registration| InstanceKey::new(registration.host.as_str(), registration.port))
+            .collect();
+        if !named.is_empty() {
+            return named;
+        }
+    }
+    let connections = connections(source, answers.get(&Question::DumpThreads));
+    if connections.is_empty() {
+        return registered_only(source, &registrations);
+    }
+    join(source, &registrations, &connections)
+}
+
+/// Without any list of connections, what registered is all there is to go by.
+fn registered_only(source: &InstanceKey, registrations: &[Registration]) -> BTreeSet<InstanceKey> {
+    let named = registrations.iter().filter(|registration| !registration.host.is_empty());
+    named.map(|r| InstanceKey::new(r.host.as_str(), port_or(source, r.port))).collect()
+}
+
+fn join(
+    source: &InstanceKey,
+    registrations: &[Registration],
+    connections: &[Connection],
+) -> BTreeSet<InstanceKey> {
+    let by_uuid: BTreeMap<&str, u16> = registrations
+        .iter()
+        .filter(|registration| !registration.uuid.is_empty())
+        .map(|registration| (registration.uuid.as_str(), registration.port))
+        .collect();
+    let ports: BTreeSet<u16> =
+        registrations.iter().map(|registration| port_or(source, registration.port)).collect();
+    let hosts: BTreeSet<&str> =
+        connections.iter().map(|connection| connection.host.as_str()).collect();
+
+    let mut keys = BTreeSet::new();
+    for connection in connections {
+        let host = connection.host.as_str();
+        if let Some(port) = by_uuid.get(connection.uuid.as_str()) {
+            keys.insert(InstanceKey::new(host, port_or(source, *port)));
+        } else if hosts.len() == 1 && !ports.is_empty() {
+            // All on one host: every registered port is a port of that host.
+            keys.extend(ports.iter().map(|port| InstanceKey::new(host, *port)));
+        } else if ports.len() == 1 {
+            keys.extend(ports.iter().map(|port| InstanceKey::new(host, *port)));
+        } else if let Some(port) = port_of_host(registrations, host) {
+            keys.insert(InstanceKey::new(host, port));
+        } else {
+            keys.insert(InstanceKey::new(host, source.port()));
+        }
+    }
+    keys
+}
+
+/// The port of the only registration under this host name.
+fn port_of_host(registrations: &[Registration], host: &str) -> Option<u16> {
+    let mut same = registrations.iter().filter(|registration| registration.host == host);
+    let first = same.next().filter(|registration| registration.port > 0)?;
+    same.next().is_none().then_some(first.port)
+}
+
+fn port_or(source: &InstanceKey, port: u16) -> u16 {
+    if port > 0 { port } else { source.port() }
+}
+
+fn registrations(table: Option<&RawTable>) -> Vec<Registration> {
+    let read = |row: Row<'_>| Registration {
+        uuid: row.text_any(&["Replica_UUID", "Slave_UUID"]).to_ascii_lowercase(),
+        host: row.text("Host").trim().to_owned(),
+        port: row.number("Port").unwrap_or(0),
+    };
+    table.map(|table| table.rows().map(read).collect()).unwrap_or_default()
+}
+
+fn connections(source: &InstanceKey, table: Option<&RawTable>) -> Vec<Connection> {
+    let Some(table) = table else { return Vec::new() };
+    let mut connections = Vec::new();
+    for row in table.rows() {
+        // SHOW PROCESSLIST lists everybody.
+        if row.get("Command").is_some_and(|command| !command.starts_with("Binlog Dump")) {
+            continue;
+        }
+        let (address, host) = (row.text("Address"), row.text("Host"));
+        let host = if address.is_empty() { strip_port(host.trim()) } else { address.trim() };
+        if host.is_empty() {
+            continue;
+        }
+        // A replica that connects over loopback runs beside its source, and only there does the
+        // address mean that host.
+        let host = if is_loopback(host) { source.host() } else { host };
+        let uuid = row.text("Replica_UUID").to_ascii_lowercase();
+        connections.push(Connection { uuid, host: host.to_owned() });
+    }
+    connections
+}
+
+/// Processlists show `host:port` with the client's port, which is of no use to anybody.
+fn strip_port(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').map_or(host, |(address, _)| address);
+    }
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            // `::1` alone is an address; `::1:40112` is an address with a client's port, which
+            // servers write without brackets.
+            let is_bare_v6 = host.parse::<std::net::Ipv6Addr>().is_ok()
+                && name.parse::<std::net::Ipv6Addr>().is_err();
+            if is_bare_v6 { host } else { name }
+        }
+        _ => host,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
