@@ -4,6 +4,7 @@
 //! randomness and no async runtime in this crate (I14): `now` is always an argument.
 
 pub mod analysis;
+pub mod ascii;
 pub mod binlog;
 pub mod cluster;
 pub mod errant;
@@ -11,6 +12,7 @@ pub mod filter;
 pub mod fleet;
 pub mod graph;
 pub mod gtid;
+pub mod heuristics;
 pub mod history;
 pub mod identity;
 pub mod instance;
@@ -18,9 +20,13 @@ pub mod key;
 pub mod ledger;
 pub mod names;
 pub mod policy;
+pub mod pools;
 pub mod probe;
 pub mod reading;
+pub mod search;
 pub mod snapshot;
+pub mod status;
+pub mod tags;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

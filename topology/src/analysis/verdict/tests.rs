@@ -182,10 +182,13 @@ const NEW_WORDS: &str = "Error reconnecting to source 'repl@p:3306'. This was at
 const ALL_BELOW: &[&str] = &["r1", "r2"];
 const LEAVES: &[&str] = &["l1", "l2"];
 
+/// A sentence, the scene, and who is found to have which problem.
+type Case = (&'static str, Scene, &'static [(&'static str, Code)]);
+
 #[test]
 fn the_verdict_follows_from_who_answers_and_who_replicates() {
     use Code::*;
-    let cases: Vec<(&str, Scene, &[(&str, Code)])> = vec![
+    let cases: Vec<Case> = vec![
         ("all is well", Scene::healthy(), &[]),
         (
             "a lone primary dies",

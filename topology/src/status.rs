@@ -1,0 +1,154 @@
+//! How an instance is doing, in the words people and programs know.
+
+use crate::cluster::Member;
+use crate::instance::{Instance, SourceLink};
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// Checked within this many poll intervals counts as recently checked.
+const RECENT_POLLS: u32 = 5;
+
+/// Whether the newest finished probe is no older than a poll interval.
+pub fn is_up_to_date(instance: &Instance, policy: &Policy, now: Timestamp) -> bool {
+    checked_within(instance, policy, now, 1)
+}
+
+/// Whether the newest finished probe is no older than five poll intervals.
+pub fn is_recently_checked(instance: &Instance, policy: &Policy, now: Timestamp) -> bool {
+    checked_within(instance, policy, now, RECENT_POLLS)
+}
+
+fn checked_within(instance: &Instance, policy: &Policy, now: Timestamp, polls: u32) -> bool {
+    let limit =
+        policy.poll_interval.saturating_mul(polls).saturating_add(policy.reasonable_check_delay);
+    instance.health.last_check.is_some_and(|at| now.since(at) <= limit)
+}
+
+/// Whether the main channel points at a source, detached or not.
+pub fn is_replica(instance: &Instance) -> bool {
+    instance.facts.main_channel().is_some_and(|channel| channel.source != SourceLink::None)
+}
+
+/// Whether both threads of the main channel run.
+pub fn is_replicating(instance: &Instance) -> bool {
+    instance.facts.main_channel().is_some_and(|channel| channel.is_running())
+}
+
+/// How far lag is from the configured delay, in seconds.
+pub fn excess_lag_seconds(instance: &Instance) -> Option<u64> {
+    let delay = instance.facts.main_channel().map_or(0, |channel| channel.delay_seconds);
+    instance.facts.lag_seconds().map(|lag| lag.abs_diff(u64::from(delay)))
+}
+
+/// What is wrong with an instance taken by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InstanceProblem {
+    /// The newest probe failed.
+    LastCheckInvalid,
+    /// There was no probe for several intervals.
+    NotRecentlyChecked,
+    /// It is a replica and does not replicate.
+    NotReplicating,
+    /// It lags more than is reasonable.
+    ReplicationLag,
+    /// It has errant transactions.
+    ErrantGtid,
+    /// It is a group member and not online.
+    GroupMemberNotOnline,
+}
+
+impl InstanceProblem {
+    /// All problems, in declaration order.
+    pub const ALL: [Self; 6] = [
+        Self::LastCheckInvalid,
+        Self::NotRecentlyChecked,
+        Self::NotReplicating,
+        Self::ReplicationLag,
+        Self::ErrantGtid,
+        Self::GroupMemberNotOnline,
+    ];
+
+    /// The name programs match on.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LastCheckInvalid => "last_check_invalid",
+            Self::NotRecentlyChecked => "not_recently_checked",
+            Self::NotReplicating => "not_replicating",
+            Self::ReplicationLag => "replication_lag",
+            Self::ErrantGtid => "errant_gtid",
+            Self::GroupMemberNotOnline => "group_replication_member_not_online",
+        }
+    }
+}
+
+/// What is wrong with a member taken by itself: at most one of the first four, then the others.
+pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<InstanceProblem> {
+    let instance = &*member.instance;
+    let lags =
+        || excess_lag_seconds(instance).is_some_and(|it| it > policy.reasonable_lag.as_secs());
+    let first = if !instance.is_valid() {
+        Some(InstanceProblem::LastCheckInvalid)
+    } else if !is_recently_checked(instance, policy, now) {
+        Some(InstanceProblem::NotRecentlyChecked)
+    } else if is_replica(instance) && !is_replicating(instance) {
+        Some(InstanceProblem::NotReplicating)
+    } else if lags() {
+        Some(InstanceProblem::ReplicationLag)
+    } else {
+        None
+    };
+    let errant = (!member.errant.is_empty()).then_some(InstanceProblem::ErrantGtid);
+    let not_online = instance
+        .facts
+        .group
+        .as_ref()
+        .filter(|group| !group.name.is_empty() && group.state != "ONLINE")
+        .map(|_| InstanceProblem::GroupMemberNotOnline);
+    first.into_iter().chain(errant).chain(not_online).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{FleetInput, advance};
+    use crate::instance::{Facts, ThreadState};
+    use crate::snapshot::FleetSnapshot;
+    use crate::testing::{answered, key, primary_facts, refused, replica_facts};
+    use std::sync::Arc;
+
+    fn problems_of(facts: Facts, alive: bool, now: i64) -> Vec<&'static str> {
+        let fleet = FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH);
+        let mut inputs = vec![
+            FleetInput::Probed(answered("p", 9, primary_facts())),
+            FleetInput::Probed(answered("r", 10, facts)),
+        ];
+        if !alive {
+            inputs.push(FleetInput::Probed(refused("r", 11)));
+        }
+        let fleet = advance(&fleet, inputs, Timestamp::from_secs(11)).snapshot;
+        let (_, member) = fleet.member(&key("r")).unwrap();
+        let found = problems(member, &fleet.policy, Timestamp::from_secs(now));
+        found.into_iter().map(InstanceProblem::as_str).collect()
+    }
+
+    #[test]
+    fn the_worst_of_four_comes_first_and_alone() {
+        let replica = || replica_facts(&key("p"));
+        let mut stopped = replica();
+        stopped.channels[0].applier = ThreadState::Stopped;
+        stopped.channels[0].seconds_behind = Some(1_000);
+        let mut lagging = replica();
+        lagging.channels[0].seconds_behind = Some(11);
+        let mut delayed = lagging.clone();
+        delayed.channels[0].delay_seconds = 10;
+        let mut too_early = replica();
+        too_early.channels[0].delay_seconds = 60;
+        assert_eq!(problems_of(replica(), true, 12), [""; 0]);
+        assert_eq!(problems_of(stopped.clone(), false, 12), ["last_check_invalid"]);
+        assert_eq!(problems_of(stopped.clone(), true, 60), ["not_recently_checked"]);
+        assert_eq!(problems_of(stopped, true, 12), ["not_replicating"]);
+        assert_eq!(problems_of(lagging, true, 12), ["replication_lag"]);
+        assert_eq!(problems_of(delayed, true, 12), [""; 0]);
+        assert_eq!(problems_of(too_early, true, 12), ["replication_lag"]);
+    }
+}
