@@ -43,8 +43,10 @@ pub enum Question {
     GroupMembers,
     /// Replicas that registered.
     ReplicaHosts,
-    /// Connections that binary logs are sent to.
+    /// Connections that binary logs are sent to, with the UUIDs of the replicas.
     DumpThreads,
+    /// The same without UUIDs, for those who may not ask that or servers that do not tell.
+    Processlist,
     /// Whether credentials for replication are readable.
     Credentials,
     /// Configured: lag in seconds.
@@ -79,6 +81,7 @@ impl Question {
             Self::GroupMembers => "group members",
             Self::ReplicaHosts => "registered replicas",
             Self::DumpThreads => "binary log dump threads",
+            Self::Processlist => "processlist",
             Self::Credentials => "replication credentials",
             Self::Lag => "configured lag query",
             Self::DataCenter => "configured data centre query",

@@ -45,14 +45,19 @@ const GROUP_MEMBERS: &str = "SELECT MEMBER_ID member_id, MEMBER_HOST member_host
       WHERE VARIABLE_NAME = 'group_replication_single_primary_mode') single_primary \
      FROM performance_schema.replication_group_members";
 
-/// Joined with the user variable in which a replica leaves its UUID.
+/// Joined with the user variable in which a replica leaves its UUID, by the name old and new
+/// replicas give it.
 const DUMP_THREADS: &str = "SELECT t.PROCESSLIST_HOST Address, v.VARIABLE_VALUE Replica_UUID \
      FROM performance_schema.threads t \
      LEFT JOIN performance_schema.user_variables_by_thread v \
-     ON v.THREAD_ID = t.THREAD_ID AND v.VARIABLE_NAME = 'slave_uuid' \
+     ON v.THREAD_ID = t.THREAD_ID AND v.VARIABLE_NAME IN ('replica_uuid', 'slave_uuid') \
      WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
 
-const DUMP_THREADS_MARIADB: &str = "SELECT HOST Host FROM information_schema.PROCESSLIST \
+/// Open to everybody; others' connections show to those with the PROCESS privilege.
+const PROCESSLIST: &str = "SELECT HOST Host FROM performance_schema.processlist \
+     WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
+
+const PROCESSLIST_MARIADB: &str = "SELECT HOST Host FROM information_schema.PROCESSLIST \
      WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
 
 /// What is known of a server from its greeting on.
@@ -105,9 +110,10 @@ impl Dialect {
             Question::ReplicaHosts if has_new_words => "SHOW REPLICAS",
             Question::ReplicaHosts => "SHOW SLAVE HOSTS",
             Question::DumpThreads if has_schema => DUMP_THREADS,
-            // Lists everybody, but information_schema.processlist stops a busy server of this
-            // age for as long as it reads, so it is no way out.
-            Question::DumpThreads => "SHOW PROCESSLIST",
+            Question::Processlist if has_schema && has_new_words => PROCESSLIST,
+            // Lists everybody. Filtering in information_schema.processlist is no way out: it
+            // holds up the whole server while it reads.
+            Question::Processlist => "SHOW PROCESSLIST",
             Question::Credentials => {
                 "SELECT COUNT(*) > 0 AND MAX(User_name) != '' FROM mysql.slave_master_info"
             }
@@ -128,7 +134,7 @@ fn mariadb(question: Question) -> Option<&'static str> {
         Question::BinlogStatus => "SHOW MASTER STATUS",
         Question::SemiSyncVariables => "SHOW GLOBAL VARIABLES LIKE 'rpl\\_semi\\_sync\\_%'",
         Question::ReplicaHosts => "SHOW SLAVE HOSTS",
-        Question::DumpThreads => DUMP_THREADS_MARIADB,
+        Question::Processlist => PROCESSLIST_MARIADB,
         _ => return None,
     })
 }
@@ -160,7 +166,8 @@ mod tests {
             assert_eq!(statement, Some(expected), "{version}");
         }
         let without_schema = dialect("9.7.0", "", Off);
-        assert_eq!(without_schema.statement(Question::DumpThreads), Some("SHOW PROCESSLIST"));
+        assert_eq!(without_schema.statement(Question::Processlist), Some("SHOW PROCESSLIST"));
+        assert_eq!(without_schema.statement(Question::DumpThreads), None);
         assert_eq!(without_schema.statement(Question::GroupMembers), None);
     }
 
@@ -168,7 +175,7 @@ mod tests {
     fn no_mysql_is_ever_asked_for_the_information_schema_processlist() {
         for version in ["5.7.44", "8.0.11", "8.0.36", "8.4.3", "9.7.0"] {
             for schema in [PerformanceSchema::On, PerformanceSchema::Off] {
-                let text = dialect(version, "", schema).statement(Question::DumpThreads).unwrap();
+                let text = dialect(version, "", schema).statement(Question::Processlist).unwrap();
                 assert!(!text.to_lowercase().contains("information_schema"), "{version}");
             }
         }

@@ -77,7 +77,8 @@ fn of_driver(error: &DriverError) -> ProbeFailure {
         }
         DriverError::UnknownAuthPlugin { name } => new(
             FailureKind::AccessDenied,
-            format!("the server asks for authentication by {name}, which is not supported"),
+            // Servers also ask for some odd method when there is no such account.
+            format!("the account is unknown or authenticates by {name}, which is not supported"),
         ),
         DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled => new(
             FailureKind::AccessDenied,

@@ -21,10 +21,10 @@ use super::{ReplicationCredentials, Shared, park};
 use crate::ports::{Parting, ProbeSession, Reading};
 
 /// A question that a server refused is not put to it again for this long.
-const REFUSAL_HOLDS: Duration = Duration::from_secs(60);
+const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
 
 /// What every server is asked in the first packet.
-const FIRST_PACKET: [Question; 8] = [
+const FIRST_PACKET: [Question; 7] = [
     Question::Basics,
     Question::ReplicaStatus,
     Question::Status,
@@ -32,7 +32,6 @@ const FIRST_PACKET: [Question; 8] = [
     Question::SemiSyncVariables,
     Question::GroupMembers,
     Question::ReplicaHosts,
-    Question::Credentials,
 ];
 
 /// Probes one instance over one connection.
@@ -145,22 +144,23 @@ impl Live {
     /// what the first one gave reason to ask.
     async fn converse(&mut self, shared: &Shared, progress: &mut Progress) -> Result<(), Error> {
         self.refused.retain(|_, since| since.elapsed() < REFUSAL_HOLDS);
-        let by_query = shared.options.replication_credentials == ReplicationCredentials::ByQuery;
-        let mut first: Vec<Question> = FIRST_PACKET.to_vec();
-        first.retain(|question| !(by_query && *question == Question::Credentials));
+        let mut first = FIRST_PACKET.to_vec();
+        if shared.options.replication_credentials == ReplicationCredentials::AsReplicasKeepThem {
+            first.push(Question::Credentials);
+        }
         if self.is_source || self.refused.contains_key(&Question::ReplicaHosts) {
-            first.push(Question::DumpThreads);
+            first.push(self.connection_listing());
         }
         let first = self.statements(&first);
         let answers = self.connection.ask(&first).await?;
         self.settle(answers, progress);
 
-        let listed_replicas = progress.answers.get(&Question::ReplicaHosts);
-        self.is_source = listed_replicas.is_some_and(|table| !table.rows.is_empty());
+        let registered = progress.answers.get(&Question::ReplicaHosts);
+        self.is_source = registered.is_some_and(|table| !table.rows.is_empty());
+        let may_be_source = self.is_source || registered.is_none();
         let mut second = Vec::new();
-        let may_have_replicas = self.is_source || listed_replicas.is_none();
-        if may_have_replicas && !first.iter().any(|(q, _)| *q == Question::DumpThreads) {
-            second = self.statements(&[Question::DumpThreads]);
+        if may_be_source && !has_connections(progress) {
+            second = self.statements(&[self.connection_listing()]);
         }
         let configured = &shared.options.queries;
         let wanted = configured.iter().filter(|q| !self.refused.contains_key(&q.question()));
@@ -173,7 +173,23 @@ impl Live {
             let answer = self.connection.ask_alone(query.question(), query.text()).await?;
             self.settle(vec![answer], progress);
         }
+        if may_be_source && !has_connections(progress) {
+            // Only when the better listing was refused just now.
+            let last = self.statements(&[self.connection_listing()]);
+            let answers = self.connection.ask(&last).await?;
+            self.settle(answers, progress);
+        }
         Ok(())
+    }
+
+    /// The best question for the connections of replicas that this server answers.
+    fn connection_listing(&self) -> Question {
+        let best = Question::DumpThreads;
+        if self.refused.contains_key(&best) || self.dialect.statement(best).is_none() {
+            Question::Processlist
+        } else {
+            best
+        }
     }
 
     /// The statements for those questions that this server can be asked and did not refuse.
@@ -204,4 +220,9 @@ impl Live {
             }
         }
     }
+}
+
+fn has_connections(progress: &Progress) -> bool {
+    let answers = &progress.answers;
+    answers.contains_key(&Question::DumpThreads) || answers.contains_key(&Question::Processlist)
 }

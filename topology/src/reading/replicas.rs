@@ -43,7 +43,8 @@ pub(super) fn read(
             return named;
         }
     }
-    let connections = connections(source, answers.get(&Question::DumpThreads));
+    let table = answers.get(&Question::DumpThreads).or(answers.get(&Question::Processlist));
+    let connections = connections(source, table);
     if connections.is_empty() {
         return registered_only(source, &registrations);
     }
