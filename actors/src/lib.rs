@@ -1,7 +1,13 @@
 //! The living system: supervised actors, the MySQL driver and the ports they work through.
 
 pub mod clock;
+pub mod cluster_analysis;
+pub mod discovery;
 pub mod metrics;
 pub mod mysql;
 pub mod ports;
+pub mod probe;
+pub mod store;
 pub mod supervisor;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

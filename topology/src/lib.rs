@@ -5,8 +5,10 @@
 
 pub mod analysis;
 pub mod ascii;
+pub mod attention;
 pub mod binlog;
 pub mod cluster;
+pub mod crawl;
 pub mod errant;
 pub mod filter;
 pub mod fleet;

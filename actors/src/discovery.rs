@@ -1,0 +1,462 @@
+//! Knows which instances exist, and keeps one probe for each.
+//!
+//! It starts and retires probes and crawls from what they read. Whether somebody is followed is
+//! decided in [`baton_topology::crawl`], what an instance's state means in the analysis.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix_rt::ArbiterHandle;
+use baton_topology::crawl::{self, Standing};
+use baton_topology::fleet::FleetInput;
+use baton_topology::instance::{Instance, ProbeFailure};
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::LedgerState;
+use baton_topology::names::HostNames;
+use baton_topology::time::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+use crate::cluster_analysis::Happened;
+use crate::ports::SnapshotReader;
+use crate::probe::{self, FirstLook, ProbeActor, ProbeNow, ProbeWorld, Sighting, Vouch};
+use crate::supervisor::{Child, Outlet, Place, Queued, Restart};
+
+mod handle;
+pub mod resolve;
+
+pub use handle::DiscoveryHandle;
+use resolve::HostResolver;
+
+/// Messages that may wait for discovery.
+pub const MAILBOX: usize = 20_000;
+/// News for the analysis that may wait while that is busy or being rebuilt.
+const UNSENT_MAX: usize = 100_000;
+/// How soon news that were not taken are offered again.
+const RESEND_AFTER: Duration = Duration::from_millis(50);
+/// How often names of dead servers are looked behind, and unseen instances forgotten.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
+/// Known instances begin to be probed this far apart after a start, within one poll interval.
+const RESTORE_SPREAD: Duration = Duration::from_micros(500);
+/// How long a name may take to resolve.
+const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Watch an instance and follow what it leads to.
+#[derive(Debug)]
+pub struct Discover {
+    /// The instance, by any name.
+    pub key: InstanceKey,
+    /// How sure it is that it exists.
+    pub standing: Standing,
+    /// Who wants to know how the first look went, and the canonical name.
+    pub reply: Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>,
+}
+
+impl Message for Discover {
+    type Result = ();
+}
+
+/// Look at these instances now.
+#[derive(Debug)]
+pub struct LookNow(pub Vec<InstanceKey>);
+
+impl Message for LookNow {
+    type Result = ();
+}
+
+/// Forget all resolutions of names.
+#[derive(Debug)]
+pub struct ForgetNames;
+
+impl Message for ForgetNames {
+    type Result = ();
+}
+
+/// The probes, which outlive the actor that keeps them.
+pub type Roster = Arc<Mutex<BTreeMap<InstanceKey, Entry>>>;
+
+/// One probe.
+#[derive(Debug)]
+pub struct Entry {
+    child: Child<ProbeActor>,
+    counts: Arc<AtomicBool>,
+    started_at: Timestamp,
+}
+
+/// What discovery works with.
+#[derive(Clone)]
+pub struct DiscoveryWorld {
+    /// What all probes share.
+    pub probes: ProbeWorld,
+    /// The probes there are.
+    pub roster: Roster,
+    /// Where probes run; on discovery's own arbiter when empty.
+    pub arbiters: Vec<ArbiterHandle>,
+    /// Never more probes than this.
+    pub instances_max: usize,
+    /// What people have set.
+    pub ledger: watch::Receiver<Arc<LedgerState>>,
+    /// The newest fleet.
+    pub snapshot: SnapshotReader,
+    /// Resolutions, published.
+    pub names: watch::Sender<Arc<HostNames>>,
+    /// How host names are resolved before they are used; `None` takes them as they are.
+    pub resolver: Option<Arc<dyn HostResolver>>,
+    /// Who wants to know what exists.
+    pub news: Outlet<Happened>,
+}
+
+/// Knows which instances exist.
+pub struct DiscoveryActor {
+    world: DiscoveryWorld,
+    resolving: BTreeSet<InstanceKey>,
+    unsent: VecDeque<FleetInput>,
+    next_arbiter: usize,
+}
+
+type Reply = Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>;
+
+impl DiscoveryActor {
+    /// Takes over the probes there are.
+    pub fn new(world: DiscoveryWorld) -> Self {
+        Self { world, resolving: BTreeSet::new(), unsent: VecDeque::new(), next_arbiter: 0 }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, BTreeMap<InstanceKey, Entry>> {
+        self.world.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.world.probes.clock.now()
+    }
+
+    fn names(&self) -> Arc<HostNames> {
+        self.world.names.borrow().clone()
+    }
+
+    /// Watches `given` under its canonical name, unless rules or limits forbid it. A caller that
+    /// waits for a refused one is told by its channel closing.
+    fn enlist(
+        &mut self,
+        given: InstanceKey,
+        standing: Standing,
+        reply: Reply,
+        ctx: &mut Context<Self>,
+    ) {
+        let key = self.names().resolve(&given);
+        if self.roster().contains_key(&key) {
+            self.poke(&key, standing, reply);
+            return;
+        }
+        match self.world.resolver.clone() {
+            Some(resolver) if key == given => self.look_up(resolver, key, standing, reply, ctx),
+            _ => self.start(key, standing, FirstLook::After(Duration::ZERO), reply),
+        }
+    }
+
+    /// Passes on to an existing probe what was asked for.
+    fn poke(&self, key: &InstanceKey, standing: Standing, reply: Reply) {
+        let roster = self.roster();
+        let Some(entry) = roster.get(key) else { return };
+        if standing == Standing::Vouched && !entry.counts.load(Ordering::Relaxed) {
+            // Whoever vouches does so again after its next probe.
+            let _ = entry.child.try_send(Vouch);
+        }
+        if reply.is_some() {
+            // A full mailbox closes the channel, which tells the caller.
+            let _ = entry.child.try_send(ProbeNow { reply });
+        }
+    }
+
+    /// Resolves a host before its first probe.
+    fn look_up(
+        &mut self,
+        resolver: Arc<dyn HostResolver>,
+        given: InstanceKey,
+        standing: Standing,
+        reply: Reply,
+        ctx: &mut Context<Self>,
+    ) {
+        if !self.resolving.insert(given.clone()) {
+            return;
+        }
+        let host = given.host().to_owned();
+        let answer =
+            async move { tokio::time::timeout(RESOLVE_DEADLINE, resolver.resolve(&host)).await };
+        ctx.spawn(answer.into_actor(self).map(move |answer, act, _ctx| {
+            act.resolving.remove(&given);
+            let key = match answer {
+                Ok(Ok(host)) if host != given.host() => {
+                    act.learn(&given, host.as_str());
+                    InstanceKey::new(host, given.port())
+                }
+                Ok(Ok(_)) => given,
+                // Probing will tell more than a resolver that has no answer.
+                Ok(Err(_)) | Err(_) => given,
+            };
+            act.start(key, standing, FirstLook::After(Duration::ZERO), reply);
+        }));
+    }
+
+    /// Starts a probe, unless there is one, or rules or limits forbid it.
+    fn start(&mut self, key: InstanceKey, standing: Standing, first: FirstLook, reply: Reply) {
+        let now = self.now();
+        let is_forbidden = crawl::is_ignored(&self.world.probes.policy.borrow(), &key)
+            || self.world.ledger.borrow().is_forgotten(&key, now);
+        let count = self.roster().len();
+        if is_forbidden {
+            return;
+        }
+        if count >= self.world.instances_max {
+            self.world.probes.metrics.dropped("discovery", 1);
+            return;
+        }
+        if !self.roster().contains_key(&key) {
+            let entry = self.build(&key, standing, first, now);
+            self.roster().insert(key.clone(), entry);
+        }
+        self.poke(&key, standing, reply);
+    }
+
+    fn build(
+        &mut self,
+        key: &InstanceKey,
+        standing: Standing,
+        first: FirstLook,
+        started_at: Timestamp,
+    ) -> Entry {
+        let world = self.world.probes.clone();
+        let child = Child::new(probe::MAILBOX, Restart::PROBE, world.metrics.actor("probe"));
+        let counts = Arc::new(AtomicBool::new(standing == Standing::Vouched));
+        let place = match self.world.arbiters.get(self.next_arbiter) {
+            Some(arbiter) => Place::On(arbiter.clone()),
+            None => Place::Here,
+        };
+        self.next_arbiter = (self.next_arbiter + 1) % self.world.arbiters.len().max(1);
+        let mut first = first;
+        let (key, shared) = (key.clone(), Arc::clone(&counts));
+        child.start(&place, move || {
+            let first = std::mem::replace(&mut first, FirstLook::AfterDeath);
+            ProbeActor::new(key.clone(), Arc::clone(&shared), first, world.clone())
+        });
+        Entry { child, counts, started_at }
+    }
+
+    fn retire(&mut self, key: &InstanceKey) {
+        if let Some(entry) = self.roster().remove(key) {
+            entry.child.retire();
+        }
+    }
+
+    /// Retires probes and lets the fleet forget their instances.
+    fn forget(&mut self, keys: Vec<InstanceKey>, ctx: &mut Context<Self>) {
+        for key in &keys {
+            self.retire(key);
+        }
+        if !keys.is_empty() {
+            self.emit(FleetInput::Forgotten(keys), ctx);
+        }
+    }
+
+    fn emit(&mut self, news: FleetInput, ctx: &mut Context<Self>) {
+        self.unsent.push_back(news);
+        if self.unsent.len() > UNSENT_MAX {
+            self.unsent.pop_front();
+            self.world.probes.metrics.dropped("discovery", 1);
+        }
+        if self.unsent.len() == 1 {
+            self.send(ctx);
+        }
+    }
+
+    /// Sends in order; what does not get through is offered again.
+    fn send(&mut self, ctx: &mut Context<Self>) {
+        while let Some(news) = self.unsent.pop_front() {
+            if let Err(undelivered) = self.world.news.try_send(Happened(news)) {
+                self.unsent.push_front(undelivered.into_inner().0);
+                ctx.run_later(RESEND_AFTER, Self::send);
+                return;
+            }
+        }
+    }
+
+    fn learn(&mut self, given: &InstanceKey, canonical: &str) -> bool {
+        let names = self.names();
+        let learned = Arc::new(names.with(given.host(), canonical));
+        let is_new = learned != names;
+        if is_new {
+            self.world.names.send_replace(learned);
+        }
+        is_new
+    }
+
+    /// An instance answered to `probed` but goes by `canonical`.
+    fn rename(&mut self, probed: &InstanceKey, canonical: InstanceKey, ctx: &mut Context<Self>) {
+        if self.names().resolve(&canonical) != canonical {
+            // Two servers that each claim the other's name: following them would never end.
+            tracing::warn!(%probed, %canonical, "names go in a circle and are not followed");
+            return;
+        }
+        let before = self.names().resolve(probed);
+        if self.learn(probed, canonical.host()) {
+            tracing::info!(%probed, %canonical, "name resolved");
+            let names = self.names();
+            self.emit(FleetInput::Names(names), ctx);
+        }
+        let mut gone = BTreeSet::from([probed.clone()]);
+        // The name led elsewhere before: what it led to moved here, unless that still answers.
+        gone.insert(before);
+        let snapshot = self.world.snapshot.borrow().clone();
+        let is_gone = |key: &InstanceKey| {
+            *key != canonical
+                && (key == probed || snapshot.instance(key).is_none_or(|it| it.is_failed()))
+        };
+        self.forget(gone.into_iter().filter(is_gone).collect(), ctx);
+        self.start(canonical, Standing::Vouched, FirstLook::After(Duration::ZERO), None);
+    }
+
+    /// Starts probes for everything the fleet knows, spread over a moment.
+    fn restore(&mut self) {
+        let snapshot = self.world.snapshot.borrow().clone();
+        let poll = snapshot.policy.poll_interval;
+        let mut delay = Duration::ZERO;
+        for (_, member) in snapshot.members() {
+            if !self.roster().contains_key(member.key()) {
+                let first = FirstLook::After(delay);
+                self.start(member.key().clone(), Standing::Vouched, first, None);
+                delay = (delay + RESTORE_SPREAD).min(poll);
+            }
+        }
+    }
+
+    fn watch_ledger(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let ledger = self.world.ledger.borrow_and_update().clone();
+        let forgotten: Vec<_> = {
+            let roster = self.roster();
+            let keys = ledger.forgotten.keys().filter(|key| ledger.is_forgotten(key, now));
+            keys.filter(|key| roster.contains_key(*key)).cloned().collect()
+        };
+        self.forget(forgotten, ctx);
+        let mut changes = self.world.ledger.clone();
+        let changed = async move { changes.changed().await.is_ok() };
+        ctx.spawn(changed.into_actor(self).map(|is_open, act, ctx| {
+            if is_open {
+                act.watch_ledger(ctx);
+            }
+        }));
+    }
+
+    fn keep_house(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let snapshot = self.world.snapshot.borrow().clone();
+        let horizon = now.minus(snapshot.policy.unseen_forget);
+        let is_unseen = |key: &InstanceKey, entry: &Entry| {
+            let instance = snapshot.instance(key);
+            let seen = instance.and_then(|instance: &Arc<Instance>| instance.health.last_seen);
+            seen.unwrap_or(entry.started_at).max(entry.started_at.min(now)) < horizon
+                && instance.is_none_or(|instance| !instance.is_valid())
+        };
+        let unseen: Vec<_> = {
+            let roster = self.roster();
+            let unseen = roster.iter().filter(|(key, entry)| is_unseen(key, entry));
+            unseen.map(|(key, _)| key.clone()).collect()
+        };
+        for key in &unseen {
+            tracing::info!(%key, "not seen for long and forgotten");
+        }
+        self.forget(unseen, ctx);
+        self.look_behind_names();
+    }
+
+    /// A dead server may live on behind one of its names, at another address.
+    fn look_behind_names(&mut self) {
+        let snapshot = self.world.snapshot.borrow().clone();
+        let names = self.names();
+        let mut given_by_canonical: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (given, canonical) in names.iter() {
+            given_by_canonical.entry(canonical).or_default().push(given);
+        }
+        if given_by_canonical.is_empty() {
+            return;
+        }
+        let dead = snapshot.members().filter(|(_, member)| member.instance.is_failed());
+        for (_, member) in dead {
+            let key = member.key();
+            for given in given_by_canonical.get(key.host()).into_iter().flatten() {
+                let given = InstanceKey::new(*given, key.port());
+                self.start(given, Standing::Hearsay, FirstLook::After(Duration::ZERO), None);
+            }
+        }
+    }
+}
+
+impl Actor for DiscoveryActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.restore();
+        self.watch_ledger(ctx);
+        ctx.run_interval(HOUSEKEEPING_EVERY, Self::keep_house);
+    }
+}
+
+impl Handler<Queued<Discover>> for DiscoveryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Discover>, ctx: &mut Self::Context) {
+        let (Discover { key, standing, reply }, _handling) = message.open();
+        self.enlist(key, standing, reply, ctx);
+    }
+}
+
+impl Handler<Queued<Sighting>> for DiscoveryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Sighting>, ctx: &mut Self::Context) {
+        let (sighting, _handling) = message.open();
+        match sighting {
+            Sighting::Answered { probed, canonical, follow } => {
+                // A probe that was retired meanwhile has no say.
+                if !self.roster().contains_key(&probed) {
+                    return;
+                }
+                if canonical != probed {
+                    self.rename(&probed, canonical, ctx);
+                }
+                for (key, standing) in follow {
+                    self.enlist(key, standing, None, ctx);
+                }
+            }
+            Sighting::GivenUp(key) => {
+                tracing::debug!(%key, "never answered and given up");
+                self.retire(&key);
+            }
+        }
+    }
+}
+
+impl Handler<Queued<LookNow>> for DiscoveryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<LookNow>, _ctx: &mut Self::Context) {
+        let (LookNow(keys), _handling) = message.open();
+        let roster = self.roster();
+        for entry in keys.iter().filter_map(|key| roster.get(key)) {
+            // A full mailbox means that looks are waiting there already.
+            let _ = entry.child.try_send(ProbeNow::default());
+        }
+    }
+}
+
+impl Handler<Queued<ForgetNames>> for DiscoveryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<ForgetNames>, ctx: &mut Self::Context) {
+        let (ForgetNames, _handling) = message.open();
+        self.world.names.send_replace(Arc::default());
+        self.emit(FleetInput::Names(Arc::default()), ctx);
+    }
+}

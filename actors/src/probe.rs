@@ -1,0 +1,421 @@
+//! Watches one instance: its connection, its schedule, its deadline.
+//!
+//! A probe never blocks the actor: it runs in the actor's context and hands the session back when
+//! it ends. Nothing is decided here about what an instance's state means.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
+};
+use baton_topology::crawl::{self, Standing};
+use baton_topology::instance::{FailureKind, ProbeFailure};
+use baton_topology::key::InstanceKey;
+use baton_topology::policy::Policy;
+use baton_topology::probe::ProbeResult;
+use baton_topology::time::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::ports::{Parting, ProbeSession, ProbeTarget, Reading};
+use crate::supervisor::{Outlet, Queued, Undelivered};
+
+pub mod schedule;
+
+use schedule::Backoff;
+
+/// Messages that may wait for one probe: looks are merged, so few make sense.
+pub const MAILBOX: usize = 16;
+/// Callers that may wait for the next probe of one instance.
+const WAITING_MAX: usize = 64;
+/// Two probes of one instance begin at least this far apart, whoever asks.
+const GAP_MIN: Duration = Duration::from_millis(5);
+/// How soon a report that was not taken is offered again.
+const RESEND_AFTER: Duration = Duration::from_millis(50);
+/// What an instance leads to is told again after this time even if it did not change.
+const RETELL_AFTER: Duration = Duration::from_secs(60);
+/// An instance known by hearsay only is given up after this many failures.
+const HEARSAY_FAILURES_MAX: u32 = 3;
+
+/// Look at the instance now instead of waiting for the schedule.
+#[derive(Debug, Default)]
+pub struct ProbeNow {
+    /// Who wants to know how it went, and the canonical name.
+    pub reply: Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>,
+}
+
+impl Message for ProbeNow {
+    type Result = ();
+}
+
+/// From now on the instance counts as existing even if it never answers.
+#[derive(Debug)]
+pub struct Vouch;
+
+impl Message for Vouch {
+    type Result = ();
+}
+
+/// A probe of an instance ended.
+#[derive(Debug, Clone)]
+pub struct ProbeFinished(pub ProbeResult);
+
+impl Message for ProbeFinished {
+    type Result = ();
+}
+
+/// What an instance says about itself and others.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sighting {
+    /// It answered.
+    Answered {
+        /// The name it was probed by.
+        probed: InstanceKey,
+        /// The name it goes by.
+        canonical: InstanceKey,
+        /// Whom it leads to.
+        follow: Vec<(InstanceKey, Standing)>,
+    },
+    /// It never answered, and nobody vouches for it.
+    GivenUp(InstanceKey),
+}
+
+impl Message for Sighting {
+    type Result = ();
+}
+
+/// What all probes share.
+#[derive(Clone)]
+pub struct ProbeWorld {
+    /// The servers.
+    pub target: Arc<dyn ProbeTarget>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The rules in force.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// How dead servers are tried again.
+    pub backoff: Backoff,
+    /// A probe that takes longer is given up together with its session, should the session not
+    /// keep its own deadlines.
+    pub deadline: Duration,
+    /// The counters.
+    pub metrics: Metrics,
+    /// Who wants to know how probes end.
+    pub reports: Outlet<ProbeFinished>,
+    /// Who follows what they find.
+    pub sightings: Outlet<Sighting>,
+}
+
+/// When a new probe begins to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstLook {
+    /// After this time.
+    After(Duration),
+    /// At once; the probe before this one died, which is reported as a failure.
+    AfterDeath,
+}
+
+/// Watches one instance.
+pub struct ProbeActor {
+    key: InstanceKey,
+    world: ProbeWorld,
+    first: FirstLook,
+    /// The instance is part of the fleet even when it does not answer: it once did, or somebody
+    /// vouches for it. Shared with the probes that come after this one's death.
+    counts: Arc<AtomicBool>,
+    /// Away while a probe runs.
+    session: Option<Box<dyn ProbeSession>>,
+    activity: Activity,
+    last_began: Option<Timestamp>,
+    failures: u32,
+    timer: Option<SpawnHandle>,
+    parked: Option<SpawnHandle>,
+    unsent: Option<ProbeFinished>,
+    waiting: Vec<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>,
+    told: Option<(Sighting, Timestamp)>,
+}
+
+/// What the probe is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    Idle,
+    Probing,
+    /// Somebody asked for another look while one is under way.
+    ProbingAndAgain,
+}
+
+type Outcome = Result<Reading, ProbeFailure>;
+
+impl ProbeActor {
+    /// A probe of `key` that has not looked yet.
+    pub fn new(
+        key: InstanceKey,
+        counts: Arc<AtomicBool>,
+        first: FirstLook,
+        world: ProbeWorld,
+    ) -> Self {
+        Self {
+            key,
+            world,
+            first,
+            counts,
+            session: None,
+            activity: Activity::Idle,
+            last_began: None,
+            failures: 0,
+            timer: None,
+            parked: None,
+            unsent: None,
+            waiting: Vec::new(),
+            told: None,
+        }
+    }
+
+    fn look_now(&mut self, ctx: &mut Context<Self>) {
+        if self.activity != Activity::Idle {
+            self.activity = Activity::ProbingAndAgain;
+            return;
+        }
+        let now = self.world.clock.now();
+        let gap = self.last_began.map_or(GAP_MIN, |began| now.since(began));
+        if gap < GAP_MIN {
+            self.look_in(GAP_MIN - gap, ctx);
+        } else {
+            self.begin(now, ctx);
+        }
+    }
+
+    fn look_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = Some(ctx.run_later(pause, |act, ctx| {
+            act.timer = None;
+            act.look_now(ctx);
+        }));
+    }
+
+    fn begin(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.activity = Activity::Probing;
+        self.last_began = Some(now);
+        self.world.metrics.probe_attempts.inc();
+        let mut session =
+            self.session.take().unwrap_or_else(|| self.world.target.session(&self.key));
+        let deadline = self.world.deadline;
+        let probe = async move {
+            match tokio::time::timeout(deadline, session.probe()).await {
+                Ok(outcome) => (Some(session), outcome),
+                // The session is in an unknown state: it is not used again.
+                Err(_) => (None, Err(overdue(deadline))),
+            }
+        };
+        let ended = move |(session, outcome), act: &mut Self, ctx: &mut Context<Self>| {
+            act.session = session;
+            act.ended(now, outcome, ctx);
+        };
+        ctx.spawn(probe.into_actor(self).map(ended));
+    }
+
+    fn ended(&mut self, started_at: Timestamp, outcome: Outcome, ctx: &mut Context<Self>) {
+        let ended_at = self.world.clock.now();
+        self.world.metrics.probe_seconds.observe(ended_at.since(started_at).as_secs_f64());
+        let reply = match outcome {
+            Ok(reading) => self.answered(started_at, ended_at, reading, ctx),
+            Err(failure) => self.failed(started_at, ended_at, failure, ctx),
+        };
+        for waiting in self.waiting.drain(..) {
+            // Whoever asked may have stopped waiting.
+            let _ = waiting.send(reply.clone());
+        }
+        let wanted_again = self.activity == Activity::ProbingAndAgain;
+        self.activity = Activity::Idle;
+        if wanted_again {
+            self.look_now(ctx);
+        } else {
+            let poll = self.world.policy.borrow().poll_interval;
+            let pause =
+                schedule::pause(&self.key, self.failures, poll, self.world.backoff, ended_at);
+            self.look_in(pause, ctx);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        started_at: Timestamp,
+        ended_at: Timestamp,
+        reading: Reading,
+        ctx: &mut Context<Self>,
+    ) -> Result<InstanceKey, ProbeFailure> {
+        self.failures = 0;
+        let Reading { canonical, facts } = reading;
+        let follow = crawl::follow(&self.world.policy.borrow(), &facts);
+        self.tell(canonical.clone(), follow, ended_at);
+        // Under another name it is somebody else's to report.
+        if canonical == self.key {
+            self.counts.store(true, Ordering::Relaxed);
+            if facts.replicas.is_empty() {
+                self.unpark(ctx);
+            } else {
+                self.park(ctx);
+            }
+            let outcome = Ok(Arc::new(facts));
+            let key = self.key.clone();
+            self.report(ProbeResult { key, started_at, ended_at, outcome }, ctx);
+        }
+        Ok(canonical)
+    }
+
+    fn failed(
+        &mut self,
+        started_at: Timestamp,
+        ended_at: Timestamp,
+        failure: ProbeFailure,
+        ctx: &mut Context<Self>,
+    ) -> Result<InstanceKey, ProbeFailure> {
+        self.failures = self.failures.saturating_add(1);
+        self.world.metrics.probe_failed(failure.kind);
+        tracing::debug!(key = %self.key, failures = self.failures, %failure.message, "probe failed");
+        if self.counts.load(Ordering::Relaxed) {
+            let outcome = Err(failure.clone());
+            let key = self.key.clone();
+            self.report(ProbeResult { key, started_at, ended_at, outcome }, ctx);
+        } else if self.failures >= HEARSAY_FAILURES_MAX {
+            // Should this not get through, the next failure says it again.
+            let _ = self.world.sightings.try_send(Sighting::GivenUp(self.key.clone()));
+        }
+        Err(failure)
+    }
+
+    fn tell(
+        &mut self,
+        canonical: InstanceKey,
+        follow: Vec<(InstanceKey, Standing)>,
+        now: Timestamp,
+    ) {
+        let sighting = Sighting::Answered { probed: self.key.clone(), canonical, follow };
+        let is_known = self
+            .told
+            .as_ref()
+            .is_some_and(|(told, at)| *told == sighting && now.since(*at) < RETELL_AFTER);
+        // What does not get through is told again after the next probe.
+        if !is_known && self.world.sightings.try_send(sighting.clone()).is_ok() {
+            self.told = Some((sighting, now));
+        }
+    }
+
+    fn report(&mut self, result: ProbeResult, ctx: &mut Context<Self>) {
+        let is_resend_due = self.unsent.is_some();
+        match self.world.reports.try_send(ProbeFinished(result)) {
+            Ok(()) => self.unsent = None,
+            // Only the newest is worth keeping: a later look knows more than an earlier one.
+            Err(Undelivered::Full(report) | Undelivered::Down(report)) => {
+                self.world.metrics.dropped("report", usize::from(is_resend_due));
+                self.unsent = Some(report);
+                if !is_resend_due {
+                    ctx.run_later(RESEND_AFTER, Self::resend);
+                }
+            }
+        }
+    }
+
+    fn resend(&mut self, ctx: &mut Context<Self>) {
+        if let Some(report) = self.unsent.take()
+            && let Err(undelivered) = self.world.reports.try_send(report)
+        {
+            self.unsent = Some(undelivered.into_inner());
+            ctx.run_later(RESEND_AFTER, Self::resend);
+        }
+    }
+
+    fn park(&mut self, ctx: &mut Context<Self>) {
+        if self.parked.is_some() {
+            return;
+        }
+        let Some(session) = &self.session else { return };
+        let parting = session.park().into_actor(self).map(|parting, act, ctx| {
+            act.parked = None;
+            // Refused and expired ones are opened again after the next successful probe.
+            if parting == Parting::Broken {
+                tracing::debug!(key = %act.key, "parked connection broke");
+                act.look_now(ctx);
+            }
+        });
+        self.parked = Some(ctx.spawn(parting));
+    }
+
+    fn unpark(&mut self, ctx: &mut Context<Self>) {
+        if let Some(parked) = self.parked.take() {
+            ctx.cancel_future(parked);
+        }
+    }
+
+    fn report_own_death(&mut self, ctx: &mut Context<Self>) {
+        let now = self.world.clock.now();
+        let failure = ProbeFailure {
+            kind: FailureKind::Protocol,
+            partial: false,
+            message: "the probe died while it looked; see the log".into(),
+        };
+        let outcome = Err(failure);
+        let key = self.key.clone();
+        self.report(ProbeResult { key, started_at: now, ended_at: now, outcome }, ctx);
+    }
+}
+
+fn overdue(deadline: Duration) -> ProbeFailure {
+    ProbeFailure {
+        kind: FailureKind::Timeout,
+        partial: false,
+        message: format!("no answer within {} ms", deadline.as_millis()),
+    }
+}
+
+impl Actor for ProbeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        match self.first {
+            FirstLook::After(pause) if pause.is_zero() => self.look_now(ctx),
+            FirstLook::After(pause) => self.look_in(pause, ctx),
+            FirstLook::AfterDeath => {
+                if self.counts.load(Ordering::Relaxed) {
+                    self.report_own_death(ctx);
+                }
+                self.look_now(ctx);
+            }
+        }
+    }
+}
+
+impl Handler<Queued<ProbeNow>> for ProbeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<ProbeNow>, ctx: &mut Self::Context) {
+        let (message, _handling) = message.open();
+        // Beyond the limit the caller is told by its channel closing.
+        if let Some(reply) = message.reply
+            && self.waiting.len() < WAITING_MAX
+        {
+            self.waiting.push(reply);
+        }
+        self.look_now(ctx);
+    }
+}
+
+impl Handler<Queued<Vouch>> for ProbeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Vouch>, ctx: &mut Self::Context) {
+        let (Vouch, _handling) = message.open();
+        // A failure that was kept back is worth telling now.
+        if !self.counts.swap(true, Ordering::Relaxed) && self.failures > 0 {
+            self.look_now(ctx);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Decides who needs a look before the next regular probe.
+//!
+//! A primary that stops answering is dead only when its replicas agree, and they notice some
+//! milliseconds later than we do. Waiting for their next regular probe would cost seconds, so
+//! replicas that still seem to replicate from a suspect are looked at again and again for a
+//! moment: often at first, then less, then not at all. Also here: signs of life, which cut the
+//! back-off of a dead server short. Nothing here decides what is wrong; see [`crate::analysis`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, ClusterId, Member};
+use crate::instance::ThreadState;
+use crate::key::InstanceKey;
+use crate::policy::Policy;
+use crate::snapshot::FleetSnapshot;
+use crate::time::Timestamp;
+
+/// How often witnesses are looked at right after a server stopped answering.
+pub const QUICK_PACE: Duration = Duration::from_millis(15);
+/// How long that lasts.
+pub const QUICK_FOR: Duration = Duration::from_secs(2);
+/// How often they are looked at after that, and how often the suspect itself is.
+pub const SLOW_PACE: Duration = Duration::from_millis(250);
+/// How long that lasts. Then regular probes have to do.
+pub const SLOW_FOR: Duration = Duration::from_secs(30);
+/// No more looks than this are asked for at once; the rest comes with the next round.
+pub const LOOKS_MAX: usize = 1_000;
+
+/// Who needs a look now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Looks {
+    /// The instances, ordered by name, each once.
+    pub keys: Vec<InstanceKey>,
+    /// When to ask again, if nothing else happens before.
+    pub again_at: Option<Timestamp>,
+}
+
+/// Servers that stopped answering, and how long ago that was.
+#[derive(Debug, Clone, Default)]
+pub struct Watchlist {
+    suspects: BTreeMap<InstanceKey, Suspect>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    since: Timestamp,
+    /// `None` once nothing more can be learned by looking.
+    next_at: Option<Timestamp>,
+}
+
+impl Watchlist {
+    /// Takes note of what changed in `touched` and says who needs a look now.
+    pub fn review(
+        &mut self,
+        snapshot: &FleetSnapshot,
+        touched: &[ClusterId],
+        now: Timestamp,
+    ) -> Looks {
+        let mut alive = Vec::new();
+        for cluster in touched.iter().filter_map(|id| snapshot.cluster(id)) {
+            for member in cluster.members.values() {
+                self.note(member, now);
+            }
+            alive.extend(signs_of_life(cluster, &snapshot.policy, now));
+        }
+        let mut looks = self.due(snapshot, now);
+        looks.keys.extend(alive);
+        looks.keys.sort();
+        looks.keys.dedup();
+        looks.keys.truncate(LOOKS_MAX);
+        looks
+    }
+
+    /// Says who needs a look now although nothing changed.
+    pub fn due(&mut self, snapshot: &FleetSnapshot, now: Timestamp) -> Looks {
+        let mut looks = Looks::default();
+        if self.suspects.len() > snapshot.instance_count() {
+            self.suspects.retain(|key, _| snapshot.cluster_of.contains_key(key));
+        }
+        self.suspects.retain(|key, suspect| {
+            if suspect.next_at.is_some_and(|at| at <= now) {
+                let Some((cluster, member)) = snapshot.member(key) else { return false };
+                let wanted = witnesses(cluster, member, suspect.since);
+                suspect.next_at = next_round(suspect.since, now).filter(|_| !wanted.is_empty());
+                if !wanted.is_empty() && is_overdue(member, SLOW_PACE, now) {
+                    looks.keys.push(key.clone());
+                }
+                looks.keys.extend(wanted);
+            }
+            true
+        });
+        looks.keys.sort();
+        looks.keys.dedup();
+        looks.keys.truncate(LOOKS_MAX);
+        looks.again_at = self.suspects.values().filter_map(|suspect| suspect.next_at).min();
+        looks
+    }
+
+    fn note(&mut self, member: &Member, now: Timestamp) {
+        if !member.instance.is_failed() {
+            self.suspects.remove(member.key());
+        } else if !self.suspects.contains_key(member.key()) {
+            let suspect = Suspect { since: now, next_at: Some(now) };
+            self.suspects.insert(member.key().clone(), suspect);
+        }
+    }
+}
+
+fn next_round(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let age = now.since(since);
+    if age < QUICK_FOR {
+        Some(now.plus(QUICK_PACE))
+    } else if age < SLOW_FOR {
+        Some(now.plus(SLOW_PACE))
+    } else {
+        None
+    }
+}
+
+/// Who could tell more about a suspect: replicas that seem to receive from it, and, once, all
+/// others around it that were not looked at since it became one.
+fn witnesses(cluster: &Cluster, suspect: &Member, since: Timestamp) -> Vec<InstanceKey> {
+    let is_stale =
+        |member: &Member| member.instance.health.last_attempt.is_none_or(|attempt| attempt < since);
+    let replicas = suspect
+        .replicas
+        .iter()
+        .filter_map(|key| cluster.member(key))
+        .filter(|replica| !replica.instance.is_failed())
+        .filter(|replica| is_stale(replica) || is_receiving(replica));
+    let source = suspect
+        .source
+        .as_ref()
+        .and_then(|key| cluster.member(key))
+        .filter(|source| !source.instance.is_failed() && is_stale(source));
+    replicas.chain(source).map(|member| member.key().clone()).collect()
+}
+
+fn is_receiving(replica: &Member) -> bool {
+    replica
+        .instance
+        .facts
+        .main_channel()
+        .is_some_and(|channel| channel.receiver == ThreadState::Running)
+}
+
+/// Instances others contradict: failed ones that somebody is connected to, and answering ones
+/// that a replica cannot connect to. Each is looked at once per poll interval at most.
+fn signs_of_life<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    now: Timestamp,
+) -> impl Iterator<Item = InstanceKey> + 'a {
+    cluster
+        .members
+        .values()
+        .filter(move |member| {
+            let is_failed = member.instance.is_failed();
+            let replicas = || member.replicas.iter().filter_map(|key| cluster.member(key));
+            let attempt = member.instance.health.last_attempt;
+            let is_news = |other: &Member| {
+                other.instance.is_valid() && other.instance.health.facts_from > attempt
+            };
+            let contradicted = if is_failed {
+                let listed_by_source =
+                    member.source.as_ref().and_then(|key| cluster.member(key)).is_some_and(
+                        |source| {
+                            is_news(source) && source.instance.facts.replicas.contains(member.key())
+                        },
+                    );
+                listed_by_source
+                    || replicas().any(|replica| is_news(replica) && is_receiving(replica))
+            } else {
+                replicas().any(|replica| is_news(replica) && is_failing_to_connect(replica))
+            };
+            contradicted && (!is_failed || is_overdue(member, policy.poll_interval, now))
+        })
+        .map(|member| member.key().clone())
+}
+
+fn is_failing_to_connect(replica: &Member) -> bool {
+    replica.instance.facts.main_channel().is_some_and(|channel| {
+        channel.receiver == ThreadState::Other && channel.receiver_error.number != 0
+    })
+}
+
+fn is_overdue(member: &Member, pace: Duration, now: Timestamp) -> bool {
+    member.instance.health.last_attempt.is_none_or(|attempt| now.since(attempt) >= pace)
+}
+
+#[cfg(test)]
+mod tests;
