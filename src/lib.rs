@@ -1,1 +1,4 @@
 //! The program: command line, configuration, wiring.
+
+pub mod config;
+pub mod telemetry;

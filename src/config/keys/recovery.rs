@@ -1,0 +1,108 @@
+//! Keys of recovery and its hooks.
+
+use super::Kind::{Bool, List, Text, Uint};
+use super::{Group, Key, ignored, live, synonym};
+
+pub(super) const GROUPS: &[Group] =
+    &[Group { title: "Recovery", keys: RECOVERY }, Group { title: "Hooks", keys: HOOKS }];
+
+const RECOVERY: &[Key] = &[
+    live("RecoverMasterClusterFilters", List, "", "Clusters whose primary is failed over."),
+    live(
+        "RecoverIntermediateMasterClusterFilters",
+        List,
+        "",
+        "Clusters whose intermediate sources are recovered.",
+    ),
+    live("RecoveryIgnoreHostnameFilters", List, "", "Instances left out of analysis."),
+    live("PromotionIgnoreHostnameFilters", List, "", "Instances never promoted."),
+    live("FailureDetectionPeriodBlockMinutes", Uint, "60", "Report a failure once in this time."),
+    live("RecoveryPeriodBlockSeconds", Uint, "3600", "Recover a cluster once in this time."),
+    live(
+        "RecoveryPeriodBlockMinutes",
+        Uint,
+        "60",
+        "Old unit; read only when RecoveryPeriodBlockSeconds is explicitly 0.",
+    ),
+    live("ApplyMySQLPromotionAfterMasterFailover", Bool, "true", "Make a promoted one writable."),
+    live(
+        "DetachLostReplicasAfterMasterFailover",
+        Bool,
+        "true",
+        "Detach replicas that were lost in a failover.",
+    ),
+    synonym("DetachLostSlavesAfterMasterFailover", Bool, "DetachLostReplicasAfterMasterFailover"),
+    live(
+        "MasterFailoverDetachReplicaMasterHost",
+        Bool,
+        "false",
+        "Keep a promoted one from reconnecting to its old source.",
+    ),
+    synonym("MasterFailoverDetachSlaveMasterHost", Bool, "MasterFailoverDetachReplicaMasterHost"),
+    live(
+        "CoMasterRecoveryMustPromoteOtherCoMaster",
+        Bool,
+        "true",
+        "A dead co-primary's place is only taken by the other.",
+    ),
+    live("PreventCrossDataCenterMasterFailover", Bool, "false", "Stay in the data centre."),
+    live("PreventCrossRegionMasterFailover", Bool, "false", "Stay in the region."),
+    live("FailMasterPromotionOnLagMinutes", Uint, "0", "Refuse candidates this late; 0: never."),
+    live(
+        "FailMasterPromotionIfSQLThreadNotUpToDate",
+        Bool,
+        "false",
+        "Refuse a candidate that has not applied all it received.",
+    ),
+    live(
+        "DelayMasterPromotionIfSQLThreadNotUpToDate",
+        Bool,
+        "false",
+        "Wait for a candidate to apply all it received.",
+    ),
+    live(
+        "PostponeReplicaRecoveryOnLagMinutes",
+        Uint,
+        "0",
+        "Move replicas this late only after the failover; 0: never.",
+    ),
+    synonym("PostponeSlaveRecoveryOnLagMinutes", Uint, "PostponeReplicaRecoveryOnLagMinutes"),
+    live("RecoverNonWriteableMaster", Bool, "false", "Make a read-only primary writable."),
+    live(
+        "EnforceExactSemiSyncReplicas",
+        Bool,
+        "false",
+        "Keep exactly the semi-sync replicas asked.",
+    ),
+    live("RecoverLockedSemiSyncMaster", Bool, "false", "Free a primary waiting for semi-sync."),
+    live(
+        "ReasonableLockedSemiSyncMasterSeconds",
+        Uint,
+        "0",
+        "How long waiting is normal; 0: ReasonableReplicationLagSeconds.",
+    ),
+    live("ReduceReplicationAnalysisCount", Bool, "true", "Analyse only instances that may matter."),
+    ignored(
+        "MasterFailoverLostInstancesDowntimeMinutes",
+        "orchestrator did not use it; the downtime of lost instances renews itself",
+    ),
+    ignored("ExpectFailureAnalysisConcensus", "orchestrator did not use it"),
+];
+
+const HOOKS: &[Key] = &[
+    live("ProcessesShellCommand", Text, "bash", "Shell that runs the hooks."),
+    live("OnFailureDetectionProcesses", List, "", "Run when a failure is detected."),
+    live("PreGracefulTakeoverProcesses", List, "", "Run before a graceful takeover."),
+    live("PreFailoverProcesses", List, "", "Run before a recovery; a failure stops it."),
+    live("PostMasterFailoverProcesses", List, "", "Run after a primary was failed over."),
+    live(
+        "PostIntermediateMasterFailoverProcesses",
+        List,
+        "",
+        "Run after an intermediate source was recovered.",
+    ),
+    live("PostFailoverProcesses", List, "", "Run after any recovery that succeeded."),
+    live("PostUnsuccessfulFailoverProcesses", List, "", "Run after a recovery that failed."),
+    live("PostGracefulTakeoverProcesses", List, "", "Run after a graceful takeover."),
+    live("PostTakeMasterProcesses", List, "", "Run after take-master."),
+];

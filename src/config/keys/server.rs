@@ -1,0 +1,163 @@
+//! Keys of the process itself: logging, HTTP, the store.
+
+use super::Kind::{Bool, List, Secret, Text, Uint};
+use super::{Group, Key, fixed, ignored, live};
+
+pub(super) const GROUPS: &[Group] = &[
+    Group { title: "Process and audit", keys: PROCESS },
+    Group { title: "HTTP server", keys: HTTP },
+    Group { title: "Store", keys: STORE },
+    Group { title: "Raft", keys: RAFT },
+    Group { title: "Key-value publishing", keys: KV },
+    Group { title: "Not carried over", keys: NOT_CARRIED_OVER },
+];
+
+const SYSLOG: &str = "logs go to standard error, where systemd or the container runtime takes them";
+const OAUTH: &str = "orchestrator never used it";
+const AGENTS: &str = "agents and seeds are not carried over";
+const GRAPHITE: &str = "metrics are served for Prometheus";
+const NO_FIELD: &str = "orchestrator had no such key either, it only stood in its sample files";
+const UNUSED: &str = "orchestrator accepted and ignored it too";
+const BATCHED: &str = "writes are always batched";
+
+const PROCESS: &[Key] = &[
+    fixed("Debug", Bool, "false", "Log at debug level."),
+    live("AuditLogFile", Text, "", "Also append audit entries to this file."),
+    live("AuditPurgeDays", Uint, "7", "Days to keep audit entries, detections and recoveries."),
+    ignored("EnableSyslog", SYSLOG),
+    ignored("AuditToSyslog", SYSLOG),
+    ignored("AuditToBackendDB", "the audit is always stored"),
+];
+
+const HTTP: &[Key] = &[
+    fixed(
+        "ListenAddress",
+        Text,
+        "",
+        "Address and port to listen on. When not given: `:3000` with an AuthenticationMethod, \
+         `127.0.0.1:3000` without.",
+    ),
+    fixed("ListenSocket", Text, "", "Unix socket to listen on instead of TCP."),
+    fixed("HTTPAdvertise", Text, "", "URL (`scheme://host:port`) peers reach this node at."),
+    fixed("URLPrefix", Text, "", "Path in front of every route."),
+    live("WebMessage", Text, "", "Banner on the dashboard."),
+    live("RemoveTextFromHostnameDisplay", Text, "", "Text the dashboard leaves out of host names."),
+    fixed("StatusEndpoint", Text, "/api/status", "Path of the status check."),
+    live("ReadOnly", Bool, "false", "Refuse every request that changes something."),
+    fixed("AuthenticationMethod", Text, "", "Empty, `basic`, `multi`, `proxy` or `token`."),
+    live("HTTPAuthUser", Text, "", "User for `basic` and `multi`."),
+    live("HTTPAuthPassword", Secret, "", "Password for `basic` and `multi`."),
+    live("AuthUserHeader", Text, "X-Forwarded-User", "Header naming the user, for `proxy`."),
+    live("PowerAuthUsers", List, "*", "Users who may change things, for `proxy`."),
+    live("PowerAuthGroups", List, "", "Unix groups whose members may change things."),
+    live("AccessTokenUseExpirySeconds", Uint, "60", "How long a new token can be redeemed."),
+    live("AccessTokenExpiryMinutes", Uint, "1440", "How long a redeemed token lasts."),
+    fixed("UseSSL", Bool, "false", "Serve HTTPS."),
+    fixed("UseMutualTLS", Bool, "false", "Require client certificates."),
+    fixed("SSLSkipVerify", Bool, "false", "Do not verify certificates of peers."),
+    fixed("SSLPrivateKeyFile", Text, "", "Private key of the server."),
+    fixed("SSLCertFile", Text, "", "Certificate of the server."),
+    fixed("SSLCAFile", Text, "", "Authority that signs client certificates."),
+    fixed("SSLValidOUs", List, "", "Organisational units accepted in client certificates."),
+    live("StatusOUVerify", Bool, "false", "Check the organisational unit on the status check too."),
+    live("CustomOrcIdentity", Text, "", "Name of this node in messages."),
+    live("PrependMessagesWithOrcIdentity", Text, "", "Which name of this node precedes messages."),
+    ignored("OAuthClientId", OAUTH),
+    ignored("OAuthClientSecret", OAUTH),
+    ignored("OAuthScopes", OAUTH),
+    ignored("HttpTimeoutSeconds", UNUSED),
+    ignored("StatusSimpleHealth", NO_FIELD),
+];
+
+const STORE: &[Key] = &[
+    fixed(
+        "BackendDB",
+        Text,
+        "",
+        "`sqlite` or `mysql`. When not given: `mysql` if MySQLOrchestratorHost is set, else \
+         `sqlite`. `mysql` is not available in this version.",
+    ),
+    fixed(
+        "SQLite3DataFile",
+        Text,
+        "",
+        "The SQLite file, or `:memory:`. When not given: `baton.sqlite3` in the state folder.",
+    ),
+    fixed("MySQLOrchestratorHost", Text, "", "Host of the shared MySQL backend."),
+    fixed("MySQLOrchestratorPort", Uint, "3306", "Its port."),
+    fixed("MySQLOrchestratorDatabase", Text, "", "Its database."),
+    fixed("MySQLOrchestratorUser", Text, "", "Its user."),
+    fixed("MySQLOrchestratorPassword", Secret, "", "Its password, or `${VARIABLE}`."),
+    fixed("MySQLOrchestratorCredentialsConfigFile", Text, "", "my.cnf with user and password."),
+    fixed("MySQLOrchestratorMaxPoolConnections", Uint, "128", "Most connections to it."),
+    fixed("MySQLOrchestratorSSLPrivateKeyFile", Text, "", "Client key for it."),
+    fixed("MySQLOrchestratorSSLCertFile", Text, "", "Client certificate for it."),
+    fixed("MySQLOrchestratorSSLCAFile", Text, "", "Authority that signs its certificate."),
+    fixed("MySQLOrchestratorSSLSkipVerify", Bool, "false", "Do not verify its certificate."),
+    fixed("MySQLOrchestratorUseMutualTLS", Bool, "false", "Use the client certificate."),
+    fixed("MySQLOrchestratorReadTimeoutSeconds", Uint, "30", "Deadline of its statements."),
+    fixed("MySQLOrchestratorRejectReadOnly", Bool, "false", "Reconnect when it is read-only."),
+    fixed("SkipOrchestratorDatabaseUpdate", Bool, "false", "Do not migrate the schema at start."),
+    ignored("MySQLOrchestratorMaxAllowedPacket", "the driver asks the server"),
+    ignored("MySQLMaxAllowedPacket", NO_FIELD),
+    ignored("PanicIfDifferentDatabaseDeploy", "a schema of another version is always refused"),
+    ignored("BufferInstanceWrites", BATCHED),
+    ignored("InstanceWriteBufferSize", BATCHED),
+    ignored("InstanceFlushIntervalMilliseconds", BATCHED),
+];
+
+const RAFT: &[Key] = &[
+    fixed("RaftEnabled", Bool, "false", "Run as one node of a group. Not in this version."),
+    fixed("RaftBind", Text, "127.0.0.1:10008", "Address raft listens on."),
+    fixed("RaftAdvertise", Text, "", "Address peers reach it at; RaftBind when empty."),
+    fixed("RaftDataDir", Text, "", "Folder of the raft log."),
+    fixed("DefaultRaftPort", Uint, "10008", "Port of nodes given without one."),
+    fixed("RaftNodes", List, "", "The nodes of the group."),
+];
+
+const KV: &[Key] = &[
+    live("KVClusterMasterPrefix", Text, "mysql/master", "Key under which primaries are published."),
+    fixed("ConsulAddress", Text, "", "Address of Consul."),
+    fixed("ConsulScheme", Text, "http", "`http` or `https`."),
+    fixed("ConsulAclToken", Secret, "", "Consul access token."),
+    fixed("ConsulCrossDataCenterDistribution", Bool, "false", "Write to every data centre."),
+    fixed("ConsulKVStoreProvider", Text, "consul", "`consul`, or `consul-txn` for transactions."),
+    fixed("ConsulMaxKVsPerTransaction", Uint, "5", "Keys in one transaction, 5 to 64."),
+    fixed("ZkAddress", Text, "", "Addresses of ZooKeeper."),
+];
+
+const NOT_CARRIED_OVER: &[Key] = &[
+    ignored("GraphiteAddr", GRAPHITE),
+    ignored("GraphitePath", GRAPHITE),
+    ignored("GraphiteConvertHostnameDotsToUnderscores", GRAPHITE),
+    ignored("GraphitePollSeconds", GRAPHITE),
+    ignored("ServeAgentsHttp", AGENTS),
+    ignored("AgentsServerPort", AGENTS),
+    ignored("AgentsUseSSL", AGENTS),
+    ignored("AgentsUseMutualTLS", AGENTS),
+    ignored("AgentSSLSkipVerify", AGENTS),
+    ignored("AgentSSLPrivateKeyFile", AGENTS),
+    ignored("AgentSSLCertFile", AGENTS),
+    ignored("AgentSSLCAFile", AGENTS),
+    ignored("AgentSSLValidOUs", AGENTS),
+    ignored("AgentPollMinutes", AGENTS),
+    ignored("UnseenAgentForgetHours", AGENTS),
+    ignored("StaleSeedFailMinutes", AGENTS),
+    ignored("SeedAcceptableBytesDiff", AGENTS),
+    ignored("SeedWaitSecondsBeforeSend", AGENTS),
+    ignored("AgentAutoDiscover", AGENTS),
+    ignored("DatabaselessMode__experimental", UNUSED),
+    ignored("BufferBinlogEvents", UNUSED),
+    ignored("BinlogFileHistoryDays", UNUSED),
+    ignored("MaintenanceOwner", UNUSED),
+    ignored("ReadLongRunningQueries", UNUSED),
+    ignored("DiscoveryPollSeconds", UNUSED),
+    ignored("ActiveNodeExpireSeconds", UNUSED),
+    ignored("AuditPageSize", UNUSED),
+    ignored("SlaveStartPostWaitMilliseconds", UNUSED),
+    ignored("MySQLTopologyMaxPoolConnections", UNUSED),
+    ignored("MaintenancePurgeDays", UNUSED),
+    ignored("MaintenanceExpireMinutes", UNUSED),
+    ignored("MaxOutdatedKeysToShow", UNUSED),
+    ignored("AutoRecoveryGloballyEnabled", NO_FIELD),
+];

@@ -1,0 +1,363 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ORCHESTRATOR: &str = include_str!("tests/orchestrator.conf.json");
+
+/// Loads with these files and variables and nothing else.
+fn load_from(files: &[(&str, &str)], env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
+    load_sources(&Sources::default(), files, env)
+}
+
+fn load_sources(
+    sources: &Sources,
+    files: &[(&str, &str)],
+    env: &[(&str, &str)],
+) -> Result<Loaded, ConfigErrors> {
+    let env: BTreeMap<_, _> =
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let read = |path: &Path| {
+        files
+            .iter()
+            .find(|(name, _)| Path::new(name) == path)
+            .map(|(_, text)| (*text).to_owned())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    };
+    load_with(&Sources { env, ..sources.clone() }, &read)
+}
+
+fn one(text: &str) -> Result<Loaded, ConfigErrors> {
+    load_from(&[("orchestrator.conf.json", text)], &[("DB_PASSWORD", "hunter2")])
+}
+
+fn tcp(host: Option<&str>, port: u16) -> Listen {
+    Listen::Tcp { host: host.map(str::to_owned), port }
+}
+
+#[test]
+fn every_default_is_of_its_kind_and_every_name_is_there_once() {
+    let mut seen = BTreeMap::new();
+    for key in keys::all() {
+        let default = Setting::from_text(key.kind, key.default);
+        let used = matches!(key.status, Status::Used(_));
+        assert!(!used || default.is_some(), "default of {}", key.name);
+        assert!(seen.insert(key.name.to_lowercase(), ()).is_none(), "{} stands twice", key.name);
+        if let Status::SynonymOf(of) = key.status {
+            assert!(keys::find(of).is_some_and(|k| k.kind == key.kind), "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn without_configuration_it_is_sqlite_in_the_state_folder_on_loopback() {
+    let loaded = load_from(&[], &[("HOME", "/home/me")]).unwrap();
+    let file = SqliteFile::Path("/home/me/.local/state/baton/baton.sqlite3".into());
+    assert_eq!(loaded.config.store.backend, Backend::Sqlite(file));
+    assert_eq!(loaded.config.http.listen, tcp(Some("127.0.0.1"), 3000));
+    assert_eq!(loaded.config.connections.connect_timeout, Duration::from_secs(1));
+    assert_eq!(loaded.config.connections.tls_mode, TlsMode::Preferred);
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.files, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_orchestrator_file_loads_as_it_is() {
+    let loaded = one(ORCHESTRATOR).unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.http.listen, tcp(None, 3000));
+    assert_eq!(config.connections.credentials.user, "ci");
+    assert_eq!(config.connections.credentials.password.reveal(), "hunter2");
+    assert_eq!(config.discovery.poll_interval, Duration::from_secs(1));
+    assert_eq!(config.discovery.seeds, ["127.0.0.1:10111"]);
+    assert_eq!(config.names.instance, InstanceResolve::ReportHost);
+    assert_eq!(config.recovery.recovery_block, Duration::from_secs(5));
+    assert_eq!(config.recovery.primary_filters, ["*"]);
+    assert_eq!(config.kv.cluster_primary_prefix, "mysql/master/");
+    assert!(config.recovery.detach_lost_replicas);
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().any(|w| w.contains("agents and seeds are not carried over")));
+    assert!(warnings.iter().any(|w| w.contains("ListenAddress :3000 lets other machines in")));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_file_key_and_value() {
+    for (case, text, expected) in [
+        (
+            "a text for a number",
+            r#"{"InstancePollSeconds": "5"}"#,
+            r#"orchestrator.conf.json: InstancePollSeconds must be a whole number, not "5""#,
+        ),
+        (
+            "a number for a text",
+            r#"{"MySQLTopologyUser": 5}"#,
+            "MySQLTopologyUser must be a text, not 5",
+        ),
+        (
+            "a secret is not shown",
+            r#"{"MySQLTopologyPassword": 4711}"#,
+            "MySQLTopologyPassword must be a text, not ****",
+        ),
+        (
+            "a negative number",
+            r#"{"AuditPurgeDays": -1}"#,
+            "AuditPurgeDays must be a whole number, not -1",
+        ),
+        (
+            "a text for a list",
+            r#"{"DiscoverySeeds": "a:1"}"#,
+            r#"must be a list of texts, not "a:1""#,
+        ),
+        ("broken JSON", r#"{"Debug": tru"#, "orchestrator.conf.json: "),
+        (
+            "both answers to unapplied relay logs",
+            r#"{"FailMasterPromotionIfSQLThreadNotUpToDate": true, "DelayMasterPromotionIfSQLThreadNotUpToDate": true}"#,
+            "cannot be true together",
+        ),
+        (
+            "a lag limit without a lag query",
+            r#"{"FailMasterPromotionOnLagMinutes": 1}"#,
+            "needs ReplicationLagQuery",
+        ),
+        (
+            "two lag queries",
+            r#"{"SlaveLagQuery": "select 1", "ReplicationLagQuery": "select 2"}"#,
+            "SlaveLagQuery: contradicts ReplicationLagQuery",
+        ),
+        (
+            "two limits to postpone",
+            r#"{"PostponeSlaveRecoveryOnLagMinutes": 1, "PostponeReplicaRecoveryOnLagMinutes": 2}"#,
+            "contradicts PostponeReplicaRecoveryOnLagMinutes",
+        ),
+        (
+            "the shared backend",
+            r#"{"BackendDB": "mysql"}"#,
+            "the shared MySQL backend is not available in this version",
+        ),
+        ("its host alone", r#"{"MySQLOrchestratorHost": "db"}"#, "not available in this version"),
+        ("raft", r#"{"RaftEnabled": true, "RaftDataDir": "/d"}"#, "raft is not available"),
+        ("raft without a folder", r#"{"RaftEnabled": true}"#, "RaftDataDir: is needed"),
+        ("an advertised path", r#"{"HTTPAdvertise": "http://h:1/x"}"#, "scheme://host:port"),
+        ("nobody to log in", r#"{"AuthenticationMethod": "basic"}"#, "nobody could log in"),
+        ("an unknown method", r#"{"AuthenticationMethod": "oauth"}"#, r#""oauth" is none of"#),
+        ("a shrinking interval", r#"{"DeadInstancePollSecondsMultiplyFactor": 0.5}"#, "at least 1"),
+        (
+            "too short a longest interval",
+            r#"{"DeadInstancePollSecondsMax": 1}"#,
+            "InstancePollSeconds",
+        ),
+        ("a bad pattern", r#"{"DataCenterPattern": "("}"#, "is not a regular expression"),
+        ("mutual TLS without a certificate", r#"{"MySQLTopologyTLS": "mutual"}"#, "needs both"),
+        (
+            "two answers to TLS",
+            r#"{"MySQLTopologyTLS": "off", "MySQLTopologyUseMutualTLS": true}"#,
+            "contradicts MySQLTopologyUseMutualTLS",
+        ),
+        ("an unset variable", r#"{"MySQLTopologyPassword": "${NOPE}"}"#, "NOPE is not set"),
+        (
+            "a missing credentials file",
+            r#"{"MySQLTopologyCredentialsConfigFile": "/nope"}"#,
+            "cannot read /nope",
+        ),
+    ] {
+        let errors = one(text).err().unwrap_or_else(|| panic!("case: {case}: loaded"));
+        assert!(errors.to_string().contains(expected), "case: {case}: {errors}");
+    }
+}
+
+#[test]
+fn all_errors_are_reported_together() {
+    let errors = one(r#"{"Debug": 1, "UseSSL": "yes", "DataCenterPattern": "("}"#).unwrap_err();
+    assert_eq!(errors.0.len(), 3, "{errors}");
+}
+
+#[test]
+fn a_line_of_a_broken_toml_file_is_not_quoted() {
+    let text = "MySQLTopologyPassword = \"hunter2";
+    let errors = load_from(&[("baton.toml", text)], &[]).unwrap_err().to_string();
+    assert!(errors.contains("baton.toml") && errors.contains("line 1"), "{errors}");
+    assert!(!errors.contains("hunter2"), "{errors}");
+}
+
+#[test]
+fn unknown_and_ignored_keys_are_warnings() {
+    for (case, text, expected) in [
+        ("a slip", r#"{"InstancePolSeconds": 5}"#, "did you mean InstancePollSeconds?"),
+        ("nothing like it", r#"{"Zzz": 5}"#, "unknown key Zzz"),
+        ("ignored", r#"{"GraphiteAddr": "x"}"#, "GraphiteAddr is ignored: metrics are served"),
+        ("a deadline of zero", r#"{"MySQLConnectTimeoutSeconds": 0}"#, "would wait forever"),
+        ("too large a transaction", r#"{"ConsulMaxKVsPerTransaction": 99}"#, "64 is used"),
+    ] {
+        let loaded = one(text).unwrap();
+        let all: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(all.iter().any(|w| w.contains(expected)), "case: {case}: {all:?}");
+    }
+}
+
+#[test]
+fn later_sources_come_over_earlier_ones() {
+    let files = [
+        (
+            "/etc/orchestrator.conf.json",
+            r#"{"instancepollseconds": 2, "WebMessage": "etc", "ClusterNameToAlias": {"a.b": "x"}}"#,
+        ),
+        (
+            "orchestrator.conf.json",
+            r#"{"WebMessage": "here", "Debug": null, "ClusterNameToAlias": {"c": "y"}}"#,
+        ),
+        ("baton.toml", "instance_poll_seconds = 3\n[ClusterNameToAlias]\nc = 'z'\n"),
+    ];
+    let env = [("BATON_DISCOVERY_SEEDS", "a:1, b:2"), ("BATON_DEBUG", "1"), ("BATON_LOG", "x")];
+    let loaded = load_from(&files, &env).unwrap();
+    assert_eq!(loaded.config.discovery.poll_interval, Duration::from_secs(3));
+    assert_eq!(loaded.config.discovery.seeds, ["a:1", "b:2"]);
+    assert_eq!(loaded.config.http.web_message, "here");
+    assert!(loaded.config.process.debug);
+    let aliases = &loaded.config.classification.cluster_aliases;
+    let aliases: Vec<_> =
+        aliases.iter().map(|(name, alias)| (name.as_str(), alias.as_str())).collect();
+    assert_eq!(aliases, [("a.b", "x"), ("c", "z")]);
+    assert_eq!(loaded.files.len(), 3);
+    assert_eq!(loaded.warnings, []);
+    let of = |name| loaded.effective_config().into_iter().find(|k| k.key == name).unwrap();
+    assert_eq!(of("InstancePollSeconds").origin, Origin::File("baton.toml".into()));
+    assert_eq!(of("Debug").origin, Origin::Environment("BATON_DEBUG".into()));
+    assert_eq!(of("UseSSL").origin, Origin::Default);
+}
+
+#[test]
+fn an_explicit_file_stands_alone_and_must_exist() {
+    let files = [("baton.toml", "Debug = true"), ("/x.json", r#"{"WebMessage": "x"}"#)];
+    let mut sources = Sources { explicit_file: Some("/x.json".into()), ..Sources::default() };
+    let loaded = load_sources(&sources, &files, &[]).unwrap();
+    assert!(!loaded.config.process.debug && loaded.config.http.web_message == "x");
+    sources.explicit_file = Some("/nope.json".into());
+    assert!(load_sources(&sources, &files, &[]).is_err());
+}
+
+#[test]
+fn an_extra_file_is_gone_after_the_next_load() {
+    let files =
+        [("baton.toml", "WebMessage = 'base'"), ("/step.json", r#"{"WebMessage": "step"}"#)];
+    let step = Sources { extra_file: Some("/step.json".into()), ..Sources::default() };
+    assert_eq!(load_sources(&step, &files, &[]).unwrap().config.http.web_message, "step");
+    assert_eq!(load_from(&files, &[]).unwrap().config.http.web_message, "base");
+}
+
+#[test]
+fn values_are_adjusted_as_operators_of_orchestrator_expect() {
+    let block = |text: &str| one(text).unwrap().config.recovery.recovery_block.as_secs();
+    assert_eq!(block("{}"), 3600);
+    assert_eq!(block(r#"{"RecoveryPeriodBlockMinutes": 2}"#), 3600);
+    assert_eq!(block(r#"{"RecoveryPeriodBlockMinutes": 2, "RecoveryPeriodBlockSeconds": 0}"#), 120);
+    let detach = |text: &str| one(text).unwrap().config.recovery.detach_lost_replicas;
+    assert!(!detach(r#"{"DetachLostSlavesAfterMasterFailover": false}"#));
+    assert!(!detach(r#"{"DetachLostReplicasAfterMasterFailover": false}"#));
+    let lag = one(r#"{"SlaveLagQuery": "select 1"}"#).unwrap().config.classification.lag_query;
+    assert_eq!(lag.as_deref(), Some("select 1"));
+    let prefix = one(r#"{"URLPrefix": "db/"}"#).unwrap().config.http.url_prefix;
+    assert_eq!(prefix, "/db");
+    let locked = one(r#"{"ReasonableReplicationLagSeconds": 7}"#).unwrap().config.recovery;
+    assert_eq!(locked.reasonable_locked_semi_sync, Duration::from_secs(7));
+}
+
+#[test]
+fn it_listens_to_others_only_with_authentication_or_when_told() {
+    for (case, text, expected) in [
+        ("authenticated", r#"{"AuthenticationMethod": "proxy"}"#, tcp(None, 3000)),
+        ("told", r#"{"ListenAddress": "0.0.0.0:80"}"#, tcp(Some("0.0.0.0"), 80)),
+        ("IPv6", r#"{"ListenAddress": "[::1]:80"}"#, tcp(Some("::1"), 80)),
+        ("socket", r#"{"ListenSocket": "/s"}"#, Listen::Unix("/s".into())),
+    ] {
+        assert_eq!(one(text).unwrap().config.http.listen, expected, "case: {case}");
+    }
+}
+
+#[test]
+fn tls_follows_the_old_keys_unless_the_new_one_is_given() {
+    for (text, mode, verify) in [
+        ("{}", TlsMode::Preferred, false),
+        (r#"{"MySQLTopologySSLCAFile": "/ca"}"#, TlsMode::Preferred, true),
+        (r#"{"MySQLTopologyUseMixedTLS": false}"#, TlsMode::Off, true),
+        (r#"{"MySQLTopologyTLS": "Required"}"#, TlsMode::Required, true),
+        (
+            r#"{"MySQLTopologyTLS": "required", "MySQLTopologySSLSkipVerify": true}"#,
+            TlsMode::Required,
+            false,
+        ),
+        (
+            r#"{"MySQLTopologyUseMutualTLS": true, "MySQLTopologySSLCertFile": "c", "MySQLTopologySSLPrivateKeyFile": "k"}"#,
+            TlsMode::Mutual,
+            true,
+        ),
+    ] {
+        let connections = one(text).unwrap().config.connections;
+        assert_eq!((connections.tls_mode, connections.tls.verify), (mode, verify), "{text}");
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let files = [
+        (
+            "baton.toml",
+            "MySQLTopologyCredentialsConfigFile = '/my.cnf'\nHTTPAuthPassword = 'hunter2'\nConsulAclToken = '${T}'\nConsulAddress = 'c:1'",
+        ),
+        ("/my.cnf", "[mysqld]\nuser=no\n[client]\nuser = me\npassword = \"hunter2\"\n"),
+    ];
+    let loaded = load_from(&files, &[("T", "hunter2")]).unwrap();
+    assert_eq!(loaded.config.connections.credentials.user, "me");
+    assert_eq!(loaded.config.connections.credentials.password.reveal(), "hunter2");
+    assert_eq!(loaded.config.kv.consul.as_ref().unwrap().token.reveal(), "hunter2");
+    let shown = format!("{loaded:?} {:?}", loaded.effective_config());
+    assert!(!shown.contains("hunter2"));
+}
+
+#[test]
+fn keys_that_wait_for_a_restart_are_listed() {
+    let old = one(r#"{"WebMessage": "a", "URLPrefix": "x"}"#).unwrap();
+    let new = one(r#"{"WebMessage": "b", "URLPrefix": "y", "Debug": true}"#).unwrap();
+    assert_eq!(diff_needing_restart(&old, &new), ["Debug", "URLPrefix"]);
+    assert_eq!(diff_needing_restart(&old, &old), Vec::<&str>::new());
+}
+
+#[test]
+fn the_reference_is_in_step_with_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == reference(), "run UPDATE_DOCS=1 cargo test -p baton");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        name in prop::sample::select(vec!["orchestrator.conf.json", "baton.toml"]),
+    ) {
+        let _ = load_from(&[(name, &String::from_utf8_lossy(&bytes))], &[]);
+    }
+
+    #[test]
+    fn no_value_of_any_key_makes_it_panic(
+        key in prop::sample::select(keys::all().map(|key| key.name).collect::<Vec<_>>()),
+        value in prop_oneof![
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<u64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|n| n.to_string()),
+            "[a-z:/$*(\\[\\]{}]{0,12}".prop_map(|text| format!("{text:?}")),
+            Just("[\"a\", 1]".to_owned()),
+            Just("{\"a\": {\"b\": []}}".to_owned()),
+            Just("null".to_owned()),
+        ],
+    ) {
+        let _ = one(&format!("{{{key:?}: {value}}}"));
+        let _ = load_from(&[], &[(&format!("BATON_{key}"), &value)]);
+    }
+}
