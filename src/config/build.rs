@@ -233,7 +233,7 @@ fn connections(r: &mut Reader<'_>, read: ReadFile<'_>) -> Connections {
         private_key_file: r.path("MySQLTopologySSLPrivateKeyFile"),
         certificate_file: r.path("MySQLTopologySSLCertFile"),
         // Servers sign their own certificates by default: "preferred" encrypts and cannot verify.
-        verify: !skip && !(tls_mode == TlsMode::Preferred && ca_file.is_none()),
+        verify: !skip && (tls_mode != TlsMode::Preferred || ca_file.is_some()),
         ca_file,
         mutual: tls_mode == TlsMode::Mutual,
     };
