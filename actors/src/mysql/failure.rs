@@ -84,13 +84,16 @@ fn of_driver(error: &DriverError) -> ProbeFailure {
             FailureKind::AccessDenied,
             "the server asks for an unsafe kind of authentication".to_owned(),
         ),
-        _ => new(FailureKind::Protocol, "the server does not speak MySQL's protocol".to_owned()),
+        _ => nonsense(),
     }
 }
 
 fn of_io(error: &io::Error, phase: Phase) -> ProbeFailure {
     if is_tls(error) {
         return new(FailureKind::Tls, format!("TLS failed: {error}"));
+    }
+    if is_truncated(error) {
+        return nonsense();
     }
     match (error.kind(), phase) {
         (io::ErrorKind::TimedOut, Phase::Connecting) => {
@@ -105,13 +108,24 @@ fn of_io(error: &io::Error, phase: Phase) -> ProbeFailure {
             _,
         ) => new(FailureKind::ConnectionLost, "the server closed the connection".to_owned()),
         (io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other, _) => {
-            new(FailureKind::Protocol, "the server does not speak MySQL's protocol".to_owned())
+            nonsense()
         }
         (_, Phase::Connecting) => new(FailureKind::Connect, format!("cannot connect: {error}")),
         (_, Phase::Talking) => {
             new(FailureKind::ConnectionLost, format!("the connection broke: {error}"))
         }
     }
+}
+
+fn nonsense() -> ProbeFailure {
+    new(FailureKind::Protocol, "the server does not speak MySQL's protocol".to_owned())
+}
+
+/// A packet too short for what it should hold has the same kind as the end of the connection;
+/// the driver tells them apart by text only.
+fn is_truncated(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+        && error.get_ref().is_some_and(|inner| inner.to_string().starts_with("can't parse"))
 }
 
 /// The TLS library hides its errors inside those of the network.
