@@ -32,7 +32,7 @@ pub(super) fn read(
     answers: &Answers,
     listing: ReplicaListing,
 ) -> BTreeSet<InstanceKey> {
-    let registrations = registrations(answers.get(&Question::ReplicaHosts));
+    let registrations = registrations(source, answers.get(&Question::ReplicaHosts));
     if listing == ReplicaListing::Registrations {
         let named: BTreeSet<_> = registrations
             .iter()
@@ -75,15 +75,16 @@ fn join(
     let mut keys = BTreeSet::new();
     for connection in connections {
         let host = connection.host.as_str();
-        if let Some(port) = by_uuid.get(connection.uuid.as_str()) {
-            keys.insert(InstanceKey::new(host, port_or(source, *port)));
-        } else if hosts.len() == 1 && !ports.is_empty() {
-            // All on one host: every registered port is a port of that host.
+        let registered: BTreeSet<u16> = match by_uuid.get(connection.uuid.as_str()) {
+            Some(port) => BTreeSet::from([port_or(source, *port)]),
+            None => ports_of_host(source, registrations, host),
+        };
+        // All on one host: every registered port is a port of that host.
+        let is_unmistakable = hosts.len() == 1 || ports.len() == 1;
+        if !registered.is_empty() {
+            keys.extend(registered.iter().map(|port| InstanceKey::new(host, *port)));
+        } else if is_unmistakable && !ports.is_empty() {
             keys.extend(ports.iter().map(|port| InstanceKey::new(host, *port)));
-        } else if ports.len() == 1 {
-            keys.extend(ports.iter().map(|port| InstanceKey::new(host, *port)));
-        } else if let Some(port) = port_of_host(registrations, host) {
-            keys.insert(InstanceKey::new(host, port));
         } else {
             keys.insert(InstanceKey::new(host, source.port()));
         }
@@ -91,21 +92,25 @@ fn join(
     keys
 }
 
-/// The port of the only registration under this host name.
-fn port_of_host(registrations: &[Registration], host: &str) -> Option<u16> {
-    let mut same = registrations.iter().filter(|registration| registration.host == host);
-    let first = same.next().filter(|registration| registration.port > 0)?;
-    same.next().is_none().then_some(first.port)
+/// The ports of the registrations under this host name.
+fn ports_of_host(
+    source: &InstanceKey,
+    registrations: &[Registration],
+    host: &str,
+) -> BTreeSet<u16> {
+    let same = registrations.iter().filter(|registration| registration.host == host);
+    same.map(|registration| port_or(source, registration.port)).collect()
 }
 
 fn port_or(source: &InstanceKey, port: u16) -> u16 {
     if port > 0 { port } else { source.port() }
 }
 
-fn registrations(table: Option<&RawTable>) -> Vec<Registration> {
+fn registrations(source: &InstanceKey, table: Option<&RawTable>) -> Vec<Registration> {
     let read = |row: Row<'_>| Registration {
         uuid: row.text_any(&["Replica_UUID", "Slave_UUID"]).to_ascii_lowercase(),
-        host: row.text("Host").trim().to_owned(),
+        // MariaDB fills in the address of the connection where report_host is not set.
+        host: seen_from_afar(source, row.text("Host").trim()).to_owned(),
         port: row.number("Port").unwrap_or(0),
     };
     table.map(|table| table.rows().map(read).collect()).unwrap_or_default()
@@ -124,13 +129,16 @@ fn connections(source: &InstanceKey, table: Option<&RawTable>) -> Vec<Connection
         if host.is_empty() {
             continue;
         }
-        // A replica that connects over loopback runs beside its source, and only there does the
-        // address mean that host.
-        let host = if is_loopback(host) { source.host() } else { host };
         let uuid = row.text("Replica_UUID").to_ascii_lowercase();
-        connections.push(Connection { uuid, host: host.to_owned() });
+        connections.push(Connection { uuid, host: seen_from_afar(source, host).to_owned() });
     }
     connections
+}
+
+/// A replica that connects over loopback runs beside its source, and only there does the address
+/// mean that host.
+fn seen_from_afar<'a>(source: &'a InstanceKey, host: &'a str) -> &'a str {
+    if is_loopback(host) { source.host() } else { host }
 }
 
 /// Processlists show `host:port` with the client's port, which is of no use to anybody.

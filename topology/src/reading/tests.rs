@@ -371,6 +371,17 @@ fn replicas_are_found_by_connection_and_registration() {
             vec!["a.local:3307", "b.local:3308"],
         ),
         (
+            "several on a host that registered by name, and one elsewhere",
+            by_connection,
+            registered(&[
+                ["a.local", "3307", ""],
+                ["a.local", "3308", ""],
+                ["b.local", "3309", ""],
+            ]),
+            list(&["a.local:50111", "a.local:50112", "b.local:50113"]),
+            vec!["a.local:3307", "a.local:3308", "b.local:3309"],
+        ),
+        (
             "over loopback means beside the source",
             by_connection,
             registered(&[["", "3307", A]]),
