@@ -4,6 +4,12 @@
 //! commands in the same order hold the same state. Times are part of the commands, so that
 //! replaying them a month later gives the same result.
 
+mod apply;
+mod detections;
+mod limits;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
@@ -15,8 +21,19 @@ use crate::instance::PromotionRule;
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
 
+pub use apply::{Outcome, Refusal, apply};
+pub use limits::{
+    ALIAS_BYTES_MAX, ENTRIES_MAX, HOST_BYTES_MAX, OWNER_BYTES_MAX, POOL_MEMBERS_MAX,
+    POOL_NAME_BYTES_MAX, POOLS_MAX, REASON_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX,
+    TAGS_PER_INSTANCE_MAX,
+};
+
 /// Everything that was set. Cheap to clone: clones share what did not change.
+///
+/// As text, parts that are missing are empty and parts that are unknown are passed over, so that
+/// nodes of neighbouring versions read each other's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LedgerState {
     /// The number of the last command applied; 0 before the first.
     pub index: u64,
@@ -37,13 +54,14 @@ pub struct LedgerState {
     /// Instances forgotten on purpose, until when they are not discovered again.
     pub forgotten: RedBlackTreeMapSync<InstanceKey, Timestamp>,
     /// Failures detected recently, by instance and code.
+    #[serde(with = "detections")]
     pub detections: RedBlackTreeMapSync<(InstanceKey, Code), Detection>,
     /// Automated recoveries are switched off everywhere.
     pub recoveries_disabled: bool,
-    /// The number the next maintenance gets.
-    pub next_maintenance_id: u64,
-    /// The number the next detection gets.
-    pub next_detection_id: u64,
+    /// The number the newest maintenance got; 0 before the first.
+    pub last_maintenance_id: u64,
+    /// The number the newest detection got; 0 before the first.
+    pub last_detection_id: u64,
 }
 
 /// An instance on which alarms are expected.
@@ -112,6 +130,9 @@ pub struct Detection {
     pub id: u64,
     /// When.
     pub at: Timestamp,
+    /// Until when the same failure counts as a repetition; it is not purged before.
+    #[serde(default)]
+    pub fresh_until: Timestamp,
 }
 
 /// One change to the ledger.
@@ -131,7 +152,8 @@ pub enum Command {
         /// The instance.
         key: InstanceKey,
     },
-    /// Begin maintenance; refused while somebody else works on the instance.
+    /// Begin maintenance; refused while the instance is in maintenance, whoever began it. Saying
+    /// the very same again changes nothing.
     BeginMaintenance {
         /// The instance.
         key: InstanceKey,
@@ -231,7 +253,7 @@ pub enum Command {
         /// Off or on.
         disabled: bool,
     },
-    /// Drop everything that ended or expired before this point.
+    /// Drop everything that ended, expired or stopped to be fresh by this point.
     Purge {
         /// The point.
         before: Timestamp,
@@ -241,9 +263,7 @@ pub enum Command {
 impl LedgerState {
     /// The downtime in force at `now`.
     pub fn downtime_of(&self, key: &InstanceKey, now: Timestamp) -> Option<&Downtime> {
-        self.downtimes
-            .get(key)
-            .filter(|downtime| downtime.begins_at <= now && now < downtime.ends_at)
+        self.downtimes.get(key).filter(|it| it.begins_at <= now && now < it.ends_at)
     }
 
     /// The maintenance in force at `now`.
@@ -251,8 +271,40 @@ impl LedgerState {
         self.maintenances.get(key).filter(|it| it.begins_at <= now && now < it.ends_at)
     }
 
+    /// How welcome an instance is as the next primary: what somebody registered, while that
+    /// holds, goes before what the server's configured query tells.
+    pub fn promotion_rule(
+        &self,
+        key: &InstanceKey,
+        detected: Option<PromotionRule>,
+        now: Timestamp,
+    ) -> PromotionRule {
+        let registered = self.candidates.get(key).filter(|it| now < it.expires_at);
+        registered.map(|it| it.rule).or(detected).unwrap_or_default()
+    }
+
+    /// An instance's tags: names with values, ordered by name.
+    pub fn tags_of(&self, key: &InstanceKey) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.tags.get(key).into_iter().flat_map(|tags| tags.iter())
+    }
+
+    /// The pools that hold at `now`, ordered by name.
+    pub fn active_pools(&self, now: Timestamp) -> impl Iterator<Item = (&Arc<str>, &Pool)> {
+        self.pools.iter().filter(move |(_, pool)| now < pool.expires_at)
+    }
+
     /// Whether the instance was forgotten on purpose and is not to be discovered again yet.
     pub fn is_forgotten(&self, key: &InstanceKey, now: Timestamp) -> bool {
         self.forgotten.get(key).is_some_and(|until| now < *until)
+    }
+
+    /// The detection that makes the same failure a repetition at `now`.
+    pub fn fresh_detection(
+        &self,
+        key: &InstanceKey,
+        code: Code,
+        now: Timestamp,
+    ) -> Option<&Detection> {
+        self.detections.get(&(key.clone(), code)).filter(|it| now < it.fresh_until)
     }
 }

@@ -1,0 +1,397 @@
+//! The one function that changes the ledger.
+
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync;
+
+use super::{
+    ALIAS_BYTES_MAX, Candidate, Command, Detection, Downtime, ENTRIES_MAX, HOST_BYTES_MAX,
+    LedgerState, Maintenance, OWNER_BYTES_MAX, POOL_MEMBERS_MAX, POOL_NAME_BYTES_MAX, POOLS_MAX,
+    Pool, REASON_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_PER_INSTANCE_MAX,
+};
+use crate::analysis::Code;
+use crate::instance::PromotionRule;
+use crate::key::InstanceKey;
+use crate::time::Timestamp;
+
+/// What applying a command came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// The instances it concerned, ordered by name and each once: for an untag those that had the
+    /// tag, for anything else those that were named.
+    pub keys: Vec<InstanceKey>,
+}
+
+/// Why a command was not applied. Nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A text that must say something says nothing.
+    #[error("{field} is empty")]
+    Empty {
+        /// Which one.
+        field: &'static str,
+    },
+    /// A text is too long.
+    #[error("{field} is longer than {limit} bytes")]
+    TooLong {
+        /// Which one.
+        field: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// There would be too many of something.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// A name that cannot be written down and read again, such as one without port.
+    #[error("{field} {text:?} is no instance")]
+    NoInstance {
+        /// Which one.
+        field: &'static str,
+        /// What it says.
+        text: String,
+    },
+    /// An end that does not lie after the beginning.
+    #[error("{what} of {key} would end before it begins")]
+    EndsBeforeItBegins {
+        /// Downtime, maintenance...
+        what: &'static str,
+        /// Of which instance (or pool).
+        key: String,
+    },
+    /// The instance is in maintenance.
+    #[error("{key} is in maintenance by {owner}: {reason}")]
+    InMaintenance {
+        /// The instance.
+        key: InstanceKey,
+        /// Who works on it.
+        owner: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The rule exists but nobody may register it.
+    #[error("promotion rule {} cannot be registered", rule.as_str())]
+    RuleNotRegistrable {
+        /// The rule.
+        rule: PromotionRule,
+    },
+    /// The same failure was detected a short time ago.
+    #[error("{key} has this failure on record already, as detection {id}")]
+    RepeatedDetection {
+        /// The instance.
+        key: InstanceKey,
+        /// The failure.
+        code: Code,
+        /// The detection that stands.
+        id: u64,
+    },
+}
+
+/// Applies one command, and tells the state after it.
+///
+/// The same state and command give the same result on every node. All commands may be applied
+/// twice: the second time leaves everything as it is but the index, or (for a detection) is
+/// refused.
+///
+/// # Errors
+/// When the command breaks a rule or a limit.
+pub fn apply(state: &LedgerState, command: &Command) -> Result<(LedgerState, Outcome), Refusal> {
+    let mut next = state.clone();
+    let keys = change(&mut next, command)?;
+    next.index = state.index.saturating_add(1);
+    Ok((next, Outcome { keys }))
+}
+
+fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>, Refusal> {
+    match command {
+        Command::BeginDowntime { key, downtime } => begin_downtime(state, key, downtime),
+        Command::EndDowntime { key } => {
+            state.downtimes.remove_mut(key);
+            Ok(vec![key.clone()])
+        }
+        Command::BeginMaintenance { key, owner, reason, begins_at, ends_at } => {
+            let (owner, reason) = (Arc::clone(owner), Arc::clone(reason));
+            let wanted = Maintenance {
+                id: state.last_maintenance_id.saturating_add(1),
+                owner,
+                reason,
+                begins_at: *begins_at,
+                ends_at: *ends_at,
+            };
+            begin_maintenance(state, key, wanted)
+        }
+        Command::EndMaintenance { key } => {
+            state.maintenances.remove_mut(key);
+            Ok(vec![key.clone()])
+        }
+        Command::RegisterCandidate { key, candidate } => register(state, key, candidate),
+        Command::Tag { key, name, value } => tag(state, key, name, value),
+        Command::Untag { key, name, value } => {
+            Ok(untag(state, key.as_ref(), name, value.as_deref()))
+        }
+        Command::SubmitPool { name, pool } => submit_pool(state, name, pool),
+        Command::RegisterVirtualName { key, name } => {
+            check_key(key)?;
+            check_text("host name", &name.hostname, HOST_BYTES_MAX)?;
+            insert(&mut state.virtual_names, key, name.clone(), "virtual names")?;
+            Ok(vec![key.clone()])
+        }
+        Command::DeregisterVirtualName { key } => {
+            state.virtual_names.remove_mut(key);
+            Ok(vec![key.clone()])
+        }
+        Command::SetClusterAlias { cluster, alias } => {
+            if alias.is_empty() {
+                state.cluster_aliases.remove_mut(cluster);
+                return Ok(Vec::new());
+            }
+            check_text("alias", alias, ALIAS_BYTES_MAX)?;
+            check_text("cluster", cluster.as_str(), ALIAS_BYTES_MAX)?;
+            insert(&mut state.cluster_aliases, cluster, Arc::clone(alias), "cluster aliases")?;
+            Ok(Vec::new())
+        }
+        Command::Forget { keys, until } => forget(state, keys, *until),
+        Command::Remember { key } => {
+            state.forgotten.remove_mut(key);
+            Ok(vec![key.clone()])
+        }
+        Command::RecordDetection { key, code, at, fresh_after } => {
+            record_detection(state, key, *code, *at, *fresh_after)
+        }
+        Command::SetRecoveriesDisabled { disabled } => {
+            state.recoveries_disabled = *disabled;
+            Ok(Vec::new())
+        }
+        Command::Purge { before } => {
+            purge(state, *before);
+            Ok(Vec::new())
+        }
+    }
+}
+
+fn begin_downtime(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    downtime: &Downtime,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    check_text("owner", &downtime.owner, OWNER_BYTES_MAX)?;
+    check_text("reason", &downtime.reason, REASON_BYTES_MAX)?;
+    check_order("downtime", key, downtime.begins_at, downtime.ends_at)?;
+    insert(&mut state.downtimes, key, downtime.clone(), "downtimes")?;
+    Ok(vec![key.clone()])
+}
+
+fn begin_maintenance(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    wanted: Maintenance,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    check_text("owner", &wanted.owner, OWNER_BYTES_MAX)?;
+    check_text("reason", &wanted.reason, REASON_BYTES_MAX)?;
+    check_order("maintenance", key, wanted.begins_at, wanted.ends_at)?;
+    if let Some(known) = state.maintenances.get(key) {
+        if *known == (Maintenance { id: known.id, ..wanted.clone() }) {
+            return Ok(vec![key.clone()]);
+        }
+        // Even its owner waits: one owner may run two operations that must not meet. The known
+        // one need not have begun yet; clocks of nodes differ.
+        if wanted.begins_at < known.ends_at {
+            let (owner, reason) = (Arc::clone(&known.owner), Arc::clone(&known.reason));
+            return Err(Refusal::InMaintenance { key: key.clone(), owner, reason });
+        }
+    }
+    let id = wanted.id;
+    insert(&mut state.maintenances, key, wanted, "maintenances")?;
+    state.last_maintenance_id = id;
+    Ok(vec![key.clone()])
+}
+
+fn register(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    candidate: &Candidate,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    if candidate.rule == PromotionRule::Must {
+        return Err(Refusal::RuleNotRegistrable { rule: candidate.rule });
+    }
+    check_order("promotion rule", key, candidate.registered_at, candidate.expires_at)?;
+    insert(&mut state.candidates, key, candidate.clone(), "promotion rules")?;
+    Ok(vec![key.clone()])
+}
+
+fn tag(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    name: &Arc<str>,
+    value: &Arc<str>,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    check_text("tag name", name, TAG_NAME_BYTES_MAX)?;
+    check_length("tag value", value, TAG_VALUE_BYTES_MAX)?;
+    let mut tags = state.tags.get(key).cloned().unwrap_or_default();
+    if tags.size() >= TAGS_PER_INSTANCE_MAX && !tags.contains_key(name) {
+        return Err(Refusal::TooMany {
+            what: "tags on one instance",
+            limit: TAGS_PER_INSTANCE_MAX,
+        });
+    }
+    tags.insert_mut(Arc::clone(name), Arc::clone(value));
+    insert(&mut state.tags, key, tags, "instances with tags")?;
+    Ok(vec![key.clone()])
+}
+
+fn untag(
+    state: &mut LedgerState,
+    only: Option<&InstanceKey>,
+    name: &Arc<str>,
+    value: Option<&str>,
+) -> Vec<InstanceKey> {
+    let bears = |key: &InstanceKey| {
+        let found = state.tags.get(key).and_then(|tags| tags.get(name));
+        found.is_some_and(|found| value.is_none_or(|value| **found == *value))
+    };
+    let keys: Vec<InstanceKey> = match only {
+        Some(key) => std::iter::once(key).filter(|key| bears(key)).cloned().collect(),
+        None => state.tags.keys().filter(|key| bears(key)).cloned().collect(),
+    };
+    for key in &keys {
+        let rest = state.tags.get(key).map(|tags| tags.remove(name));
+        match rest {
+            // No tags left is the same as never tagged.
+            Some(tags) if !tags.is_empty() => state.tags.insert_mut(key.clone(), tags),
+            _ => {
+                state.tags.remove_mut(key);
+            }
+        }
+    }
+    keys
+}
+
+fn submit_pool(
+    state: &mut LedgerState,
+    name: &Arc<str>,
+    pool: &Pool,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_text("pool name", name, POOL_NAME_BYTES_MAX)?;
+    if pool.members.len() > POOL_MEMBERS_MAX {
+        return Err(Refusal::TooMany { what: "members of a pool", limit: POOL_MEMBERS_MAX });
+    }
+    pool.members.iter().try_for_each(check_key)?;
+    check_order("pool", name, pool.submitted_at, pool.expires_at)?;
+    if state.pools.size() >= POOLS_MAX && !state.pools.contains_key(name) {
+        return Err(Refusal::TooMany { what: "pools", limit: POOLS_MAX });
+    }
+    let mut members = pool.members.clone();
+    members.sort();
+    members.dedup();
+    state.pools.insert_mut(Arc::clone(name), pool.clone());
+    Ok(members)
+}
+
+fn forget(
+    state: &mut LedgerState,
+    keys: &[InstanceKey],
+    until: Timestamp,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    keys.iter().try_for_each(check_key)?;
+    let mut keys = keys.to_vec();
+    keys.sort();
+    keys.dedup();
+    for key in &keys {
+        insert(&mut state.forgotten, key, until, "forgotten instances")?;
+    }
+    Ok(keys)
+}
+
+fn record_detection(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    code: Code,
+    at: Timestamp,
+    fresh_after: Timestamp,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    let subject = (key.clone(), code);
+    if let Some(known) = state.detections.get(&subject).filter(|known| known.at > fresh_after) {
+        return Err(Refusal::RepeatedDetection { key: key.clone(), code, id: known.id });
+    }
+    let id = state.last_detection_id.saturating_add(1);
+    let fresh_until = at.plus(at.since(fresh_after));
+    let detection = Detection { id, at, fresh_until };
+    insert(&mut state.detections, &subject, detection, "detections")?;
+    state.last_detection_id = id;
+    Ok(vec![key.clone()])
+}
+
+fn purge(state: &mut LedgerState, before: Timestamp) {
+    drop_where(&mut state.downtimes, |it| it.ends_at <= before);
+    drop_where(&mut state.maintenances, |it| it.ends_at <= before);
+    drop_where(&mut state.candidates, |it| it.expires_at <= before);
+    drop_where(&mut state.pools, |it| it.expires_at <= before);
+    drop_where(&mut state.forgotten, |until| *until <= before);
+    drop_where(&mut state.detections, |it| it.fresh_until <= before);
+}
+
+fn drop_where<K: Ord + Clone, V>(map: &mut RedBlackTreeMapSync<K, V>, ended: impl Fn(&V) -> bool) {
+    let keys: Vec<K> =
+        map.iter().filter(|(_, value)| ended(value)).map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        map.remove_mut(&key);
+    }
+}
+
+fn insert<K: Ord + Clone, V>(
+    map: &mut RedBlackTreeMapSync<K, V>,
+    key: &K,
+    value: V,
+    what: &'static str,
+) -> Result<(), Refusal> {
+    if map.size() >= ENTRIES_MAX && !map.contains_key(key) {
+        return Err(Refusal::TooMany { what, limit: ENTRIES_MAX });
+    }
+    map.insert_mut(key.clone(), value);
+    Ok(())
+}
+
+/// A key that does not survive being written and read would make the ledger unreadable.
+fn check_key(key: &InstanceKey) -> Result<(), Refusal> {
+    check_length("host name", key.host(), HOST_BYTES_MAX)?;
+    let text = key.to_string();
+    if text.parse().as_ref() == Ok(key) {
+        return Ok(());
+    }
+    Err(Refusal::NoInstance { field: "instance", text })
+}
+
+fn check_text(field: &'static str, text: &str, limit: usize) -> Result<(), Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::Empty { field });
+    }
+    check_length(field, text, limit)
+}
+
+fn check_length(field: &'static str, text: &str, limit: usize) -> Result<(), Refusal> {
+    if text.len() > limit {
+        return Err(Refusal::TooLong { field, limit });
+    }
+    Ok(())
+}
+
+fn check_order(
+    what: &'static str,
+    key: &impl ToString,
+    begins_at: Timestamp,
+    ends_at: Timestamp,
+) -> Result<(), Refusal> {
+    if begins_at < ends_at {
+        return Ok(());
+    }
+    Err(Refusal::EndsBeforeItBegins { what, key: key.to_string() })
+}
