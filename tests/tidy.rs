@@ -1,5 +1,7 @@
 //! The rules of the house that a compiler does not enforce.
 
+#![allow(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

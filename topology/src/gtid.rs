@@ -1,50 +1,72 @@
-//! Placeholder of the GTID module: sets as plain lists, until the real ones replace it.
+//! Sets of global transaction identifiers: MySQL's, with tags, and MariaDB's positions.
+//!
+//! Sets are only partially ordered. Two servers may each have what the other lacks, so there is
+//! deliberately no `Ord`: ask for the [`Relation`].
+
+mod intervals;
+mod mariadb;
+mod mysql;
+
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-/// set
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct GtidSet(BTreeSet<String>);
-/// any
+
+pub use mariadb::{MariaDbPosition, ParseMariaDbError};
+pub use mysql::{Gtid, GtidSet, ParseGtidError};
+
+/// What a server has, in the words of its flavour.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Gtids {
-    /// none
+    /// The server has no GTIDs, or none were read.
     #[default]
     None,
-    /// my
+    /// MySQL and Percona Server.
     MySql(GtidSet),
+    /// MariaDB.
+    MariaDb(MariaDbPosition),
 }
-impl GtidSet {
-    /// x
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-    /// x
-    pub fn without_uuids(&self, uuids: &[uuid::Uuid]) -> Self {
-        Self(
-            self.0
-                .iter()
-                .filter(|t| !uuids.iter().any(|u| t.starts_with(&u.to_string())))
-                .cloned()
-                .collect(),
-        )
-    }
-    /// x
-    pub fn subtract(&self, o: &Self) -> Self {
-        Self(self.0.difference(&o.0).cloned().collect())
-    }
-    /// x
-    pub fn intersect(&self, o: &Self) -> Self {
-        Self(self.0.intersection(&o.0).cloned().collect())
+
+impl Gtids {
+    /// How what `self` has compares with what `other` has; `None` when they are of different
+    /// kinds, or one of them is not known.
+    pub fn relation(&self, other: &Self) -> Option<Relation> {
+        match (self, other) {
+            (Self::MySql(ours), Self::MySql(theirs)) => Some(ours.relation(theirs)),
+            (Self::MariaDb(ours), Self::MariaDb(theirs)) => Some(ours.relation(theirs)),
+            _ => None,
+        }
     }
 }
-impl std::fmt::Display for GtidSet {
+
+impl std::fmt::Display for Gtids {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.iter().cloned().collect::<Vec<_>>().join(","))
+        match self {
+            Self::None => Ok(()),
+            Self::MySql(set) => set.fmt(f),
+            Self::MariaDb(position) => position.fmt(f),
+        }
     }
 }
-impl std::str::FromStr for GtidSet {
-    type Err = ();
-    fn from_str(s: &str) -> Result<Self, ()> {
-        Ok(Self(s.split(',').filter(|x| !x.is_empty()).map(|x| x.to_owned()).collect()))
+
+/// How two sets compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// Both have the same.
+    Equal,
+    /// The other has all of this one and more.
+    Subset,
+    /// This one has all of the other and more.
+    Superset,
+    /// Each has what the other lacks.
+    Diverged,
+}
+
+impl Relation {
+    /// The relation of sets of which this one lacks nothing (or something), and the other too.
+    fn of(has_all_of_other: bool, other_has_all: bool) -> Self {
+        match (has_all_of_other, other_has_all) {
+            (true, true) => Self::Equal,
+            (true, false) => Self::Superset,
+            (false, true) => Self::Subset,
+            (false, false) => Self::Diverged,
+        }
     }
 }
