@@ -1,0 +1,42 @@
+# Thin: every target is a command that can be typed by hand. Nicer tools are used where present.
+SHELL := /bin/bash
+CARGO ?= cargo
+RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: demo test bench verify fix rust
+
+demo: rust
+	tests/support/install-servers
+	tests/support/demo
+
+test: rust
+	tests/support/install-servers
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) test --workspace --doc -q && $(CARGO) nextest run --workspace; \
+	else \
+	  $(CARGO) test --workspace -- --test-threads=2; \
+	fi
+
+bench: rust
+	tests/support/install-servers
+	$(CARGO) bench --workspace
+
+# Read-only. The advisory database needs a network, so it is not asked.
+verify: rust
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps
+	tests/support/install-servers tools
+	tests/support/check-dependencies
+
+fix: rust
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+rust:
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "baton needs Rust $(RUST_NEEDED) or newer (cargo, rustc, clippy, rustfmt) on the PATH, and there is none." >&2; \
+	  echo "Install it with rustup; a distribution's own packages are often too old." >&2; exit 1; }
+	@have=$$(rustc --version | cut -d' ' -f2 | cut -d- -f1); \
+	  printf '%s\n%s\n' "$(RUST_NEEDED)" "$$have" | sort -VC || { \
+	  echo "baton needs Rust $(RUST_NEEDED) or newer; this is $$have. Update it (rustup update)." >&2; exit 1; }

@@ -1,0 +1,21 @@
+//! Real MySQL and MariaDB servers for tests, the demo and the benchmark.
+//!
+//! `install-servers` (beside this file) puts the programs and a prepared data directory in place; a [`Server`] is a
+//! copy of that directory, a process, and a free port on loopback. Its process ends with the process that started it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each user of the harness needs another part of it"
+)]
+
+mod fleet;
+mod server;
+mod tls;
+mod wait;
+
+pub use fleet::{Fleet, chain, co_primaries, star};
+pub use server::{Flavor, Options, Row, Server};
+pub use tls::Certificates;
+pub use wait::wait_until;

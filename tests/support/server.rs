@@ -1,0 +1,543 @@
+//! One real server: its options, its process, its statements.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use mysql_async::{Conn, Opts, OptsBuilder, Value, prelude::Queryable};
+
+use super::{Certificates, wait_until};
+
+/// How long a server may take to accept its first connection, on a busy machine.
+const BOOT_MAX: Duration = Duration::from_secs(60);
+const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+/// How long a replica's threads may take to run.
+const REPLICATION_MAX: Duration = Duration::from_secs(20);
+
+static SERIAL: AtomicU32 = AtomicU32::new(1);
+
+/// A row as text; `None` is NULL.
+pub type Row = Vec<Option<String>>;
+
+/// The two servers that are tested against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavor {
+    MySql97,
+    MariaDb1011,
+}
+
+/// How a server is started. Everything is on loopback, small, with a binary log.
+#[derive(Clone, Debug)]
+pub struct Options {
+    flavor: Flavor,
+    server_id: Option<u32>,
+    host: String,
+    report_host: Option<String>,
+    report_port: Option<u16>,
+    gtid: bool,
+    lines: Vec<String>,
+}
+
+impl Options {
+    pub fn new(flavor: Flavor) -> Options {
+        Options {
+            flavor,
+            server_id: None,
+            host: "127.0.0.1".to_owned(),
+            report_host: None,
+            report_port: None,
+            gtid: true,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Without it every server of this process gets the next number.
+    #[must_use]
+    pub fn server_id(mut self, id: u32) -> Options {
+        self.server_id = Some(id);
+        self
+    }
+
+    /// What the server tells its source; by default where it really listens.
+    #[must_use]
+    pub fn report(mut self, host: &str, port: u16) -> Options {
+        self.report_host = Some(host.to_owned());
+        self.report_port = Some(port);
+        self
+    }
+
+    /// MySQL without GTID; on MariaDB, whose GTIDs are always there, replicas then follow file and position.
+    #[must_use]
+    pub fn without_gtid(mut self) -> Options {
+        self.gtid = false;
+        self
+    }
+
+    #[must_use]
+    pub fn read_only(self) -> Options {
+        let mysql = self.flavor == Flavor::MySql97;
+        let read_only = self.line("read_only=ON");
+        if mysql { read_only.line("super_read_only=ON") } else { read_only }
+    }
+
+    #[must_use]
+    pub fn without_performance_schema(self) -> Options {
+        self.line("performance_schema=OFF")
+    }
+
+    /// Both roles of semi-synchronous replication, switched on.
+    #[must_use]
+    pub fn semi_sync(self) -> Options {
+        match self.flavor {
+            Flavor::MySql97 => self
+                .line("plugin-load-add=semisync_source.so")
+                .line("plugin-load-add=semisync_replica.so")
+                .line("loose-rpl_semi_sync_source_enabled=ON")
+                .line("loose-rpl_semi_sync_replica_enabled=ON"),
+            Flavor::MariaDb1011 => {
+                self.line("rpl_semi_sync_master_enabled=ON").line("rpl_semi_sync_slave_enabled=ON")
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn tls(self, certificates: &Certificates) -> Options {
+        self.line(&format!("ssl-ca={}", certificates.ca.display()))
+            .line(&format!("ssl-cert={}", certificates.server_cert.display()))
+            .line(&format!("ssl-key={}", certificates.server_key.display()))
+    }
+
+    /// One more line of `my.cnf`; a later line wins over an earlier one.
+    #[must_use]
+    pub fn line(mut self, line: &str) -> Options {
+        self.lines.push(line.to_owned());
+        self
+    }
+}
+
+/// A running (or killed, or stopped) server. Dropping it kills the process and removes its folder.
+#[derive(Debug)]
+pub struct Server {
+    pub flavor: Flavor,
+    pub host: String,
+    pub port: u16,
+    pub server_id: u32,
+    gtid: bool,
+    dir: PathBuf,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server and waits until it answers.
+    pub fn start(options: Options) -> Server {
+        let mut server = Server::launch(options);
+        server.wait_ready();
+        server
+    }
+
+    /// Starts several at once, which takes hardly longer than one.
+    pub fn start_all(options: impl IntoIterator<Item = Options>) -> Vec<Server> {
+        let mut servers: Vec<Server> = options.into_iter().map(Server::launch).collect();
+        servers.iter_mut().for_each(Server::wait_ready);
+        servers
+    }
+
+    fn launch(options: Options) -> Server {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("baton-{}-{serial}", std::process::id()));
+        fs::create_dir_all(&dir).expect("create the server's folder");
+        copy(&installed(options.flavor).join("data"), &dir.join("data"));
+        let mut server = Server {
+            flavor: options.flavor,
+            host: options.host.clone(),
+            port: free_port(),
+            server_id: options.server_id.unwrap_or(serial),
+            gtid: options.gtid,
+            dir,
+            child: None,
+        };
+        fs::write(server.dir.join("my.cnf"), server.my_cnf(&options)).expect("write my.cnf");
+        server.spawn();
+        server
+    }
+
+    fn my_cnf(&self, options: &Options) -> String {
+        let dir = self.dir.display();
+        let (port, id) = (self.port, self.server_id);
+        let report_host = options.report_host.as_deref().unwrap_or(&self.host);
+        let report_port = options.report_port.unwrap_or(port);
+        let mut text = format!(
+            "[mysqld]\nuser={}\ndatadir={dir}/data\nsocket={dir}/s\npid-file={dir}/pid\n\
+             log-error={dir}/error.log\nbind-address={}\nport={port}\nserver-id={id}\n\
+             report_host={report_host}\nreport_port={report_port}\nskip_name_resolve=ON\n\
+             log_bin=binlog\nrelay_log=relay\nsync_binlog=0\n\
+             innodb_buffer_pool_size=16M\ninnodb_flush_log_at_trx_commit=2\n\
+             table_open_cache=200\nmax_connections=100\nperformance_schema=ON\n",
+            user(),
+            self.host
+        );
+        match self.flavor {
+            Flavor::MySql97 => {
+                let usr = installed(self.flavor).join("root/usr");
+                let usr = usr.display();
+                let gtid = if self.gtid { "ON" } else { "OFF" };
+                let _ = write!(
+                    text,
+                    "basedir={usr}\nplugin_dir={usr}/lib/mysql/plugin\n\
+                     lc_messages_dir={usr}/share/mysql\ncharacter_sets_dir={usr}/share/mysql/charsets\n\
+                     mysqlx=OFF\nsecure_file_priv=\ngtid_mode={gtid}\nenforce_gtid_consistency={gtid}\n\
+                     innodb_redo_log_capacity=8M\nrelay_log_recovery=ON\n"
+                );
+            }
+            Flavor::MariaDb1011 => {
+                text.push_str("binlog_format=ROW\nlog_slave_updates=ON\ninnodb_log_file_size=8M\n");
+            }
+        }
+        for line in &options.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn spawn(&mut self) {
+        let program = match self.flavor {
+            Flavor::MySql97 => installed(self.flavor).join("bin/mysqld"),
+            Flavor::MariaDb1011 => PathBuf::from("/usr/sbin/mariadbd"),
+        };
+        let output = fs::File::create(self.dir.join("output.log")).expect("create output.log");
+        // The kernel kills the server when whoever started it is gone, however that happened. The signal follows the
+        // *thread*, so a server outlives only the tests whose thread lives on.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program)
+            .arg(format!("--defaults-file={}", self.dir.join("my.cnf").display()))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("share output.log"))
+            .stderr(output)
+            .spawn()
+            .expect("start the server through setpriv (util-linux)");
+        self.child = Some(child);
+    }
+
+    fn wait_ready(&mut self) {
+        let description = format!("{:?} in {} answers", self.flavor, self.dir.display());
+        wait_until(BOOT_MAX, &description, || {
+            let child = self.child.as_mut()?;
+            if let Some(status) = child.try_wait().expect("look at the server's process") {
+                panic!("the server ended with {status}:\n{}", self.error_log());
+            }
+            self.dir.join("s").exists().then(|| self.try_query("SELECT 1").ok()).flatten()
+        });
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn error_log(&self) -> String {
+        let read = |name| fs::read_to_string(self.dir.join(name)).unwrap_or_default();
+        read("error.log") + &read("output.log")
+    }
+
+    pub fn kill_9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("kill the server");
+            child.wait().expect("reap the server");
+        }
+    }
+
+    /// Hangs the server: its connections stay open, nothing answers.
+    pub fn stop_signal(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn cont_signal(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.pid().expect("the server runs");
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+        assert!(status.expect("run kill").success(), "kill -{name} {pid}");
+    }
+
+    /// A clean end; the data stays for [`Server::restart`].
+    pub fn shutdown(&mut self) {
+        self.signal("TERM");
+        let mut child = self.child.take().expect("the server runs");
+        wait_until(SHUTDOWN_MAX, "the server shuts down", || {
+            child.try_wait().expect("look at the server's process")
+        });
+    }
+
+    /// Starts it again on the same port and data, after shutting it down if it runs.
+    pub fn restart(&mut self) {
+        if self.child.is_some() {
+            self.shutdown();
+        }
+        let _ = fs::remove_file(self.dir.join("s"));
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Runs one statement as root; panics if it fails.
+    pub fn exec(&self, sql: &str) {
+        self.query(sql);
+    }
+
+    /// Runs one statement as root and returns its rows; panics if it fails.
+    pub fn query(&self, sql: &str) -> Vec<Row> {
+        self.try_query(sql)
+            .unwrap_or_else(|error| panic!("{} refused {sql}: {error}", self.address()))
+    }
+
+    /// The first column of the first row, empty where there is none or it is NULL.
+    pub fn value(&self, sql: &str) -> String {
+        let rows = self.query(sql);
+        rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten().unwrap_or_default()
+    }
+
+    pub fn try_query(&self, sql: &str) -> Result<Vec<Row>, mysql_async::Error> {
+        self.run(&[sql]).map(|rows| rows.iter().map(text_row).collect())
+    }
+
+    /// Runs the statements on one connection as root and returns the rows of the last, with their columns.
+    fn run(&self, statements: &[&str]) -> Result<Vec<mysql_async::Row>, mysql_async::Error> {
+        let socket = self.dir.join("s").display().to_string();
+        let opts = Opts::from(OptsBuilder::default().user(Some("root")).socket(Some(socket)));
+        // A thread of its own, because the caller may be inside a runtime already.
+        std::thread::scope(|scope| scope.spawn(|| run_blocking(opts, statements)).join())
+            .expect("the connection's thread does not panic")
+    }
+
+    /// Creates an account with exactly these grants, without a transaction in the binary log. `{user}` in a grant
+    /// stands for the account.
+    pub fn create_monitor_user(&self, user: &str, password: &str, grants: &[&str]) {
+        let account = format!("'{user}'@'%'");
+        let mut statements = vec![
+            "SET SESSION sql_log_bin = 0".to_owned(),
+            format!("CREATE USER {account} IDENTIFIED BY '{password}'"),
+        ];
+        statements.extend(grants.iter().map(|grant| grant.replace("{user}", &account)));
+        self.run_local(&statements);
+    }
+
+    /// Runs statements that do not reach the binary log, and works on a read-only server.
+    fn run_local(&self, statements: &[String]) {
+        let read_only = match self.flavor {
+            Flavor::MySql97 => self.value("SELECT @@global.super_read_only") == "1",
+            Flavor::MariaDb1011 => false,
+        };
+        let mut all: Vec<&str> = statements.iter().map(String::as_str).collect();
+        if read_only {
+            all.insert(0, "SET GLOBAL super_read_only = OFF");
+            all.push("SET GLOBAL super_read_only = ON");
+        }
+        self.run(&all).unwrap_or_else(|error| panic!("{}: {error}", self.address()));
+    }
+
+    /// Starts a server that replicates from `source`.
+    pub fn start_replica_of(source: &Server, options: Options) -> Server {
+        let replica = Server::start(options);
+        replica.replicate_from(source);
+        replica
+    }
+
+    /// Replicates from `source` on the default channel and waits until both threads run.
+    pub fn replicate_from(&self, source: &Server) {
+        self.replicate_channel("", source);
+    }
+
+    /// The same on a named channel (a connection name, on MariaDB).
+    pub fn replicate_channel(&self, channel: &str, source: &Server) {
+        let endpoint = (source.host.as_str(), source.port);
+        let statements = match self.flavor {
+            Flavor::MySql97 => self.mysql_change_source(channel, endpoint, source),
+            Flavor::MariaDb1011 => self.mariadb_change_master(channel, endpoint, source),
+        };
+        statements.iter().for_each(|sql| self.exec(sql));
+        let description = format!("{} replicates from {}", self.address(), source.address());
+        wait_until(REPLICATION_MAX, &description, || self.replication_runs(channel).then_some(()));
+    }
+
+    fn mysql_change_source(
+        &self,
+        channel: &str,
+        (host, port): (&str, u16),
+        source: &Server,
+    ) -> [String; 2] {
+        let position = if self.gtid {
+            "SOURCE_AUTO_POSITION = 1".to_owned()
+        } else {
+            let (file, position) = source.binlog_position();
+            format!("SOURCE_LOG_FILE = '{file}', SOURCE_LOG_POS = {position}")
+        };
+        [
+            format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{host}', SOURCE_PORT = {port}, \
+                 SOURCE_USER = 'repl', SOURCE_PASSWORD = 'repl', GET_SOURCE_PUBLIC_KEY = 1, \
+                 SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400, SOURCE_HEARTBEAT_PERIOD = 1, \
+                 {position} FOR CHANNEL '{channel}'"
+            ),
+            format!("START REPLICA FOR CHANNEL '{channel}'"),
+        ]
+    }
+
+    fn mariadb_change_master(
+        &self,
+        channel: &str,
+        (host, port): (&str, u16),
+        source: &Server,
+    ) -> [String; 2] {
+        let position = if self.gtid {
+            "MASTER_USE_GTID = slave_pos".to_owned()
+        } else {
+            let (file, position) = source.binlog_position();
+            format!("MASTER_USE_GTID = no, MASTER_LOG_FILE = '{file}', MASTER_LOG_POS = {position}")
+        };
+        [
+            format!(
+                "CHANGE MASTER '{channel}' TO MASTER_HOST = '{host}', MASTER_PORT = {port}, \
+                 MASTER_USER = 'repl', MASTER_PASSWORD = 'repl', MASTER_CONNECT_RETRY = 1, \
+                 MASTER_HEARTBEAT_PERIOD = 1, {position}"
+            ),
+            format!("START SLAVE '{channel}'"),
+        ]
+    }
+
+    /// File and position of the newest event in the binary log.
+    pub fn binlog_position(&self) -> (String, u64) {
+        let sql = match self.flavor {
+            Flavor::MySql97 => "SHOW BINARY LOG STATUS",
+            Flavor::MariaDb1011 => "SHOW MASTER STATUS",
+        };
+        let row = self.query(sql).into_iter().next().expect("the binary log is on");
+        let field = |index: usize| row[index].clone().expect("file and position are known");
+        (field(0), field(1).parse().expect("a position is a number"))
+    }
+
+    /// Whether both threads of a channel run.
+    pub fn replication_runs(&self, channel: &str) -> bool {
+        ["IO_Running", "SQL_Running"]
+            .iter()
+            .all(|thread| self.replica_status(channel, thread).is_some_and(|state| state == "Yes"))
+    }
+
+    /// A column of the replica status, named without its `Replica_`, `Slave_`, `Source_` or `Master_`.
+    pub fn replica_status(&self, channel: &str, column: &str) -> Option<String> {
+        let sql = match self.flavor {
+            Flavor::MySql97 => format!("SHOW REPLICA STATUS FOR CHANNEL '{channel}'"),
+            Flavor::MariaDb1011 => format!("SHOW SLAVE '{channel}' STATUS"),
+        };
+        let rows = self.run(&[&sql]).ok()?;
+        let row = rows.first()?;
+        let bare = |name: &str| {
+            let prefixes = ["Replica_", "Slave_", "Source_", "Master_"];
+            prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned()
+        };
+        let wanted = bare(column);
+        let index = row.columns_ref().iter().position(|it| bare(&it.name_str()) == wanted)?;
+        text(row.as_ref(index)?)
+    }
+
+    /// Everything this server has committed: its GTID set, or MariaDB's current position.
+    pub fn executed(&self) -> String {
+        match self.flavor {
+            Flavor::MySql97 => self.value("SELECT @@global.gtid_executed"),
+            Flavor::MariaDb1011 => self.value("SELECT @@global.gtid_current_pos"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn run_blocking(
+    opts: Opts,
+    statements: &[&str],
+) -> Result<Vec<mysql_async::Row>, mysql_async::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime for one connection");
+    runtime.block_on(async {
+        let mut connection = Conn::new(opts).await?;
+        let mut rows = Vec::new();
+        for statement in statements {
+            rows = connection.query(*statement).await?;
+        }
+        connection.disconnect().await?;
+        Ok(rows)
+    })
+}
+
+fn text_row(row: &mysql_async::Row) -> Row {
+    (0..row.len()).map(|index| row.as_ref(index).and_then(text)).collect()
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
+    }
+}
+
+/// Where `install-servers` put this flavour.
+fn installed(flavor: Flavor) -> PathBuf {
+    let home = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+    let servers = home("BATON_SERVERS").unwrap_or_else(|| {
+        let cache = home("XDG_CACHE_HOME")
+            .unwrap_or_else(|| home("HOME").expect("HOME is set").join(".cache"));
+        cache.join("baton/servers")
+    });
+    let dir = servers.join(match flavor {
+        Flavor::MySql97 => "mysql-9.7",
+        Flavor::MariaDb1011 => "mariadb-10.11",
+    });
+    assert!(
+        dir.join("ready").exists(),
+        "{} is missing: run tests/support/install-servers",
+        dir.display()
+    );
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(to).status();
+    assert!(status.expect("run cp").success(), "copy {} to {}", from.display(), to.display());
+}
+
+fn user() -> String {
+    let output = Command::new("id").arg("-un").output().expect("run id");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A port that nobody uses now. The server binds it a moment later; another process could be quicker.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+    listener.local_addr().expect("the listener's address").port()
+}
