@@ -41,6 +41,8 @@ pub enum Question {
     SemiSyncVariables,
     /// Members of the replication group.
     GroupMembers,
+    /// Name and mode of the replication group. One row.
+    GroupSettings,
     /// Replicas that registered.
     ReplicaHosts,
     /// Connections that binary logs are sent to, with the UUIDs of the replicas.
@@ -79,6 +81,7 @@ impl Question {
             Self::BinlogStatus => "binary log status",
             Self::SemiSyncVariables => "semi-sync variables",
             Self::GroupMembers => "group members",
+            Self::GroupSettings => "group settings",
             Self::ReplicaHosts => "registered replicas",
             Self::DumpThreads => "binary log dump threads",
             Self::Processlist => "processlist",

@@ -38,12 +38,12 @@ const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', \
 
 /// Rows only on members: MySQL keeps the table, empty, without the plugin.
 const GROUP_MEMBERS: &str = "SELECT MEMBER_ID member_id, MEMBER_HOST member_host, \
-     MEMBER_PORT member_port, MEMBER_STATE member_state, MEMBER_ROLE member_role, \
-     (SELECT VARIABLE_VALUE FROM performance_schema.global_variables \
-      WHERE VARIABLE_NAME = 'group_replication_group_name') group_name, \
-     (SELECT VARIABLE_VALUE FROM performance_schema.global_variables \
-      WHERE VARIABLE_NAME = 'group_replication_single_primary_mode') single_primary \
+     MEMBER_PORT member_port, MEMBER_STATE member_state, MEMBER_ROLE member_role \
      FROM performance_schema.replication_group_members";
+
+/// These variables are there only with the plugin.
+const GROUP_SETTINGS: &str = "SELECT @@global.group_replication_group_name group_name, \
+     @@global.group_replication_single_primary_mode single_primary";
 
 /// Joined with the user variable in which a replica leaves its UUID, by the name old and new
 /// replicas give it.
@@ -107,6 +107,7 @@ impl Dialect {
             Question::GroupMembers if has_schema && self.version.is_mysql_at_least(8, 0, 2) => {
                 GROUP_MEMBERS
             }
+            Question::GroupSettings => GROUP_SETTINGS,
             Question::ReplicaHosts if has_new_words => "SHOW REPLICAS",
             Question::ReplicaHosts => "SHOW SLAVE HOSTS",
             Question::DumpThreads if has_schema => DUMP_THREADS,

@@ -160,8 +160,13 @@ impl Live {
         let may_be_source = self.is_source || registered.is_none();
         let mut second = Vec::new();
         if may_be_source && !has_connections(progress) {
-            second = self.statements(&[self.connection_listing()]);
+            second.push(self.connection_listing());
         }
+        let members = progress.answers.get(&Question::GroupMembers);
+        if members.is_some_and(|table| !table.rows.is_empty()) {
+            second.push(Question::GroupSettings);
+        }
+        let mut second: Vec<(Question, &str)> = self.statements(&second);
         let configured = &shared.options.queries;
         let wanted = configured.iter().filter(|q| !self.refused.contains_key(&q.question()));
         let (together, alone): (Vec<_>, Vec<_>) =

@@ -210,44 +210,26 @@ fn semi_sync_is_read_by_old_and_new_names() {
 fn a_member_of_a_group_knows_its_primary() {
     const ME: &str = "28485baf-e566-11f1-89b8-02fc00000001";
     const OTHER: &str = "2849c3cf-e566-11f1-9aa6-02fc00000001";
+    let names = ["member_id", "member_host", "member_port", "member_state", "member_role"];
     let members = table(
+        &names,
         &[
-            "member_id",
-            "member_host",
-            "member_port",
-            "member_state",
-            "member_role",
-            "group_name",
-            "single_primary",
-        ],
-        &[
-            &[
-                Some(OTHER),
-                Some("db2"),
-                Some("3307"),
-                Some("ONLINE"),
-                Some("PRIMARY"),
-                Some("g"),
-                Some("ON"),
-            ],
-            &[
-                Some(ME),
-                Some("db1"),
-                Some("3306"),
-                Some("RECOVERING"),
-                Some("SECONDARY"),
-                Some("g"),
-                Some("ON"),
-            ],
+            &[Some(OTHER), Some("db2"), Some("3307"), Some("ONLINE"), Some("PRIMARY")],
+            &[Some(ME), Some("db1"), Some("3306"), Some("RECOVERING"), Some("SECONDARY")],
         ],
     );
+    let settings = table(&["group_name", "single_primary"], &[&[Some("g"), Some("1")]]);
     let basics =
         table(&["version", "server_id", "server_uuid"], &[&[Some("8.4.0"), Some("7"), Some(ME)]]);
-    let answers = [(Question::Basics, basics), (Question::GroupMembers, members)];
+    let answers = [
+        (Question::Basics, basics),
+        (Question::GroupMembers, members),
+        (Question::GroupSettings, settings),
+    ];
     let group = facts_of("8.4.0", answers).group.unwrap();
     assert_eq!((group.state.as_str(), group.role.as_str()), ("RECOVERING", "SECONDARY"));
     assert_eq!(group.primary, Some(InstanceKey::new("db2", 3307)));
-    assert_eq!(group.members.len(), 2);
+    assert_eq!((group.name.as_str(), group.members.len()), ("g", 2));
     let outsider = facts_of("8.4.0", [(Question::GroupMembers, RawTable::default())]);
     assert_eq!(outsider.group, None);
 }
