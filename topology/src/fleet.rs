@@ -114,6 +114,7 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             if next.ledger.is_forgotten(&result.key, now) {
                 return;
             }
+            let result = placed(result, &next.policy);
             let instance = fold(current(next, changes, &result.key), &result);
             changes.instances.insert(result.key, Some(Arc::new(instance)));
         }
@@ -146,6 +147,17 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             changes.dirty.extend(next.clusters.keys().cloned());
         }
     }
+}
+
+/// Completes the placement of an instance by the patterns on its host name, where there are any.
+fn placed(mut result: ProbeResult, policy: &Policy) -> ProbeResult {
+    if !policy.placement_patterns.is_empty()
+        && let Ok(facts) = &mut result.outcome
+    {
+        let facts = Arc::make_mut(facts);
+        policy.placement_patterns.complete(&mut facts.placement, result.key.host());
+    }
+    result
 }
 
 fn current<'a>(

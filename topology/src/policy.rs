@@ -5,6 +5,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::filter::{ClusterFilter, HostFilters};
+use crate::instance::Placement;
 
 /// The rules in force. Built from the configuration, replaced whole at reload.
 #[derive(Debug, Clone)]
@@ -74,6 +75,26 @@ pub struct PlacementPatterns {
     pub environment: Option<Regex>,
 }
 
+impl PlacementPatterns {
+    /// Fills in what the server's own queries did not tell, from its host name.
+    pub fn complete(&self, placement: &mut Placement, host: &str) {
+        let fill = |pattern: &Option<Regex>, text: &mut String| {
+            let Some(pattern) = pattern.as_ref().filter(|_| text.is_empty()) else { return };
+            if let Some(found) = pattern.captures(host).and_then(|groups| groups.get(1)) {
+                *text = found.as_str().to_owned();
+            }
+        };
+        fill(&self.data_center, &mut placement.data_center);
+        fill(&self.region, &mut placement.region);
+        fill(&self.environment, &mut placement.environment);
+    }
+
+    /// Whether there is no pattern at all.
+    pub fn is_empty(&self) -> bool {
+        self.data_center.is_none() && self.region.is_none() && self.environment.is_none()
+    }
+}
+
 impl Default for Policy {
     /// What holds without any configuration.
     fn default() -> Self {
@@ -115,4 +136,37 @@ pub fn configured_alias<'a>(policy: &'a Policy, cluster_name: &str) -> Option<&'
         .iter()
         .find(|(pattern, _)| pattern.is_match(cluster_name))
         .map(|(_, alias)| alias.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_group_of_a_pattern_tells_the_placement() {
+        let pattern = |text: &str| Regex::new(text).ok();
+        let patterns = PlacementPatterns {
+            data_center: pattern("[.]([^.]+)[.]example[.]com"),
+            region: pattern("no group"),
+            environment: None,
+        };
+        let mut placement = Placement::default();
+        patterns.complete(&mut placement, "db1.east.example.com");
+        assert_eq!((placement.data_center.as_str(), placement.region.as_str()), ("east", ""));
+        let mut told = Placement { data_center: "west".into(), ..Placement::default() };
+        patterns.complete(&mut told, "db1.east.example.com");
+        assert_eq!(told.data_center, "west", "what a query says goes first");
+    }
+
+    #[test]
+    fn the_first_alias_pattern_that_matches_wins() {
+        let rule = |pattern: &str, alias: &str| (Regex::new(pattern).unwrap(), alias.to_owned());
+        let policy = Policy {
+            cluster_name_to_alias: vec![rule("^db1", "one"), rule("^db", "any")],
+            ..Policy::default()
+        };
+        assert_eq!(configured_alias(&policy, "db1:3306"), Some("one"));
+        assert_eq!(configured_alias(&policy, "db2:3306"), Some("any"));
+        assert_eq!(configured_alias(&policy, "x:3306"), None);
+    }
 }

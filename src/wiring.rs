@@ -1,0 +1,141 @@
+//! Turns the configuration into what the parts of baton take: the only place where both are known.
+
+use std::sync::Arc;
+
+use baton_actors::mysql::{
+    ConnectOptions, DetectionQuery, Password, ReplicationCredentials, TlsIdentity, TlsMode,
+    TlsOptions, TlsVerification,
+};
+use baton_topology::filter::{ClusterFilter, HostFilters};
+use baton_topology::key::InstanceKey;
+use baton_topology::policy::{PlacementPatterns, Policy};
+use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
+use regex::Regex;
+
+use crate::config::{self, Config};
+
+/// The rules of the pure core.
+///
+/// # Errors
+/// When a cluster filter is no filter; the configuration checks that first.
+pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Error> {
+    let hosts = |patterns: &[Regex]| HostFilters { patterns: patterns.to_vec() };
+    let clusters = |filters: &[String]| -> Result<Vec<ClusterFilter>, regex::Error> {
+        filters.iter().map(|filter| ClusterFilter::parse(filter)).collect()
+    };
+    let config::Config { discovery, names, classification, recovery, connections, .. } = config;
+    Ok(Arc::new(Policy {
+        poll_interval: discovery.poll_interval,
+        reasonable_check_delay: discovery.reasonable_check_delay,
+        reasonable_lag: classification.reasonable_lag,
+        reasonable_maintenance_lag: classification.reasonable_maintenance_lag,
+        reasonable_locked_semi_sync: recovery.reasonable_locked_semi_sync,
+        enforce_exact_semi_sync_replicas: recovery.enforce_exact_semi_sync_replicas,
+        recover_non_writeable_primary: recovery.recover_non_writeable_primary,
+        reduce_analysis: recovery.reduce_analysis,
+        recover_primary: clusters(&recovery.primary_filters)?,
+        recover_intermediate: clusters(&recovery.intermediate_filters)?,
+        recovery_ignore: hosts(&recovery.ignore_instances),
+        problem_ignore: hosts(&names.ignore_problems),
+        osc_ignore: hosts(&names.ignore_osc),
+        discovery_ignore: hosts(&discovery.ignore_instances),
+        discovery_ignore_replicas: hosts(&discovery.ignore_replicas),
+        discovery_ignore_sources: hosts(&discovery.ignore_sources),
+        discovery_ignore_replication_users: hosts(&discovery.ignore_replication_users),
+        cluster_name_to_alias: classification.cluster_aliases.clone(),
+        placement_patterns: PlacementPatterns {
+            data_center: classification.data_center_pattern.clone(),
+            region: classification.region_pattern.clone(),
+            environment: classification.environment_pattern.clone(),
+        },
+        candidate_expiry: classification.candidate_expiry,
+        pool_expiry: classification.pool_expiry,
+        fuzzy_pool_hosts: classification.fuzzy_pool_hosts,
+        detection_block: recovery.detection_block,
+        unseen_forget: discovery.forget_unseen_after,
+        default_port: connections.default_port,
+        node_name: node_name.to_owned(),
+    }))
+}
+
+/// How the watched servers are reached, and what they are asked.
+pub fn connect_options(config: &Config) -> ConnectOptions {
+    let config::Connections { credentials, replication_credentials_query, .. } =
+        &config.connections;
+    ConnectOptions {
+        user: credentials.user.clone(),
+        password: Password::new(credentials.password.reveal()),
+        connect_deadline: config.connections.connect_timeout,
+        probe_deadline: config.connections.probe_timeout,
+        tls: tls_options(&config.connections),
+        queries: detection_queries(&config.classification),
+        reading: ReadingPolicy {
+            name_method: match config.names.instance {
+                config::InstanceResolve::AsGiven => NameMethod::AsGiven,
+                config::InstanceResolve::Hostname => NameMethod::Hostname,
+                config::InstanceResolve::ReportHost => NameMethod::ReportHost,
+            },
+            replica_listing: if config.discovery.by_show_replicas {
+                ReplicaListing::Registrations
+            } else {
+                ReplicaListing::Connections
+            },
+        },
+        replication_credentials: match replication_credentials_query {
+            Some(_) => ReplicationCredentials::ByQuery,
+            None => ReplicationCredentials::AsReplicasKeepThem,
+        },
+    }
+}
+
+fn tls_options(connections: &config::Connections) -> TlsOptions {
+    let files = &connections.tls;
+    let identity = match (&files.certificate_file, &files.private_key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            Some(TlsIdentity { cert_file: cert_file.clone(), key_file: key_file.clone() })
+        }
+        _ => None,
+    };
+    TlsOptions {
+        mode: match connections.tls_mode {
+            config::TlsMode::Off => TlsMode::Off,
+            config::TlsMode::Preferred => TlsMode::Preferred,
+            config::TlsMode::Required | config::TlsMode::Mutual => TlsMode::Required,
+        },
+        ca_file: files.ca_file.clone(),
+        identity,
+        verification: if files.verify { TlsVerification::Full } else { TlsVerification::Skip },
+    }
+}
+
+fn detection_queries(classification: &config::Classification) -> Vec<DetectionQuery> {
+    let configured = [
+        (Question::Lag, &classification.lag_query),
+        (Question::DataCenter, &classification.data_center_query),
+        (Question::Region, &classification.region_query),
+        (Question::Environment, &classification.environment_query),
+        (Question::InstanceAlias, &classification.instance_alias_query),
+        (Question::ClusterAlias, &classification.cluster_alias_query),
+        (Question::ClusterDomain, &classification.cluster_domain_query),
+        (Question::PromotionRule, &classification.promotion_rule_query),
+        (Question::SemiSyncPriority, &classification.semi_sync_enforced_query),
+    ];
+    configured
+        .into_iter()
+        .filter_map(|(question, text)| DetectionQuery::new(question, text.as_deref()?))
+        .collect()
+}
+
+/// The instances discovery begins with: those of the configuration, then those of the command
+/// line. What is no instance is returned as it was written.
+pub fn seeds(config: &Config, also: &[String]) -> (Vec<InstanceKey>, Vec<String>) {
+    let mut seeds = Vec::new();
+    let mut refused = Vec::new();
+    for text in config.discovery.seeds.iter().chain(also) {
+        match InstanceKey::parse(text, Some(config.connections.default_port)) {
+            Ok(key) => seeds.push(key),
+            Err(_) => refused.push(text.clone()),
+        }
+    }
+    (seeds, refused)
+}
