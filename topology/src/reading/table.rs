@@ -95,12 +95,15 @@ pub(super) fn gtids(
     is_mariadb: bool,
     what: &'static str,
 ) -> Result<Gtids, ReadingError> {
-    let _ = (text, is_mariadb, what);
-    Ok(Gtids::None)
+    if is_mariadb {
+        let position = text.parse().map_err(|_| ReadingError::BadGtids(what))?;
+        Ok(Gtids::MariaDb(position))
+    } else {
+        parse_gtids(text, what).map(Gtids::MySql)
+    }
 }
 
 /// Reads MySQL's GTID sets.
 pub(super) fn parse_gtids(text: &str, what: &'static str) -> Result<GtidSet, ReadingError> {
-    let _ = (text, what);
-    Ok(Default::default())
+    text.parse().map_err(|_| ReadingError::BadGtids(what))
 }

@@ -76,6 +76,7 @@ fn channels_of_mysql_are_told_apart() {
     assert_eq!((main.seconds_behind, second.seconds_behind), (Some(0), None));
     assert_eq!(main.positioning, Positioning::AutoPosition);
     assert_eq!((main.has_filters, second.has_filters), (false, true));
+    assert_eq!(main.received.to_string(), "28485baf-e566-11f1-89b8-02fc00000001:1-8");
     assert_eq!(main.user, "repl");
     assert!(main.tls.enabled);
     assert_eq!((main.tls.get_public_key, second.tls.get_public_key), (Some(true), Some(false)));
@@ -93,6 +94,8 @@ fn connections_of_mariadb_are_told_apart() {
     assert_eq!(main.executed, BinlogCoordinates::new("bin.000001", 628));
     assert_eq!(main.positioning, Positioning::MariaDbGtid);
     assert_eq!(second.positioning, Positioning::File);
+    assert_eq!(main.received.to_string(), "0-27001-7");
+    assert_eq!(second.received.to_string(), "");
     assert_eq!(main.seconds_behind, None);
     assert!(!main.tls.enabled && !main.has_filters);
 }
@@ -130,6 +133,29 @@ fn threads_are_running_stopped_or_something_else() {
         let facts = facts_of("8.4.0", [(Question::ReplicaStatus, printed(&text))]);
         assert_eq!(facts.channels[0].receiver, expected, "{value}");
     }
+}
+
+#[test]
+fn gtids_are_read_in_the_words_of_the_flavour() {
+    let columns = ["version", "server_id", "gtid_mode", "gtid_executed", "gtid_purged"];
+    let executed = "28485baf-e566-11f1-89b8-02fc00000001:1-8:tag:1-2,\n\
+                    2849c3cf-e566-11f1-9aa6-02fc00000001:1-5";
+    let row = [Some("9.7.4"), Some("7"), Some("on"), Some(executed), Some("")];
+    let mysql = facts_of("", [(Question::Basics, table(&columns, &[&row]))]);
+    assert_eq!((mysql.gtid.mode.as_str(), mysql.gtid.is_supported()), ("ON", true));
+    assert_eq!(mysql.gtid.executed.to_string().replace('\n', ""), executed.replace('\n', ""));
+    let row = [Some("10.11.14-MariaDB"), Some("7"), None, Some("0-27001-18,1-2-3"), None];
+    let mariadb = facts_of("", [(Question::Basics, table(&columns, &[&row]))]);
+    assert_eq!(mariadb.gtid.executed.to_string(), "0-27001-18,1-2-3");
+    assert!(!mariadb.gtid.is_supported());
+
+    let row = [Some("9.7.4"), Some("7"), Some("ON"), Some("garbage"), Some("")];
+    let answers = Answers::from([
+        (Question::Basics, table(&columns, &[&row])),
+        (Question::ReplicaStatus, RawTable::default()),
+    ]);
+    let read = read(&InstanceKey::new("db1", 3306), &answers, ReadingPolicy::default());
+    assert_eq!(read.unwrap_err(), ReadingError::BadGtids("executed GTID set"));
 }
 
 #[test]
