@@ -85,6 +85,13 @@ pub struct Entry {
     started_at: Timestamp,
 }
 
+/// Ends all probes.
+pub(crate) fn retire_all(roster: &Roster) {
+    for (_, entry) in std::mem::take(&mut *roster.lock().unwrap_or_else(PoisonError::into_inner)) {
+        entry.child.retire();
+    }
+}
+
 /// What discovery works with.
 #[derive(Clone)]
 pub struct DiscoveryWorld {
@@ -213,11 +220,12 @@ impl DiscoveryActor {
             self.world.probes.metrics.dropped("discovery", 1);
             return;
         }
-        if !self.roster().contains_key(&key) {
-            let entry = self.build(&key, standing, first, now);
-            self.roster().insert(key.clone(), entry);
+        if self.roster().contains_key(&key) {
+            self.poke(&key, standing, reply);
+        } else {
+            let entry = self.build(&key, standing, first, reply, now);
+            self.roster().insert(key, entry);
         }
-        self.poke(&key, standing, reply);
     }
 
     fn build(
@@ -225,6 +233,7 @@ impl DiscoveryActor {
         key: &InstanceKey,
         standing: Standing,
         first: FirstLook,
+        mut reply: Reply,
         started_at: Timestamp,
     ) -> Entry {
         let world = self.world.probes.clone();
@@ -239,7 +248,8 @@ impl DiscoveryActor {
         let (key, shared) = (key.clone(), Arc::clone(&counts));
         child.start(&place, move || {
             let first = std::mem::replace(&mut first, FirstLook::AfterDeath);
-            ProbeActor::new(key.clone(), Arc::clone(&shared), first, world.clone())
+            let probe = ProbeActor::new(key.clone(), Arc::clone(&shared), first, world.clone());
+            probe.answering(reply.take())
         });
         Entry { child, counts, started_at }
     }

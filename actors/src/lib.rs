@@ -9,5 +9,6 @@ pub mod ports;
 pub mod probe;
 pub mod store;
 pub mod supervisor;
+pub mod system;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -174,6 +174,16 @@ impl ProbeActor {
         }
     }
 
+    /// Tells a caller how the first look goes.
+    #[must_use]
+    pub fn answering(
+        mut self,
+        reply: Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>,
+    ) -> Self {
+        self.waiting.extend(reply);
+        self
+    }
+
     fn look_now(&mut self, ctx: &mut Context<Self>) {
         if self.activity != Activity::Idle {
             self.activity = Activity::ProbingAndAgain;

@@ -88,6 +88,8 @@ pub struct Child<A: Actor> {
 struct Shared<A: Actor> {
     address: RwLock<Option<Addr<A>>>,
     retire: Notify,
+    /// Ends the present life; only tests do that.
+    kill: Notify,
     retired: AtomicBool,
     restarts: AtomicU64,
     depth: Arc<Depth>,
@@ -115,6 +117,7 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         let shared = Shared {
             address: RwLock::new(None),
             retire: Notify::new(),
+            kill: Notify::new(),
             retired: AtomicBool::new(false),
             restarts: AtomicU64::new(0),
             depth,
@@ -146,6 +149,12 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
     pub fn retire(&self) {
         self.shared.retired.store(true, Ordering::Relaxed);
         self.shared.retire.notify_one();
+    }
+
+    /// Ends its present life as a panic would.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn kill(&self) {
+        self.shared.kill.notify_one();
     }
 
     /// The address right now. Use it at once and let it go.
@@ -342,6 +351,7 @@ where
     shared.depth.metrics.alive.inc();
     let ending = tokio::select! {
         ending = Guarded { future: Some(future) } => ending,
+        () = shared.kill.notified() => Ending::Panicked,
         () = shared.retire.notified() => Ending::Retired,
     };
     *shared.address.write().unwrap_or_else(PoisonError::into_inner) = None;

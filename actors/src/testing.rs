@@ -16,6 +16,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+mod store;
+
+pub use store::{Disk, MemoryStore, StoreFault};
+
 use crate::ports::{Parting, ProbeSession, ProbeTarget, Reading};
 
 /// What is the matter with a server.

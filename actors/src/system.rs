@@ -1,0 +1,308 @@
+//! Puts the actors together and hands out the ports to reach them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::ArbiterHandle;
+use baton_topology::cluster::ClusterId;
+use baton_topology::crawl::Standing;
+use baton_topology::fleet::{self, FleetInput};
+use baton_topology::instance::Instance;
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::names::HostNames;
+use baton_topology::policy::Policy;
+use baton_topology::snapshot::FleetSnapshot;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::cluster_analysis::{self, AnalysisWorld, ClusterAnalysisActor};
+use crate::discovery::resolve::HostResolver;
+use crate::discovery::{self, Discover, DiscoveryActor, DiscoveryHandle, DiscoveryWorld, Roster};
+use crate::metrics::Metrics;
+use crate::ports::{
+    Discovery, EventSender, History, Ledger, ProbeTarget, SnapshotReader, StoreHealth,
+};
+use crate::probe::ProbeWorld;
+use crate::probe::schedule::Backoff;
+use crate::store::{
+    self, Kept, OpenBackend, Question, SoloLedger, StoreActor, StoreError, StoreHistory, StoreWorld,
+};
+use crate::supervisor::{Child, Place, Restart};
+
+/// News that a slow subscriber may lag behind before it loses the oldest.
+const EVENTS_MAX: usize = 4_096;
+/// How long a clean end may take until the last writes are given up.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
+/// How often what ended is dropped from the ledger.
+const LEDGER_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// For how long what ended stays in the ledger.
+const LEDGER_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How often seeds are offered again, should all of them have been given up.
+const SEED_EVERY: Duration = Duration::from_secs(60);
+
+/// What the system is made of.
+pub struct Options {
+    /// The servers.
+    pub target: Arc<dyn ProbeTarget>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The rules in force at first.
+    pub policy: Arc<Policy>,
+    /// Opens the store.
+    pub open_store: OpenBackend,
+    /// Instances to begin with.
+    pub seeds: Vec<InstanceKey>,
+    /// Where probes run; on the arbiter that starts the system when empty.
+    pub arbiters: Vec<ArbiterHandle>,
+    /// How dead servers are tried again.
+    pub backoff: Backoff,
+    /// A probe that takes longer is given up even if its session does not keep its deadlines.
+    pub probe_deadline: Duration,
+    /// Never more instances than this.
+    pub instances_max: usize,
+    /// How host names are resolved before they are used; `None` takes them as they are.
+    pub resolver: Option<Arc<dyn HostResolver>>,
+    /// The counters.
+    pub metrics: Metrics,
+}
+
+/// The ports of a running system. Cheap to clone.
+#[derive(Clone)]
+pub struct Handles {
+    /// The newest fleet.
+    pub snapshot: SnapshotReader,
+    /// What people set.
+    pub ledger: Arc<dyn Ledger>,
+    /// Which instances are watched.
+    pub discovery: Arc<dyn Discovery>,
+    /// The past.
+    pub history: Arc<dyn History>,
+    /// The news.
+    pub events: EventSender,
+    /// How the store is doing.
+    pub store_health: watch::Receiver<StoreHealth>,
+    /// The counters.
+    pub metrics: Metrics,
+    policy: watch::Sender<Arc<Policy>>,
+    /// The actors, for whoever has to know them: tests, mostly.
+    pub actors: Actors,
+}
+
+/// The supervised actors.
+#[derive(Debug, Clone)]
+pub struct Actors {
+    /// Holds the fleet.
+    pub analysis: Child<ClusterAnalysisActor>,
+    /// Keeps the probes.
+    pub discovery: Child<DiscoveryActor>,
+    /// Keeps what is worth keeping.
+    pub store: Child<StoreActor>,
+    roster: Roster,
+}
+
+impl Actors {
+    fn are_up(&self) -> bool {
+        self.analysis.current().is_some()
+            && self.discovery.current().is_some()
+            && self.store.current().is_some()
+    }
+}
+
+impl Handles {
+    /// Puts other rules in force.
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        self.policy.send_replace(policy);
+    }
+
+    /// Ends watching and writes what is not written yet.
+    pub async fn shutdown(&self) {
+        self.actors.discovery.retire();
+        discovery::retire_all(&self.actors.roster);
+        self.actors.analysis.retire();
+        let (done, written) = oneshot::channel();
+        let last = Question(Box::new(move |_| {
+            // Nobody waiting any more is fine.
+            let _ = done.send(());
+            Ok(())
+        }));
+        if self.actors.store.try_send(last).is_ok()
+            && tokio::time::timeout(SHUTDOWN_DEADLINE, written).await.is_err()
+        {
+            tracing::warn!("the store did not finish in time");
+        }
+        self.actors.store.retire();
+    }
+}
+
+/// Starts the system on the current arbiter.
+///
+/// # Errors
+/// When the store cannot be opened or read. What goes wrong later is survived.
+pub async fn start(options: Options) -> Result<Handles, StoreError> {
+    let open = Arc::clone(&options.open_store);
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut backend = open()?;
+        let kept = backend.load()?;
+        Ok((backend, kept))
+    });
+    let (backend, kept) =
+        opened.await.unwrap_or_else(|_| Err(StoreError("opening the store panicked".into())))?;
+
+    let metrics = options.metrics.clone();
+    let actors = Actors {
+        analysis: Child::new(cluster_analysis::MAILBOX, Restart::CORE, metrics.actor("analysis")),
+        discovery: Child::new(discovery::MAILBOX, Restart::CORE, metrics.actor("discovery")),
+        store: Child::new(store::MAILBOX, Restart::CORE, metrics.actor("store")),
+        roster: Roster::default(),
+    };
+    let health = watch::Sender::new(StoreHealth::Healthy);
+    let store_health = health.subscribe();
+    let Kept { instances, ledger } = kept;
+    let snapshot = watch::Sender::new(Arc::new(restored(&options, instances, &ledger)));
+    let solo = SoloLedger::new(ledger, actors.store.clone(), health.subscribe());
+    let ledger: Arc<dyn Ledger> = Arc::new(solo);
+    start_store(&actors, &options, backend, health);
+
+    let (handles, names) = connect(&options, actors, &snapshot, ledger, store_health);
+    start_watching(&options, &handles, names, snapshot);
+    // Whoever gets the handles finds the actors there.
+    while !handles.actors.are_up() {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::spawn_local(purge_ledger(handles.clone(), Arc::clone(&options.clock)));
+    tokio::task::spawn_local(sow(handles.clone(), options.seeds));
+    Ok(handles)
+}
+
+/// The fleet as it was kept.
+fn restored(
+    options: &Options,
+    instances: Vec<(Instance, ClusterId)>,
+    ledger: &LedgerState,
+) -> FleetSnapshot {
+    let now = options.clock.now();
+    let empty = FleetSnapshot::empty(Arc::clone(&options.policy), Arc::new(ledger.clone()), now);
+    if instances.is_empty() {
+        return empty;
+    }
+    fleet::advance(&empty, vec![FleetInput::Restored(instances)], now).snapshot
+}
+
+fn start_store(
+    actors: &Actors,
+    options: &Options,
+    backend: Box<dyn store::Backend>,
+    health: watch::Sender<StoreHealth>,
+) {
+    let world = StoreWorld {
+        open: Arc::clone(&options.open_store),
+        health,
+        clock: Arc::clone(&options.clock),
+        metrics: options.metrics.clone(),
+    };
+    // Only the first life has it; later ones open their own.
+    let mut backend = Some(backend);
+    actors.store.start(&Place::Here, move || StoreActor::new(backend.take(), world.clone()));
+}
+
+fn connect(
+    options: &Options,
+    actors: Actors,
+    snapshot: &watch::Sender<Arc<FleetSnapshot>>,
+    ledger: Arc<dyn Ledger>,
+    store_health: watch::Receiver<StoreHealth>,
+) -> (Handles, watch::Sender<Arc<HostNames>>) {
+    let policy = watch::Sender::new(Arc::clone(&options.policy));
+    let names = watch::Sender::new(Arc::<HostNames>::default());
+    let discovery = DiscoveryHandle {
+        child: actors.discovery.clone(),
+        snapshot: snapshot.subscribe(),
+        names: names.subscribe(),
+        policy: policy.subscribe(),
+        ledger: ledger.state(),
+        clock: Arc::clone(&options.clock),
+    };
+    let history = StoreHistory {
+        store: actors.store.clone(),
+        snapshot: snapshot.subscribe(),
+        metrics: options.metrics.clone(),
+    };
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let handles = Handles {
+        snapshot: snapshot.subscribe(),
+        ledger,
+        discovery: Arc::new(discovery),
+        history: Arc::new(history),
+        events,
+        store_health,
+        metrics: options.metrics.clone(),
+        policy,
+        actors,
+    };
+    (handles, names)
+}
+
+fn start_watching(
+    options: &Options,
+    handles: &Handles,
+    names: watch::Sender<Arc<HostNames>>,
+    snapshot: watch::Sender<Arc<FleetSnapshot>>,
+) {
+    let actors = &handles.actors;
+    let analysis = AnalysisWorld {
+        clock: Arc::clone(&options.clock),
+        snapshot,
+        events: handles.events.clone(),
+        policy: handles.policy.subscribe(),
+        ledger: Arc::clone(&handles.ledger),
+        looks: actors.discovery.outlet(),
+        records: actors.store.outlet(),
+        metrics: handles.metrics.clone(),
+    };
+    actors.analysis.start(&Place::Here, move || ClusterAnalysisActor::new(analysis.clone()));
+    let probes = ProbeWorld {
+        target: Arc::clone(&options.target),
+        clock: Arc::clone(&options.clock),
+        policy: handles.policy.subscribe(),
+        backoff: options.backoff,
+        deadline: options.probe_deadline,
+        metrics: handles.metrics.clone(),
+        reports: actors.analysis.outlet(),
+        sightings: actors.discovery.outlet(),
+    };
+    let discovery = DiscoveryWorld {
+        probes,
+        roster: Arc::clone(&actors.roster),
+        arbiters: options.arbiters.clone(),
+        instances_max: options.instances_max,
+        ledger: handles.ledger.state(),
+        snapshot: handles.snapshot.clone(),
+        names,
+        resolver: options.resolver.clone(),
+        news: actors.analysis.outlet(),
+    };
+    actors.discovery.start(&Place::Here, move || DiscoveryActor::new(discovery.clone()));
+}
+
+/// Offers the seeds, and again while none of the fleet is known: they may have been forgotten.
+async fn sow(handles: Handles, seeds: Vec<InstanceKey>) {
+    while !seeds.is_empty() {
+        for key in &seeds {
+            let discover = Discover { key: key.clone(), standing: Standing::Vouched, reply: None };
+            // What does not get through is offered with the next round.
+            let _ = handles.actors.discovery.try_send(discover);
+        }
+        tokio::time::sleep(SEED_EVERY).await;
+    }
+}
+
+async fn purge_ledger(handles: Handles, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(LEDGER_PURGE_EVERY).await;
+        let before = clock.now().minus(LEDGER_RETENTION);
+        if let Err(error) = handles.ledger.propose(Command::Purge { before }).await {
+            tracing::warn!(%error, "cannot purge the ledger");
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The whole system over servers in memory, in paused time.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_actors::ports::{DiscoverError, Event, ProposeError, StoreHealth};
+use baton_actors::testing::{FakeFleet, Fault, MemoryStore, StoreFault};
+use baton_topology::analysis::Code;
+use baton_topology::history::{DetectionSelect, NewAuditEntry};
+use baton_topology::instance::FailureKind;
+use baton_topology::ledger::Command;
+use baton_topology::policy::Policy;
+use baton_topology::snapshot::FleetSnapshot;
+use support::{code_of, key, star, watch, watch_with};
+
+#[actix::test]
+async fn a_tree_is_found_from_any_of_its_servers() {
+    tokio::time::pause();
+    for seed in ["a", "b", "c", "d"] {
+        let fleet = FakeFleet::new();
+        fleet.add_primary(&key("a"));
+        fleet.add_replica(&key("b"), &key("a"));
+        fleet.add_replica(&key("c"), &key("b"));
+        fleet.add_replica(&key("d"), &key("a"));
+        let world = watch(fleet, seed).await;
+        let took = world.until_valid(&["a", "b", "c", "d"]).await;
+        assert!(took < Duration::from_secs(1), "from {seed} it took {took:?}");
+        let snapshot = world.snapshot();
+        assert_eq!(snapshot.clusters.size(), 1, "from {seed}");
+        assert_eq!(snapshot.member(&key("c")).unwrap().1.depth, 2);
+    }
+}
+
+#[actix::test]
+async fn co_primaries_are_one_cluster() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("a"));
+    fleet.add_primary(&key("b"));
+    fleet.point(&key("a"), &key("b"));
+    fleet.point(&key("b"), &key("a"));
+    let world = watch(fleet, "a").await;
+    world.until_valid(&["a", "b"]).await;
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.clusters.size(), 1);
+    assert!(snapshot.members().all(|(_, member)| member.is_co_primary));
+}
+
+#[actix::test]
+async fn a_killed_primary_is_known_dead_without_waiting_for_any_interval() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    // Far from the next regular probe of anybody.
+    for offset in [0, 700, 1_900, 3_300] {
+        tokio::time::sleep(Duration::from_millis(offset)).await;
+        world.fleet.kill(&key("a"));
+        let took = world.until_code("a", Code::DeadPrimary).await;
+        // The servers of this fleet notice after 40 ms.
+        assert!(took < Duration::from_millis(65), "it took {took:?}");
+        world.fleet.set_fault(&key("a"), Fault::None);
+        world.until_valid(&["a", "b", "c", "d"]).await;
+        world.until_code("a", Code::NoProblem).await;
+        // Let it be parked again.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    }
+}
+
+#[actix::test]
+async fn a_hung_server_is_known_by_its_deadline() {
+    tokio::time::pause();
+    for (fault, limit) in [(Fault::Hung, 1_000), (Fault::HungForever, 2_500)] {
+        let world = watch(star(), "a").await;
+        world.until_valid(&["a", "b", "c", "d"]).await;
+        world.fleet.set_fault(&key("b"), fault);
+        let poll = Policy::default().poll_interval;
+        let limit = poll + Duration::from_millis(limit + 10);
+        world
+            .until_within(limit, "b is known to hang", |fleet| {
+                fleet.instance(&key("b")).is_some_and(|it| it.is_failed())
+            })
+            .await;
+        world.fleet.set_fault(&key("b"), Fault::None);
+        world.until_valid(&["b"]).await;
+        world.handles.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn a_thousand_dead_or_hung_servers_never_delay_a_healthy_one() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("a"));
+    let faults =
+        [Fault::Dead, Fault::Hung, Fault::HungForever, Fault::Slow(Duration::from_secs(2))];
+    for n in 0..1_000 {
+        let name = key(&format!("r{n}"));
+        fleet.add_replica(&name, &key("a"));
+        fleet.set_fault(&name, faults[n % faults.len()]);
+    }
+    fleet.add_replica(&key("z"), &key("a"));
+    let world = watch(fleet, "z").await;
+    world.until_valid(&["a", "z"]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = world.fleet.probes_of(&key("z"));
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let probes = world.fleet.probes_of(&key("z")) - before;
+    assert!((5..=6).contains(&probes), "{probes} probes in 25 s at one per 5 s");
+}
+
+#[actix::test]
+async fn dead_servers_are_tried_ever_more_rarely_until_something_shows_they_live() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    world.fleet.kill(&key("b"));
+    world.fleet.edit(&key("a"), |facts| {
+        facts.replicas.remove(&key("b"));
+    });
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let before = world.fleet.probes_of(&key("b"));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let tries = world.fleet.probes_of(&key("b")) - before;
+    assert!((8..=14).contains(&tries), "{tries} tries in 300 s");
+
+    world.fleet.set_fault(&key("b"), Fault::None);
+    world.fleet.edit(&key("a"), |facts| {
+        facts.replicas.insert(key("b"));
+    });
+    let took = world.until_valid(&["b"]).await;
+    // Its source is probed every five seconds and tells.
+    assert!(took <= Duration::from_millis(5_100), "it took {took:?}");
+
+    world.fleet.kill(&key("b"));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    world.fleet.set_fault(&key("b"), Fault::None);
+    let instance = world.handles.discovery.discover(key("b")).await.unwrap();
+    assert!(instance.is_valid(), "somebody asked");
+}
+
+#[actix::test]
+async fn thousands_of_panics_in_probes_leave_the_others_alone() {
+    tokio::time::pause();
+    let fleet = star();
+    let fragile: Vec<_> = (0..20).map(|n| key(&format!("r{n}"))).collect();
+    for name in &fragile {
+        fleet.add_replica(name, &key("a"));
+    }
+    let world = watch(fleet, "a").await;
+    world.until("all are there", |fleet| fleet.instance_count() == 24).await;
+    for name in &fragile {
+        world.fleet.set_fault(name, Fault::Panics);
+    }
+    let is_failed = |name| {
+        move |fleet: &Arc<FleetSnapshot>| fleet.instance(name).is_some_and(|it| it.is_failed())
+    };
+    world.until("a panic is known as a failure", is_failed(&fragile[7])).await;
+    // Each is rebuilt once a minute in the end.
+    let before = world.fleet.probes_of(&key("d"));
+    tokio::time::sleep(Duration::from_secs(2 * 60 * 60)).await;
+    let deaths: u64 = fragile.iter().map(|name| world.fleet.probes_of(name)).sum();
+    assert!(deaths > 2_000, "{deaths} deaths");
+    let probes = world.fleet.probes_of(&key("d")) - before;
+    assert!((1_438..=1_442).contains(&probes), "{probes} probes of a healthy one in two hours");
+    world.fleet.set_fault(&fragile[7], Fault::None);
+    world.until_valid(&["r7"]).await;
+}
+
+#[actix::test]
+async fn analysis_and_discovery_die_and_go_on_from_what_was_published() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    let actors = world.handles.actors.clone();
+    for round in 1..=100 {
+        actors.analysis.kill();
+        actors.discovery.kill();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(actors.analysis.restarts(), round);
+        assert_eq!(actors.discovery.restarts(), round);
+        assert_eq!(world.snapshot().instance_count(), 4, "nothing was forgotten");
+    }
+    world.fleet.kill(&key("a"));
+    let took = world.until_code("a", Code::DeadPrimary).await;
+    assert!(took < Duration::from_millis(65), "it took {took:?}");
+    assert_eq!(world.fleet.parked_on(&key("a")), 0);
+}
+
+#[actix::test]
+async fn forgotten_instances_stay_forgotten_until_then_and_are_found_again() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    let mut events = world.handles.events.subscribe();
+    let clock = world.snapshot().at;
+    let forget =
+        Command::Forget { keys: vec![key("b")], until: clock.plus(Duration::from_secs(15)) };
+    world.handles.ledger.propose(forget).await.unwrap();
+    world.until("b is gone", |fleet| fleet.instance(&key("b")).is_none()).await;
+    assert_eq!(*events.recv().await.unwrap(), Event::InstanceLost(key("b")));
+    let refused = world.handles.discovery.discover(key("b")).await;
+    assert_eq!(refused, Err(DiscoverError::Forgotten(key("b"))));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(world.snapshot().instance(&key("b")).is_none());
+    let took = world.until_valid(&["b"]).await;
+    assert!(took < Duration::from_secs(65), "its source tells again: {took:?}");
+}
+
+#[actix::test]
+async fn a_restart_goes_on_with_all_that_was_known_and_set() {
+    tokio::time::pause();
+    let store = MemoryStore::default();
+    let fleet = star();
+    let world = watch_with(Arc::clone(&fleet), store.clone(), &["a"], |_| {}).await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    let disable = Command::SetRecoveriesDisabled { disabled: true };
+    world.handles.ledger.propose(disable).await.unwrap();
+    let identity = world.snapshot().cluster_of.get(&key("c")).cloned();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    world.handles.shutdown().await;
+    let probes = fleet.probes_of(&key("a"));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fleet.probes_of(&key("a")), probes, "after the end nobody is probed");
+
+    // No seed: what is known comes from the store.
+    fleet.kill(&key("a"));
+    let world = watch_with(fleet, store, &[], |_| {}).await;
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.instance_count(), 4);
+    assert_eq!(snapshot.cluster_of.get(&key("c")).cloned(), identity);
+    assert!(snapshot.ledger.recoveries_disabled);
+    world.until_code("a", Code::DeadPrimary).await;
+}
+
+#[actix::test]
+async fn a_failing_store_is_loud_and_watching_goes_on() {
+    tokio::time::pause();
+    for fault in [StoreFault::Full, StoreFault::Panics] {
+        let world = watch(star(), "a").await;
+        world.until_valid(&["a", "b", "c", "d"]).await;
+        world.store.disk().fault = fault;
+        let mut health = world.handles.store_health.clone();
+        health.wait_for(|health| *health != StoreHealth::Healthy).await.unwrap();
+
+        world.fleet.kill(&key("a"));
+        let took = world.until_code("a", Code::DeadPrimary).await;
+        assert!(took < Duration::from_millis(65), "{fault:?}: {took:?}");
+        let disable = Command::SetRecoveriesDisabled { disabled: true };
+        let refused = world.handles.ledger.propose(disable.clone()).await;
+        assert!(matches!(refused, Err(ProposeError::Unavailable(_))), "{fault:?}: {refused:?}");
+        assert!(!world.snapshot().ledger.recoveries_disabled);
+
+        world.store.disk().fault = StoreFault::None;
+        health.wait_for(|health| *health == StoreHealth::Healthy).await.unwrap();
+        world.handles.ledger.propose(disable).await.unwrap();
+        let changes = world.handles.history.analysis_changes().await.unwrap();
+        if fault == StoreFault::Full {
+            assert!(
+                changes.iter().any(|change| change.code == Code::DeadPrimary),
+                "what could not be written was kept: {changes:?}"
+            );
+        }
+        world.handles.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn detections_are_recorded_once_while_they_are_fresh() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    for _ in 0..3 {
+        world.fleet.kill(&key("a"));
+        world.until_code("a", Code::DeadPrimary).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        world.fleet.set_fault(&key("a"), Fault::None);
+        world.until_code("a", Code::NoProblem).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    let detections = world.handles.history.detections(DetectionSelect::Page(0)).await.unwrap();
+    let dead: Vec<_> =
+        detections.iter().filter(|it| it.analysis.code == Code::DeadPrimary).collect();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].replicas, [key("b"), key("c"), key("d")]);
+    assert!(dead[0].id > 0);
+    let changes = world.handles.history.analysis_changes().await.unwrap();
+    let deaths = changes.iter().filter(|change| change.code == Code::DeadPrimary).count();
+    assert_eq!(deaths, 3, "the change log has all of them");
+}
+
+#[actix::test]
+async fn names_lead_to_the_server_behind_them_and_follow_it_when_it_moves() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("10.0.0.1"));
+    fleet.alias(&key("pod-0"), &key("10.0.0.1"));
+    let world = watch(Arc::clone(&fleet), "pod-0").await;
+    world.until_valid(&["10.0.0.1"]).await;
+    assert_eq!(world.handles.discovery.resolve(&key("pod-0")), key("10.0.0.1"));
+    assert_eq!(world.snapshot().instance_count(), 1, "the name is no instance");
+    let found = world.handles.discovery.discover(key("pod-0")).await.unwrap();
+    assert_eq!(found.key, key("10.0.0.1"));
+
+    fleet.kill(&key("10.0.0.1"));
+    fleet.add_primary(&key("10.0.0.2"));
+    fleet.alias(&key("pod-0"), &key("10.0.0.2"));
+    let took = world.until_valid(&["10.0.0.2"]).await;
+    assert!(took <= Duration::from_secs(20), "it took {took:?}");
+    world.until("the old address is gone", |fleet| fleet.instance_count() == 1).await;
+    assert_eq!(world.handles.discovery.resolutions(), [("pod-0".into(), "10.0.0.2".into())]);
+}
+
+#[actix::test]
+async fn names_in_a_circle_do_not_keep_anybody_busy() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("a"));
+    fleet.add_primary(&key("b"));
+    // Asked as `x`, the server says `y`; asked as `y`, it says `x`.
+    fleet.alias(&key("x"), &key("a"));
+    let world = watch(Arc::clone(&fleet), "x").await;
+    world.until_valid(&["a"]).await;
+    fleet.alias(&key("a"), &key("x"));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fleet.probes_of(&key("b")) == 0);
+    assert!(world.handles.actors.discovery.depth() < 10);
+}
+
+#[actix::test]
+async fn who_never_answered_is_no_instance_unless_somebody_vouches() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("a"));
+    fleet.edit(&key("a"), |facts| {
+        facts.replicas.insert(key("backup-client"));
+    });
+    fleet.add_replica(&key("b"), &key("a"));
+    fleet.add_replica(&key("orphan"), &key("b"));
+    fleet.point(&key("orphan"), &key("gone"));
+    let world = watch(fleet, "orphan").await;
+    world
+        .until("the source of a replica is known although it never answered", |fleet| {
+            fleet.instance(&key("gone")).is_some_and(|it| it.is_failed())
+        })
+        .await;
+    let failed = world.handles.discovery.discover(key("nowhere")).await;
+    assert!(
+        matches!(&failed, Err(DiscoverError::Probe { failure, .. }) if failure.kind == FailureKind::Connect),
+        "{failed:?}"
+    );
+    world.handles.discovery.discover(key("a")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let snapshot = world.snapshot();
+    assert!(snapshot.instance(&key("nowhere")).is_none());
+    assert!(snapshot.instance(&key("backup-client")).is_none());
+    assert!(snapshot.instance(&key("b")).is_some());
+}
+
+#[actix::test]
+async fn instances_that_are_not_seen_for_long_are_forgotten() {
+    tokio::time::pause();
+    let world = watch_with(star(), MemoryStore::default(), &["a"], |options| {
+        let policy = Policy { unseen_forget: Duration::from_secs(60 * 60), ..Policy::default() };
+        options.policy = Arc::new(policy);
+    })
+    .await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    world.fleet.kill(&key("b"));
+    world.fleet.edit(&key("a"), |facts| {
+        facts.replicas.remove(&key("b"));
+    });
+    tokio::time::sleep(Duration::from_secs(59 * 60)).await;
+    assert!(world.snapshot().instance(&key("b")).is_some());
+    tokio::time::sleep(Duration::from_secs(2 * 60)).await;
+    assert!(world.snapshot().instance(&key("b")).is_none());
+    assert_eq!(world.snapshot().instance_count(), 3);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!world.store.disk().instances.contains_key(&key("b")), "the store forgot it too");
+}
+
+#[actix::test]
+async fn another_policy_is_in_force_at_once() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    let policy = Policy { poll_interval: Duration::from_secs(1), ..Policy::default() };
+    world.handles.set_policy(Arc::new(policy));
+    world.until("it is published", |fleet| fleet.policy.poll_interval.as_secs() == 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = world.fleet.probes_of(&key("b"));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.fleet.probes_of(&key("b")) - before, 10);
+}
+
+#[actix::test]
+async fn audit_lines_are_kept_without_waiting() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    let line = NewAuditEntry {
+        at: world.snapshot().at,
+        kind: "discover".into(),
+        key: Some(key("a")),
+        cluster: None,
+        message: "found".into(),
+    };
+    world.handles.history.record_audit(line.clone());
+    let audit = world.handles.history.audit(Some(key("a")), 0).await.unwrap();
+    assert_eq!(audit.len(), 1);
+    assert_eq!(audit[0].entry, line);
+    assert_eq!(code_of(&world.snapshot(), "a"), Code::NoProblem);
+}
