@@ -46,6 +46,10 @@ const STORE_BATCH_MAX: usize = 2_000;
 const STORE_TIMES_EVERY: Duration = Duration::from_secs(60);
 /// Detections that may wait for the ledger.
 const DETECTIONS_MAX: usize = 256;
+/// The pause after a long advance is never longer.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// Timers are not finer than this; a shorter pause is none.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// A wake-up is never closer than this, whatever is due.
 const WAKE_MIN: Duration = Duration::from_millis(1);
 
@@ -90,6 +94,8 @@ pub struct ClusterAnalysisActor {
     /// Instances that were looked at since the store last heard of them.
     looked_at: BTreeSet<InstanceKey>,
     detections_waiting: usize,
+    /// When the newest advance ended and how long it took, all that follows from it included.
+    newest_advance: (Instant, Duration),
 }
 
 impl ClusterAnalysisActor {
@@ -104,6 +110,7 @@ impl ClusterAnalysisActor {
             unstored: BTreeSet::new(),
             looked_at: BTreeSet::new(),
             detections_waiting: 0,
+            newest_advance: (Instant::now(), Duration::ZERO),
         }
     }
 
@@ -113,8 +120,17 @@ impl ClusterAnalysisActor {
             self.flush(ctx);
         } else if !self.is_flush_due {
             self.is_flush_due = true;
+            // An advance that was long is followed by as long a pause: a large cluster under a
+            // flood of looks is judged in batches, and half of the processor stays free.
+            let (ended, cost) = self.newest_advance;
+            let pause = cost.min(PAUSE_MAX).saturating_sub(ended.elapsed());
+            let wait = async move {
+                if pause >= PAUSE_MIN {
+                    tokio::time::sleep(pause).await;
+                }
+            };
             // Runs once the mailbox is empty: whatever waits there is part of the same advance.
-            ctx.spawn(std::future::ready(()).into_actor(self).map(|(), act, ctx| {
+            ctx.spawn(wait.into_actor(self).map(|(), act, ctx| {
                 act.is_flush_due = false;
                 act.flush(ctx);
             }));
@@ -141,6 +157,7 @@ impl ClusterAnalysisActor {
             let _ = self.world.looks.try_send(LookNow(looks.keys));
         }
         self.wake_at(earlier(fleet::recheck_at(&snapshot), looks.again_at), now, ctx);
+        self.newest_advance = (Instant::now(), began.elapsed());
     }
 
     fn publish(&self, snapshot: &Arc<FleetSnapshot>) {

@@ -36,6 +36,8 @@ pub const MAILBOX: usize = 20_000;
 const UNSENT_MAX: usize = 100_000;
 /// How soon news that were not taken are offered again.
 const RESEND_AFTER: Duration = Duration::from_millis(50);
+/// How long new names are gathered before the analysis hears of them.
+const NAMES_AFTER: Duration = Duration::from_millis(20);
 /// How often names of dead servers are looked behind, and unseen instances forgotten.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// Known instances begin to be probed this far apart after a start, within one poll interval.
@@ -120,6 +122,7 @@ pub struct DiscoveryActor {
     world: DiscoveryWorld,
     resolving: BTreeSet<InstanceKey>,
     unsent: VecDeque<FleetInput>,
+    are_names_due: bool,
     next_arbiter: usize,
 }
 
@@ -128,7 +131,13 @@ type Reply = Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>;
 impl DiscoveryActor {
     /// Takes over the probes there are.
     pub fn new(world: DiscoveryWorld) -> Self {
-        Self { world, resolving: BTreeSet::new(), unsent: VecDeque::new(), next_arbiter: 0 }
+        Self {
+            world,
+            resolving: BTreeSet::new(),
+            unsent: VecDeque::new(),
+            are_names_due: false,
+            next_arbiter: 0,
+        }
     }
 
     fn roster(&self) -> MutexGuard<'_, BTreeMap<InstanceKey, Entry>> {
@@ -192,11 +201,13 @@ impl DiscoveryActor {
         let host = given.host().to_owned();
         let answer =
             async move { tokio::time::timeout(RESOLVE_DEADLINE, resolver.resolve(&host)).await };
-        ctx.spawn(answer.into_actor(self).map(move |answer, act, _ctx| {
+        ctx.spawn(answer.into_actor(self).map(move |answer, act, ctx| {
             act.resolving.remove(&given);
             let key = match answer {
                 Ok(Ok(host)) if host != given.host() => {
-                    act.learn(&given, host.as_str());
+                    if act.learn(&given, host.as_str()) {
+                        act.tell_names(ctx);
+                    }
                     InstanceKey::new(host, given.port())
                 }
                 Ok(Ok(_)) => given,
@@ -302,6 +313,18 @@ impl DiscoveryActor {
         is_new
     }
 
+    /// Tells the analysis about new names a little later: each telling has it look at the whole
+    /// fleet, and names come in swarms.
+    fn tell_names(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.are_names_due, true) {
+            ctx.run_later(NAMES_AFTER, |act, ctx| {
+                act.are_names_due = false;
+                let names = act.names();
+                act.emit(FleetInput::Names(names), ctx);
+            });
+        }
+    }
+
     /// An instance answered to `probed` but goes by `canonical`.
     fn rename(&mut self, probed: &InstanceKey, canonical: InstanceKey, ctx: &mut Context<Self>) {
         if self.names().resolve(&canonical) != canonical {
@@ -312,8 +335,7 @@ impl DiscoveryActor {
         let before = self.names().resolve(probed);
         if self.learn(probed, canonical.host()) {
             tracing::info!(%probed, %canonical, "name resolved");
-            let names = self.names();
-            self.emit(FleetInput::Names(names), ctx);
+            self.tell_names(ctx);
         }
         let mut gone = BTreeSet::from([probed.clone()]);
         // The name led elsewhere before: what it led to moved here, unless that still answers.
@@ -366,8 +388,8 @@ impl DiscoveryActor {
         let is_unseen = |key: &InstanceKey, entry: &Entry| {
             let instance = snapshot.instance(key);
             let seen = instance.and_then(|instance: &Arc<Instance>| instance.health.last_seen);
-            seen.unwrap_or(entry.started_at).max(entry.started_at.min(now)) < horizon
-                && instance.is_none_or(|instance| !instance.is_valid())
+            // What was not tried since the start gets its chance first.
+            seen.unwrap_or(entry.started_at) < horizon && instance.is_none_or(|it| it.is_failed())
         };
         let unseen: Vec<_> = {
             let roster = self.roster();
@@ -408,6 +430,8 @@ impl Actor for DiscoveryActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.restore();
+        // The one before this may have died before it told.
+        self.tell_names(ctx);
         self.watch_ledger(ctx);
         ctx.run_interval(HOUSEKEEPING_EVERY, Self::keep_house);
     }
@@ -467,6 +491,6 @@ impl Handler<Queued<ForgetNames>> for DiscoveryActor {
     fn handle(&mut self, message: Queued<ForgetNames>, ctx: &mut Self::Context) {
         let (ForgetNames, _handling) = message.open();
         self.world.names.send_replace(Arc::default());
-        self.emit(FleetInput::Names(Arc::default()), ctx);
+        self.tell_names(ctx);
     }
 }

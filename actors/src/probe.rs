@@ -33,6 +33,8 @@ pub const MAILBOX: usize = 16;
 const WAITING_MAX: usize = 64;
 /// Two probes of one instance begin at least this far apart, whoever asks.
 const GAP_MIN: Duration = Duration::from_millis(5);
+/// A parked connection that lasted this long was certainly opened.
+const STOOD_AFTER: Duration = Duration::from_secs(30);
 /// How soon a report that was not taken is offered again.
 const RESEND_AFTER: Duration = Duration::from_millis(50);
 /// What an instance leads to is told again after this time even if it did not change.
@@ -348,10 +350,15 @@ impl ProbeActor {
             return;
         }
         let Some(session) = &self.session else { return };
-        let parting = session.park().into_actor(self).map(|parting, act, ctx| {
+        let since = self.world.clock.now();
+        let parting = session.park().into_actor(self).map(move |parting, act, ctx| {
             act.parked = None;
-            // Refused and expired ones are opened again after the next successful probe.
-            if parting == Parting::Broken {
+            let stood = act.world.clock.now().since(since);
+            // A server that shuts down in good order may end the connection with a refusal. All
+            // others are opened again after the next successful probe.
+            let is_news =
+                parting == Parting::Broken || (parting == Parting::Refused && stood >= STOOD_AFTER);
+            if is_news {
                 tracing::debug!(key = %act.key, "parked connection broke");
                 act.look_now(ctx);
             }
