@@ -4,6 +4,7 @@
 mod connection;
 mod dialect;
 mod failure;
+mod names;
 mod park;
 mod queries;
 mod session;
@@ -138,6 +139,7 @@ pub(crate) struct Shared {
     options: ConnectOptions,
     plain: OptsBuilder,
     secure: OptsBuilder,
+    names: names::Names,
 }
 
 impl MySqlTarget {
@@ -156,7 +158,7 @@ impl MySqlTarget {
             .tcp_nodelay(true)
             .tcp_keepalive(Some(KEEPALIVE_AFTER));
         let secure = plain.clone().ssl_opts(ssl_opts(&options.tls));
-        Self { shared: Arc::new(Shared { options, plain, secure }) }
+        Self { shared: Arc::new(Shared { options, plain, secure, names: names::Names::new() }) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection: how it comes about, how questions travel on it, and how it ends.
 
+use std::io;
 use std::net::IpAddr;
 
 use baton_topology::instance::{FailureKind, ProbeFailure};
@@ -25,8 +26,7 @@ pub(super) type Answer = (Question, Result<RawTable, ServerError>);
 impl Connection {
     /// Connects and authenticates. The caller sets the deadline.
     pub(super) async fn open(shared: &Shared, key: &InstanceKey) -> Result<Self, ProbeFailure> {
-        // Anew each time: behind a stable name the address may change.
-        let addresses = resolve(key).await?;
+        let addresses = resolve(shared, key).await?;
         let mode = shared.options.tls.mode;
         let first = if mode == TlsMode::Off { &shared.plain } else { &shared.secure };
         let opened = match Conn::new(opts_for(first, key, &addresses)).await {
@@ -173,14 +173,16 @@ fn senseless() -> ProbeFailure {
     failure::new(FailureKind::Protocol, "the server does not tell its version".to_owned())
 }
 
-async fn resolve(key: &InstanceKey) -> Result<Vec<IpAddr>, ProbeFailure> {
-    match tokio::net::lookup_host((key.host(), key.port())).await {
-        Ok(addresses) => Ok(addresses.map(|address| address.ip()).collect()),
-        Err(error) => {
-            let message = format!("cannot resolve {}: {error}", key.host());
-            Err(failure::new(FailureKind::Connect, message))
-        }
-    }
+async fn resolve(shared: &Shared, key: &InstanceKey) -> Result<Vec<IpAddr>, ProbeFailure> {
+    // Half the time, so that the other half is left for an address known from before.
+    let patience = shared.options.connect_deadline / 2;
+    shared.names.resolve(key.host(), patience).await.map_err(|error| {
+        let kind = match error.kind() {
+            io::ErrorKind::TimedOut => FailureKind::Timeout,
+            _ => FailureKind::Connect,
+        };
+        failure::new(kind, format!("cannot resolve {}: {error}", key.host()))
+    })
 }
 
 fn opts_for(base: &OptsBuilder, key: &InstanceKey, addresses: &[IpAddr]) -> Opts {
