@@ -282,12 +282,37 @@ async fn a_parked_connection_ends_with_its_server_and_with_its_future() {
     }
 }
 
+#[tokio::test]
+async fn a_parked_connection_that_is_woken_is_not_parked_again_at_once() {
+    for flavor in FLAVORS {
+        let server = watched(Options::new(flavor), flavor);
+        let parked = session(&server, options()).park();
+        let killer = async {
+            while connections_running(&server, "DO SLEEP%").is_empty() {
+                tokio::task::yield_now().await;
+            }
+            for connection in connections_running(&server, "DO SLEEP%") {
+                server.exec(&format!("KILL QUERY {connection}"));
+            }
+        };
+        let (parting, ()) = futures_util::join!(parked, killer);
+        assert_eq!(parting, Parting::Refused, "{flavor:?}");
+    }
+}
+
 /// The ids of our connections.
 fn connections(server: &Server) -> Vec<String> {
+    connections_running(server, "%")
+}
+
+/// The ids of our connections with a statement like this.
+fn connections_running(server: &Server, statement: &str) -> Vec<String> {
     let table = match server.flavor {
         Flavor::MySql97 => "performance_schema.processlist",
         Flavor::MariaDb1011 => "information_schema.processlist",
     };
-    let rows = server.query(&format!("SELECT id FROM {table} WHERE user = 'baton'"));
+    let rows = server.query(&format!(
+        "SELECT id FROM {table} WHERE user = 'baton' AND COALESCE(info, '') LIKE '{statement}'"
+    ));
     rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_topology::instance::FailureKind;
 use baton_topology::key::InstanceKey;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::connection::Connection;
@@ -28,8 +28,11 @@ pub(super) async fn park(shared: Arc<Shared>, key: InstanceKey) -> Parting {
     };
     let opened = timeout(shared.options.connect_deadline, opening).await;
     let Ok(Some(mut connection)) = opened else { return Parting::Refused };
+    let lain_down = Instant::now();
     match connection.run(&format!("DO SLEEP({})", PARKED_FOR.as_secs())).await {
-        Ok(()) => Parting::Expired,
+        Ok(()) if lain_down.elapsed() >= PARKED_FOR / 2 => Parting::Expired,
+        // Woken by somebody who kills long statements, and would do so again at once.
+        Ok(()) => Parting::Refused,
         Err(error) => match failure::of(&error, Phase::Talking).kind {
             // It stands, but does not like us to sleep. Not to be tried again at once.
             FailureKind::Query | FailureKind::AccessDenied => Parting::Refused,
