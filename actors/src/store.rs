@@ -18,7 +18,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -154,6 +154,14 @@ impl Message for Question {
     type Result = ();
 }
 
+/// Tell when everything that waits is written. The channel closes when that fails.
+#[derive(Debug)]
+pub struct Drain(pub oneshot::Sender<()>);
+
+impl Message for Drain {
+    type Result = ();
+}
+
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Question")
@@ -181,6 +189,7 @@ pub struct StoreActor {
     work: Work,
     records: VecDeque<Record>,
     questions: VecDeque<Question>,
+    drains: Vec<oneshot::Sender<()>>,
     is_purge_due: bool,
     failures: u32,
 }
@@ -264,6 +273,7 @@ impl StoreActor {
             work: Work::Idle,
             records: VecDeque::new(),
             questions: VecDeque::new(),
+            drains: Vec::new(),
             is_purge_due: false,
             failures: 0,
         }
@@ -281,6 +291,7 @@ impl StoreActor {
             && (attempt == Attempt::No
                 || (count == 0 && !self.is_purge_due && attempt == Attempt::Write));
         if is_nothing_to_do {
+            self.answer_drains(attempt);
             return;
         }
         let purge_at =
@@ -333,6 +344,16 @@ impl StoreActor {
                 if self.work != Work::Pausing {
                     self.pause(ctx);
                 }
+            }
+        }
+    }
+
+    /// Nothing is being written. That is the answer, unless writing failed.
+    fn answer_drains(&mut self, attempt: Attempt) {
+        for drain in self.drains.drain(..) {
+            if attempt == Attempt::Write {
+                // Whoever waited may have gone.
+                let _ = drain.send(());
             }
         }
     }
@@ -416,6 +437,18 @@ impl Handler<Queued<Record>> for StoreActor {
         }
         self.records.push_back(record);
         self.note_depth();
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Queued<Drain>> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Drain>, ctx: &mut Self::Context) {
+        let (Drain(reply), _handling) = message.open();
+        if self.drains.len() < QUESTIONS_MAX {
+            self.drains.push(reply);
+        }
         self.pump(ctx);
     }
 }

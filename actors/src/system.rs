@@ -26,7 +26,7 @@ use crate::ports::{
 use crate::probe::ProbeWorld;
 use crate::probe::schedule::Backoff;
 use crate::store::{
-    self, Kept, OpenBackend, Question, SoloLedger, StoreActor, StoreError, StoreHistory, StoreWorld,
+    self, Drain, Kept, OpenBackend, SoloLedger, StoreActor, StoreError, StoreHistory, StoreWorld,
 };
 use crate::supervisor::{Child, Place, Restart};
 
@@ -34,6 +34,8 @@ use crate::supervisor::{Child, Place, Restart};
 const EVENTS_MAX: usize = 4_096;
 /// How long a clean end may take until the last writes are given up.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
+/// Instances that are kept in one record at the end.
+const KEEP_BATCH: usize = 1_000;
 /// How often what ended is dropped from the ledger.
 const LEDGER_PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// For how long what ended stays in the ledger.
@@ -120,18 +122,28 @@ impl Handles {
         self.actors.discovery.retire();
         discovery::retire_all(&self.actors.roster);
         self.actors.analysis.retire();
-        let (done, written) = oneshot::channel();
-        let last = Question(Box::new(move |_| {
-            // Nobody waiting any more is fine.
-            let _ = done.send(());
-            Ok(())
-        }));
-        if self.actors.store.try_send(last).is_ok()
-            && tokio::time::timeout(SHUTDOWN_DEADLINE, written).await.is_err()
-        {
-            tracing::warn!("the store did not finish in time");
+        self.keep_everything();
+        let (reply, written) = oneshot::channel();
+        let is_written = self.actors.store.try_send(Drain(reply)).is_ok()
+            && matches!(tokio::time::timeout(SHUTDOWN_DEADLINE, written).await, Ok(Ok(())));
+        if !is_written {
+            tracing::warn!("the store did not write everything before the end");
         }
         self.actors.store.retire();
+    }
+
+    /// Changes are gathered for some seconds before they are kept; now there is no later.
+    fn keep_everything(&self) {
+        let snapshot = self.snapshot.borrow().clone();
+        let rows: Vec<_> = snapshot
+            .members()
+            .map(|(cluster, member)| (Arc::clone(&member.instance), cluster.id.clone()))
+            .collect();
+        for rows in rows.chunks(KEEP_BATCH) {
+            if self.actors.store.try_send(store::Record::Instances(rows.to_vec())).is_err() {
+                self.metrics.dropped("store_write", 1);
+            }
+        }
     }
 }
 

@@ -218,7 +218,6 @@ async fn a_restart_goes_on_with_all_that_was_known_and_set() {
     let disable = Command::SetRecoveriesDisabled { disabled: true };
     world.handles.ledger.propose(disable).await.unwrap();
     let identity = world.snapshot().cluster_of.get(&key("c")).cloned();
-    tokio::time::sleep(Duration::from_secs(11)).await;
     world.handles.shutdown().await;
     let probes = fleet.probes_of(&key("a"));
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -410,4 +409,53 @@ async fn audit_lines_are_kept_without_waiting() {
     assert_eq!(audit.len(), 1);
     assert_eq!(audit[0].entry, line);
     assert_eq!(code_of(&world.snapshot(), "a"), Code::NoProblem);
+}
+
+#[actix::test]
+async fn the_queue_of_a_store_that_cannot_write_is_bounded() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    world.store.disk().fault = StoreFault::Full;
+    let mut health = world.handles.store_health.clone();
+    let line = NewAuditEntry {
+        at: world.snapshot().at,
+        kind: "flood".into(),
+        key: None,
+        cluster: None,
+        message: String::new(),
+    };
+    for _ in 0..50 {
+        for _ in 0..1_000 {
+            world.handles.history.record_audit(line.clone());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    health.wait_for(|health| *health != StoreHealth::Healthy).await.unwrap();
+    assert!(world.handles.metrics.store_queue.get() <= 10_000);
+    world.store.disk().fault = StoreFault::None;
+    health.wait_for(|health| *health == StoreHealth::Healthy).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.handles.metrics.store_queue.get(), 0);
+    let kept = world.store.disk().audit.len();
+    assert!((5_000..=10_000).contains(&kept), "{kept} lines were kept");
+}
+
+#[actix::test]
+async fn what_happened_while_the_analysis_was_dead_is_known_as_soon_as_it_is_back() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    // Dead for longer and longer: up to five seconds.
+    for _ in 0..12 {
+        world.handles.actors.analysis.kill();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    }
+    world.handles.actors.analysis.kill();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    world.fleet.kill(&key("a"));
+    let took = world.until_code("a", Code::DeadPrimary).await;
+    assert!(took < Duration::from_millis(5_200), "as soon as it is back: {took:?}");
+    let found = world.handles.discovery.discover(key("b")).await.unwrap();
+    assert!(found.is_valid());
 }
