@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cluster_analysis::Happened;
 use crate::ports::SnapshotReader;
 use crate::probe::{self, FirstLook, ProbeActor, ProbeNow, ProbeWorld, Sighting, Vouch};
+use crate::store::Record;
 use crate::supervisor::{Child, Outlet, Place, Queued, Restart};
 
 mod handle;
@@ -115,6 +116,8 @@ pub struct DiscoveryWorld {
     pub resolver: Option<Arc<dyn HostResolver>>,
     /// Who wants to know what exists.
     pub news: Outlet<Happened>,
+    /// Who keeps the names.
+    pub records: Outlet<Record>,
 }
 
 /// Knows which instances exist.
@@ -309,6 +312,8 @@ impl DiscoveryActor {
         let is_new = learned != names;
         if is_new {
             self.world.names.send_replace(learned);
+            let (given, canonical) = (given.host().to_owned(), canonical.to_owned());
+            self.record(Record::Name { given, canonical });
         }
         is_new
     }
@@ -322,6 +327,12 @@ impl DiscoveryActor {
                 let names = act.names();
                 act.emit(FleetInput::Names(names), ctx);
             });
+        }
+    }
+
+    fn record(&self, record: Record) {
+        if self.world.records.try_send(record).is_err() {
+            self.world.probes.metrics.dropped("store_write", 1);
         }
     }
 
@@ -491,6 +502,7 @@ impl Handler<Queued<ForgetNames>> for DiscoveryActor {
     fn handle(&mut self, message: Queued<ForgetNames>, ctx: &mut Self::Context) {
         let (ForgetNames, _handling) = message.open();
         self.world.names.send_replace(Arc::default());
+        self.record(Record::ForgetNames);
         self.tell_names(ctx);
     }
 }

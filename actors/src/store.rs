@@ -61,6 +61,8 @@ pub struct Kept {
     pub instances: Vec<(Instance, ClusterId)>,
     /// What was set.
     pub ledger: LedgerState,
+    /// Host names: the name given and the name used.
+    pub names: Vec<(String, String)>,
 }
 
 /// Where things are kept. Its calls block.
@@ -137,6 +139,15 @@ pub enum Record {
     Changes(Vec<AnalysisChange>),
     /// A line of the audit log.
     Audit(NewAuditEntry),
+    /// A host name stands for another.
+    Name {
+        /// The name given.
+        given: String,
+        /// The name used.
+        canonical: String,
+    },
+    /// No host name stands for another any more.
+    ForgetNames,
 }
 
 impl Message for Record {

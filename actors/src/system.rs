@@ -170,13 +170,19 @@ pub async fn start(options: Options) -> Result<Handles, StoreError> {
     };
     let health = watch::Sender::new(StoreHealth::Healthy);
     let store_health = health.subscribe();
-    let Kept { instances, ledger } = kept;
-    let snapshot = watch::Sender::new(Arc::new(restored(&options, instances, &ledger)));
+    let Kept { instances, ledger, names } = kept;
+    let names = names
+        .iter()
+        .fold(HostNames::default(), |names, (given, canonical)| names.with(given, canonical));
+    let names = Arc::new(names);
+    let fleet = restored(&options, instances, &ledger, Arc::clone(&names));
+    let snapshot = watch::Sender::new(Arc::new(fleet));
     let solo = SoloLedger::new(ledger, actors.store.clone(), health.subscribe());
     let ledger: Arc<dyn Ledger> = Arc::new(solo);
     start_store(&actors, &options, backend, health);
 
-    let (handles, names) = connect(&options, actors, &snapshot, ledger, store_health);
+    let names = watch::Sender::new(names);
+    let handles = connect(&options, actors, &snapshot, &names, ledger, store_health);
     start_watching(&options, &handles, names, snapshot);
     // Whoever gets the handles finds the actors there.
     while !handles.actors.are_up() {
@@ -192,9 +198,12 @@ fn restored(
     options: &Options,
     instances: Vec<(Instance, ClusterId)>,
     ledger: &LedgerState,
+    names: Arc<HostNames>,
 ) -> FleetSnapshot {
     let now = options.clock.now();
-    let empty = FleetSnapshot::empty(Arc::clone(&options.policy), Arc::new(ledger.clone()), now);
+    let ledger = Arc::new(ledger.clone());
+    let empty = FleetSnapshot::empty(Arc::clone(&options.policy), ledger, now);
+    let empty = FleetSnapshot { names, ..empty };
     if instances.is_empty() {
         return empty;
     }
@@ -222,11 +231,11 @@ fn connect(
     options: &Options,
     actors: Actors,
     snapshot: &watch::Sender<Arc<FleetSnapshot>>,
+    names: &watch::Sender<Arc<HostNames>>,
     ledger: Arc<dyn Ledger>,
     store_health: watch::Receiver<StoreHealth>,
-) -> (Handles, watch::Sender<Arc<HostNames>>) {
+) -> Handles {
     let policy = watch::Sender::new(Arc::clone(&options.policy));
-    let names = watch::Sender::new(Arc::<HostNames>::default());
     let discovery = DiscoveryHandle {
         child: actors.discovery.clone(),
         snapshot: snapshot.subscribe(),
@@ -241,7 +250,7 @@ fn connect(
         metrics: options.metrics.clone(),
     };
     let (events, _) = broadcast::channel(EVENTS_MAX);
-    let handles = Handles {
+    Handles {
         snapshot: snapshot.subscribe(),
         ledger,
         discovery: Arc::new(discovery),
@@ -251,8 +260,7 @@ fn connect(
         metrics: options.metrics.clone(),
         policy,
         actors,
-    };
-    (handles, names)
+    }
 }
 
 fn start_watching(
@@ -293,6 +301,7 @@ fn start_watching(
         names,
         resolver: options.resolver.clone(),
         news: actors.analysis.outlet(),
+        records: actors.store.outlet(),
     };
     actors.discovery.start(&Place::Here, move || DiscoveryActor::new(discovery.clone()));
 }

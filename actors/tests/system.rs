@@ -309,6 +309,14 @@ async fn names_lead_to_the_server_behind_them_and_follow_it_when_it_moves() {
     assert!(took <= Duration::from_secs(20), "it took {took:?}");
     world.until("the old address is gone", |fleet| fleet.instance_count() == 1).await;
     assert_eq!(world.handles.discovery.resolutions(), [("pod-0".into(), "10.0.0.2".into())]);
+    world.handles.shutdown().await;
+
+    let world = watch_with(fleet, world.store, &[], |_| {}).await;
+    assert_eq!(world.handles.discovery.resolve(&key("pod-0")), key("10.0.0.2"), "names are kept");
+    world.handles.discovery.reset_resolutions();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.handles.discovery.resolutions(), []);
+    assert!(world.store.disk().names.is_empty());
 }
 
 #[actix::test]

@@ -40,6 +40,8 @@ pub struct Disk {
     pub instances: BTreeMap<InstanceKey, (Instance, ClusterId)>,
     /// What was set.
     pub ledger: LedgerState,
+    /// Host names: the name given and the name used.
+    pub names: BTreeMap<String, String>,
     /// Detections, oldest first.
     pub detections: Vec<DetectionEntry>,
     /// Changes of verdicts, oldest first.
@@ -79,7 +81,8 @@ impl Backend for MemoryStore {
     fn load(&mut self) -> Result<Kept, StoreError> {
         let disk = self.disk();
         let instances = disk.instances.values().cloned().collect();
-        Ok(Kept { instances, ledger: disk.ledger.clone() })
+        let names = disk.names.clone().into_iter().collect();
+        Ok(Kept { instances, ledger: disk.ledger.clone(), names })
     }
 
     fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
@@ -97,6 +100,10 @@ impl Backend for MemoryStore {
                 }
                 Record::Detection(entry) => disk.detections.push(*entry),
                 Record::Changes(changes) => disk.changes.extend(changes),
+                Record::Name { given, canonical } => {
+                    disk.names.insert(given, canonical);
+                }
+                Record::ForgetNames => disk.names.clear(),
                 Record::Audit(entry) => {
                     let id = disk.audit.len() as u64 + 1;
                     disk.audit.push(AuditEntry { id, entry });
