@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_actors::discovery::resolve::HostResolver;
 use baton_actors::ports::{DiscoverError, Event, ProposeError, StoreHealth};
 use baton_actors::testing::{FakeFleet, Fault, MemoryStore, StoreFault};
 use baton_topology::analysis::Code;
@@ -13,6 +14,7 @@ use baton_topology::instance::FailureKind;
 use baton_topology::ledger::Command;
 use baton_topology::policy::Policy;
 use baton_topology::snapshot::FleetSnapshot;
+use futures_util::future::BoxFuture;
 use support::{code_of, key, star, watch, watch_with};
 
 #[actix::test]
@@ -466,4 +468,38 @@ async fn what_happened_while_the_analysis_was_dead_is_known_as_soon_as_it_is_bac
     assert!(took < Duration::from_millis(5_200), "as soon as it is back: {took:?}");
     let found = world.handles.discovery.discover(key("b")).await.unwrap();
     assert!(found.is_valid());
+}
+
+/// Knows every host by another name.
+struct Suffix;
+
+impl HostResolver for Suffix {
+    fn resolve(&self, host: &str) -> BoxFuture<'_, std::io::Result<String>> {
+        let short = host.trim_end_matches(".example.com").to_owned();
+        Box::pin(
+            async move { if short == "lost" { std::future::pending().await } else { Ok(short) } },
+        )
+    }
+}
+
+#[actix::test]
+async fn names_are_resolved_before_they_are_used_where_the_configuration_says_so() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("a"));
+    fleet.add_replica(&key("b"), &key("a.example.com"));
+    fleet.add_replica(&key("c"), &key("b.example.com"));
+    fleet.edit(&key("a"), |facts| {
+        facts.replicas.insert(key("lost.example.com"));
+    });
+    let world = watch_with(fleet, MemoryStore::default(), &["c.example.com"], |options| {
+        options.resolver = Some(Arc::new(Suffix));
+    })
+    .await;
+    world.until_valid(&["a", "b", "c"]).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.clusters.size(), 1);
+    assert_eq!(snapshot.instance_count(), 3, "a name that does not resolve is no instance");
+    assert_eq!(world.handles.discovery.resolve(&key("b.example.com")), key("b"));
 }
