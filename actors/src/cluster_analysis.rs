@@ -34,6 +34,8 @@ use crate::probe::ProbeFinished;
 use crate::store::Record;
 use crate::supervisor::{Outlet, Queued};
 
+mod poison;
+
 /// Messages that may wait for the analysis.
 pub const MAILBOX: usize = 20_000;
 /// Inputs that are taken in one go.
@@ -143,7 +145,8 @@ impl ClusterAnalysisActor {
         let before = self.world.snapshot.borrow().clone();
         let (probed, forgotten) = concerned(&inputs);
         let began = Instant::now();
-        let Advance { snapshot, touched, news } = fleet::advance(&before, inputs, now);
+        let Advance { snapshot, touched, news } =
+            poison::advance(&before, inputs, now, fleet::advance);
         self.world.metrics.analysis_seconds.observe(began.elapsed().as_secs_f64());
         let snapshot = Arc::new(snapshot);
         self.publish(&snapshot);

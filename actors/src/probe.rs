@@ -401,6 +401,7 @@ impl Actor for ProbeActor {
             FirstLook::After(pause) if pause.is_zero() => self.look_now(ctx),
             FirstLook::After(pause) => self.look_in(pause, ctx),
             FirstLook::AfterDeath => {
+                tracing::error!(key = %self.key, "the probe of this instance died and was rebuilt");
                 if self.counts.load(Ordering::Relaxed) {
                     self.report_own_death(ctx);
                 }

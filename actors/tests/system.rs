@@ -503,3 +503,29 @@ async fn names_are_resolved_before_they_are_used_where_the_configuration_says_so
     assert_eq!(snapshot.instance_count(), 3, "a name that does not resolve is no instance");
     assert_eq!(world.handles.discovery.resolve(&key("b.example.com")), key("b"));
 }
+
+#[actix::test]
+async fn probes_run_on_the_arbiters_they_are_given() {
+    // In real time: paused time is of one thread only.
+    let arbiters = [actix_rt::Arbiter::new(), actix_rt::Arbiter::new()];
+    let world = watch_with(star(), MemoryStore::default(), &["a"], |options| {
+        options.arbiters = arbiters.iter().map(actix_rt::Arbiter::handle).collect();
+        let policy = Policy { poll_interval: Duration::from_millis(50), ..Policy::default() };
+        options.policy = Arc::new(policy);
+    })
+    .await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    world.fleet.set_fault(&key("c"), Fault::Panics);
+    world
+        .until("a panic over there is known here", |fleet| {
+            fleet.instance(&key("c")).is_some_and(|it| it.is_failed())
+        })
+        .await;
+    world.fleet.kill(&key("a"));
+    world.until_code("a", Code::DeadPrimaryAndSomeReplicas).await;
+    world.handles.shutdown().await;
+    for arbiter in arbiters {
+        arbiter.stop();
+        arbiter.join().unwrap();
+    }
+}
