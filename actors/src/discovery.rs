@@ -12,7 +12,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use actix_rt::ArbiterHandle;
 use baton_topology::crawl::{self, Standing};
 use baton_topology::fleet::FleetInput;
-use baton_topology::instance::{Instance, ProbeFailure};
+use baton_topology::instance::ProbeFailure;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::LedgerState;
 use baton_topology::names::HostNames;
@@ -26,6 +26,7 @@ use crate::store::Record;
 use crate::supervisor::{Child, Outlet, Place, Queued, Restart};
 
 mod handle;
+mod housekeeping;
 pub mod resolve;
 
 pub use handle::DiscoveryHandle;
@@ -390,49 +391,6 @@ impl DiscoveryActor {
                 act.watch_ledger(ctx);
             }
         }));
-    }
-
-    fn keep_house(&mut self, ctx: &mut Context<Self>) {
-        let now = self.now();
-        let snapshot = self.world.snapshot.borrow().clone();
-        let horizon = now.minus(snapshot.policy.unseen_forget);
-        let is_unseen = |key: &InstanceKey, entry: &Entry| {
-            let instance = snapshot.instance(key);
-            let seen = instance.and_then(|instance: &Arc<Instance>| instance.health.last_seen);
-            // What was not tried since the start gets its chance first.
-            seen.unwrap_or(entry.started_at) < horizon && instance.is_none_or(|it| it.is_failed())
-        };
-        let unseen: Vec<_> = {
-            let roster = self.roster();
-            let unseen = roster.iter().filter(|(key, entry)| is_unseen(key, entry));
-            unseen.map(|(key, _)| key.clone()).collect()
-        };
-        for key in &unseen {
-            tracing::info!(%key, "not seen for long and forgotten");
-        }
-        self.forget(unseen, ctx);
-        self.look_behind_names();
-    }
-
-    /// A dead server may live on behind one of its names, at another address.
-    fn look_behind_names(&mut self) {
-        let snapshot = self.world.snapshot.borrow().clone();
-        let names = self.names();
-        let mut given_by_canonical: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (given, canonical) in names.iter() {
-            given_by_canonical.entry(canonical).or_default().push(given);
-        }
-        if given_by_canonical.is_empty() {
-            return;
-        }
-        let dead = snapshot.members().filter(|(_, member)| member.instance.is_failed());
-        for (_, member) in dead {
-            let key = member.key();
-            for given in given_by_canonical.get(key.host()).into_iter().flatten() {
-                let given = InstanceKey::new(*given, key.port());
-                self.start(given, Standing::Hearsay, FirstLook::After(Duration::ZERO), None);
-            }
-        }
     }
 }
 
