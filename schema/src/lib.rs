@@ -1,1 +1,13 @@
 //! What baton stores, and how: SQL schema, migrations and the typed store.
+//!
+//! Everything is synchronous: whoever uses a [`Store`] gives it a thread of its own. `README.md`
+//! beside this folder tells what every table is for.
+
+mod error;
+pub mod migrate;
+mod store;
+
+pub use error::{OpenError, StoreError};
+pub use store::{
+    LEDGER_ENTRIES_MAX, PURGE_ROWS_MAX, Purgeable, Restored, Store, TopologyRow, Write,
+};
