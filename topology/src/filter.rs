@@ -1,5 +1,7 @@
 //! Filters on clusters and hosts, as the configuration writes them.
 
+use std::fmt;
+
 use regex::Regex;
 
 use crate::cluster::Cluster;
@@ -57,6 +59,18 @@ impl ClusterFilter {
     }
 }
 
+impl fmt::Display for ClusterFilter {
+    /// As it was configured.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Alias(alias) => write!(f, "alias={alias}"),
+            Self::AliasPattern(pattern) => write!(f, "alias~={pattern}"),
+            Self::NameOrAlias { text, .. } => f.write_str(text),
+        }
+    }
+}
+
 /// Whether any of the filters means the cluster.
 pub fn any_matches(filters: &[ClusterFilter], cluster: &Cluster) -> bool {
     let name = cluster.name();
@@ -103,6 +117,7 @@ mod tests {
         ] {
             let parsed = ClusterFilter::parse(filter).unwrap();
             assert_eq!(parsed.matches(name, alias), expected, "{filter:?} on {name} ({alias})");
+            assert_eq!(parsed.to_string(), filter, "it prints as it was written");
         }
         assert!(ClusterFilter::parse("alias~=(").is_err());
     }

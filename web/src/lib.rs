@@ -1,1 +1,10 @@
 //! The face of baton: HTTP API, metrics and the old JSON shapes.
+
+mod api;
+pub mod auth;
+mod call;
+mod compat;
+mod metrics;
+mod reply;
+pub mod server;
+pub mod services;

@@ -1,0 +1,228 @@
+//! The routes of the HTTP API, as data: path, who may call it, and what answers.
+
+mod info;
+mod manage;
+mod meta;
+mod monitoring;
+mod pools;
+mod recovery;
+mod tags;
+
+use futures_util::future::BoxFuture;
+
+use crate::call::Call;
+use crate::reply::Outcome;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whoever may read.
+    Read,
+    /// Reads what only the powerful may read.
+    PrivilegedRead,
+    /// Changes something: whoever may write, and no foreign page in somebody's browser.
+    Write,
+}
+
+/// What answers a route.
+pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Outcome>;
+
+/// One route.
+pub(crate) struct Route {
+    /// Segments below `/api/`, parameters with a colon, as in `instance/:host/:port`.
+    pub(crate) path: &'static str,
+    /// Who may call it.
+    pub(crate) access: Access,
+    /// What answers.
+    pub(crate) handler: Handler,
+}
+
+macro_rules! routes {
+    ($($access:ident $handler:path { $($path:literal),+ $(,)? })+) => {
+        [$($(Route {
+            path: $path,
+            access: Access::$access,
+            handler: |call| Box::pin($handler(call)),
+        }),+),+]
+    };
+}
+
+/// Every route there is. The first that matches answers; the number of segments matters.
+pub(crate) static ROUTES: &[Route] = &routes! {
+    Read info::search { "search/:text", "search" }
+    Read info::cluster {
+        "cluster/alias/:hint", "cluster/instance/:host/:port", "cluster/:hint",
+    }
+    Read info::cluster_info { "cluster-info/alias/:hint", "cluster-info/:hint" }
+    Read info::osc_replicas_of { "cluster-osc-slaves/:hint", "cluster-osc-replicas/:hint" }
+    Write info::set_cluster_alias { "set-cluster-alias/:hint" }
+    Read info::clusters { "clusters" }
+    Read info::clusters_info { "clusters-info" }
+    Read info::primaries { "masters" }
+    Read info::primary { "master/:hint" }
+    Read info::replicas { "instance-replicas/:host/:port" }
+    Read info::all_instances { "all-instances" }
+    Read info::downtimed { "downtimed/:hint", "downtimed" }
+    Read info::topology { "topology/:hint", "topology/:host/:port" }
+    Read info::topology_tabulated { "topology-tabulated/:hint", "topology-tabulated/:host/:port" }
+    Read info::topology_tags { "topology-tags/:hint", "topology-tags/:host/:port" }
+    Write info::snapshot_topologies { "snapshot-topologies" }
+    Read info::problems { "problems/:hint", "problems" }
+    Read info::audit {
+        "audit/instance/:host/:port/:page", "audit/instance/:host/:port", "audit/:page", "audit",
+    }
+    Read info::resolve { "resolve/:host/:port" }
+    PrivilegedRead info::bulk_instances { "bulk-instances" }
+    PrivilegedRead info::bulk_promotion_rules { "bulk-promotion-rules" }
+    Read info::instance { "instance/:host/:port" }
+
+    Read tags::tagged { "tagged" }
+    Read tags::tags { "tags/:host/:port" }
+    Read tags::value { "tag-value/:host/:port/:name", "tag-value/:host/:port" }
+    Write tags::tag { "tag/:host/:port/:name/:value", "tag/:host/:port" }
+    Write tags::untag { "untag/:host/:port/:name", "untag/:host/:port" }
+    Write tags::untag_all { "untag-all/:name/:value", "untag-all" }
+
+    Write manage::discover { "discover/:host/:port" }
+    Write manage::discover_later { "async-discover/:host/:port" }
+    Write manage::refresh { "refresh/:host/:port" }
+    Write manage::forget { "forget/:host/:port" }
+    Write manage::forget_cluster { "forget-cluster/:hint" }
+    Write manage::begin_maintenance { "begin-maintenance/:host/:port/:owner/:reason" }
+    Write manage::end_maintenance { "end-maintenance/:host/:port" }
+    Write manage::end_maintenance_by_id { "end-maintenance/:id" }
+    Read manage::in_maintenance { "in-maintenance/:host/:port" }
+    Read manage::maintenance { "maintenance" }
+    Write manage::begin_downtime {
+        "begin-downtime/:host/:port/:owner/:reason/:duration",
+        "begin-downtime/:host/:port/:owner/:reason",
+    }
+    Write manage::end_downtime { "end-downtime/:host/:port" }
+    Write manage::register_candidate { "register-candidate/:host/:port/:rule" }
+    Write manage::register_virtual_name { "register-hostname-unresolve/:host/:port/:name" }
+    Write manage::deregister_virtual_name { "deregister-hostname-unresolve/:host/:port" }
+
+    Write pools::submit { "submit-pool-instances/:pool" }
+    PrivilegedRead pools::of_cluster {
+        "cluster-pool-instances/:hint/:pool", "cluster-pool-instances/:hint",
+    }
+    PrivilegedRead pools::heuristic {
+        "heuristic-cluster-pool-instances/:hint/:pool", "heuristic-cluster-pool-instances/:hint",
+    }
+    PrivilegedRead pools::heuristic_lag {
+        "heuristic-cluster-pool-lag/:hint/:pool", "heuristic-cluster-pool-lag/:hint",
+    }
+
+    Read recovery::analysis {
+        "replication-analysis/instance/:host/:port",
+        "replication-analysis/:hint",
+        "replication-analysis",
+    }
+    Read recovery::changelog { "replication-analysis-changelog" }
+    Read recovery::filters { "automated-recovery-filters" }
+    Read recovery::detections_by_id { "audit-failure-detection/id/:id" }
+    Read recovery::detections_by_alias {
+        "audit-failure-detection/alias/:alias/:page", "audit-failure-detection/alias/:alias",
+    }
+    Read recovery::detections { "audit-failure-detection/:page", "audit-failure-detection" }
+    Read recovery::check_global { "check-global-recoveries" }
+    Write recovery::disable_global { "disable-global-recoveries" }
+    Write recovery::enable_global { "enable-global-recoveries" }
+
+    Read meta::headers { "headers" }
+    Read meta::health { "health", "status" }
+    Read meta::ok { "lb-check", "_ping", "leader-check", "routed-leader-check" }
+    Read meta::ok { "leader-check/:status", "routed-leader-check/:status" }
+    Read meta::not_raft {
+        "raft-state", "raft-leader", "raft-health", "raft-status", "raft-peers", "raft-snapshot",
+    }
+    Write meta::not_raft {
+        "raft-yield/:node", "raft-yield-hint/:hint", "raft-add-peer/:addr", "raft-remove-peer/:addr",
+    }
+    Write meta::reload_configuration { "reload-configuration" }
+    Write meta::reload_cluster_alias { "reload-cluster-alias" }
+    Read meta::resolve_cache { "hostname-resolve-cache" }
+    Write meta::reset_resolve_cache { "reset-hostname-resolve-cache" }
+
+    Read monitoring::discovery_raw { "discovery-metrics-raw/:seconds" }
+    Read monitoring::discovery_aggregated { "discovery-metrics-aggregated/:seconds" }
+    Read monitoring::queue_raw {
+        "discovery-queue-metrics-raw/:seconds", "discovery-queue-metrics-raw/:queue/:seconds",
+    }
+    Read monitoring::queue_aggregated {
+        "discovery-queue-metrics-aggregated/:seconds",
+        "discovery-queue-metrics-aggregated/:queue/:seconds",
+    }
+};
+
+/// The route of a path below `/api/`, and its parameters. Segments are decoded; one trailing slash
+/// is as good as none.
+pub(crate) fn find(path: &str) -> Option<(&'static Route, Vec<(&'static str, String)>)> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let segments: Vec<String> = path.split('/').map(decode).collect::<Option<_>>()?;
+    ROUTES.iter().find_map(|route| {
+        let mut params = Vec::new();
+        let mut wanted = route.path.split('/');
+        for segment in &segments {
+            match wanted.next()?.strip_prefix(':') {
+                Some(name) if !segment.is_empty() => params.push((name, segment.clone())),
+                Some(_) => return None,
+                None => {}
+            }
+        }
+        let literals = route.path.split('/').zip(&segments);
+        let matches = literals
+            .into_iter()
+            .all(|(wanted, segment)| wanted.starts_with(':') || wanted == segment);
+        (wanted.next().is_none() && matches).then_some((route, params))
+    })
+}
+
+/// A decoded segment. One that hides a slash, or is no text, matches nothing.
+fn decode(segment: &str) -> Option<String> {
+    let decoded = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
+    (!decoded.contains('/')).then(|| decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_matched_by_their_decoded_segments() {
+        for (path, expected) in [
+            ("instance/db1/3306", Some("host=db1 port=3306")),
+            ("instance/db1/3306/", Some("host=db1 port=3306")),
+            ("instance/db1/3306//", None),
+            ("instance/db1", None),
+            ("instance//3306", None),
+            ("instance/a%20b/1", Some("host=a b port=1")),
+            ("instance/a%2Fb/1", None),
+            ("instance/%ff/1", None),
+            ("tag/h/1/name/a+b", Some("host=h port=1 name=name value=a+b")),
+            ("cluster/alias/shop", Some("hint=shop")),
+            ("cluster/shop", Some("hint=shop")),
+            ("end-maintenance/7", Some("id=7")),
+            ("end-maintenance/h/7", Some("host=h port=7")),
+            ("tagged/", Some("")),
+            ("health", Some("")),
+            ("nosuch", None),
+            ("", None),
+        ] {
+            let found = find(path).map(|(_, params)| {
+                let shown = params.iter().map(|(name, value)| format!("{name}={value}"));
+                shown.collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(found.as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_route_stands_twice() {
+        let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+        paths.sort_unstable();
+        let all = paths.len();
+        paths.dedup();
+        assert_eq!(paths.len(), all);
+    }
+}

@@ -1,0 +1,126 @@
+//! One request as handlers see it: parameters by name, instances and clusters people mean.
+
+use std::sync::Arc;
+
+use baton_actors::ports::Applied;
+use baton_topology::cluster::{Cluster, Member};
+use baton_topology::history::NewAuditEntry;
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::Command;
+use baton_topology::search::{cluster_by_hint, fuzzy_match};
+use baton_topology::snapshot::FleetSnapshot;
+use baton_topology::time::Timestamp;
+
+use crate::compat::{InstanceJson, NodeName};
+use crate::reply::Failure;
+use crate::services::Services;
+
+/// One request.
+pub(crate) struct Call {
+    pub(crate) services: Arc<Services>,
+    /// The pattern of the route.
+    pub(crate) route: &'static str,
+    pub(crate) params: Vec<(&'static str, String)>,
+    pub(crate) query: Vec<(String, String)>,
+    /// Names and values of the request's headers.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The newest fleet when the request came.
+    pub(crate) fleet: Arc<FleetSnapshot>,
+    pub(crate) now: Timestamp,
+}
+
+impl Call {
+    /// A parameter of the path; empty when the route has none of that name.
+    pub(crate) fn param(&self, name: &str) -> &str {
+        self.params.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+    }
+
+    /// Whether the route has a parameter of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.params.iter().any(|(key, _)| *key == name)
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The page a route asks for; the first when it does not say.
+    pub(crate) fn page(&self) -> u32 {
+        self.param("page").parse().unwrap_or(0)
+    }
+
+    /// Host and port of the path, by canonical name.
+    pub(crate) fn key(&self) -> Result<InstanceKey, Failure> {
+        Ok(self.services.discovery.resolve(&self.raw_key()?))
+    }
+
+    /// Host and port of the path as they are written.
+    pub(crate) fn raw_key(&self) -> Result<InstanceKey, Failure> {
+        let (host, port) = (self.param("host"), self.param("port"));
+        let number = port.parse::<u16>().ok().filter(|number| *number > 0);
+        let number = number.ok_or_else(|| Failure::new(format!("Invalid port: {port}")))?;
+        if host.is_empty() {
+            return Err(Failure::new("Invalid host: it is empty"));
+        }
+        Ok(InstanceKey::new(host, number))
+    }
+
+    /// The known instance that is read: parts of a host name will do where only one is meant.
+    pub(crate) fn member(&self) -> Result<(&Arc<Cluster>, &Member), Failure> {
+        let key = fuzzy_match(&self.fleet, &self.key()?);
+        let unknown = || Failure::new(format!("Cannot read instance: {key}"));
+        self.fleet.member(&key).ok_or_else(unknown)
+    }
+
+    /// The cluster that is meant by a hint.
+    pub(crate) fn cluster(&self, hint: &str) -> Result<&Arc<Cluster>, Failure> {
+        cluster_by_hint(&self.fleet, hint).ok_or_else(|| {
+            Failure::new(format!("Unable to determine cluster name. clusterHint={hint}"))
+        })
+    }
+
+    /// The cluster that the path's hint means, or its host and port.
+    pub(crate) fn hinted_cluster(&self) -> Result<&Arc<Cluster>, Failure> {
+        if self.has("host") {
+            return self.member().map(|(cluster, _)| cluster);
+        }
+        self.cluster(self.param("hint"))
+    }
+
+    /// Renders an instance.
+    pub(crate) fn render(&self, cluster: &Cluster, member: &Member) -> InstanceJson {
+        InstanceJson::of(&self.fleet, cluster, member, self.now)
+    }
+
+    /// What the node is called.
+    pub(crate) fn node(&self) -> NodeName<'_> {
+        let node = &self.services.node;
+        NodeName { hostname: &node.hostname, token: &node.token }
+    }
+
+    /// Proposes a change, and writes it to the audit log.
+    pub(crate) async fn change(
+        &self,
+        kind: &str,
+        key: Option<&InstanceKey>,
+        message: String,
+        command: Command,
+    ) -> Result<Applied, Failure> {
+        let applied = self.services.ledger.propose(command).await?;
+        self.audit(kind, key, message);
+        Ok(applied)
+    }
+
+    /// Writes to the audit log.
+    pub(crate) fn audit(&self, kind: &str, key: Option<&InstanceKey>, message: String) {
+        let cluster = key.and_then(|key| self.fleet.cluster_of.get(key)).cloned();
+        self.services.history.record_audit(NewAuditEntry {
+            at: self.now,
+            kind: kind.to_owned(),
+            key: key.cloned(),
+            cluster,
+            message,
+        });
+    }
+}

@@ -1,0 +1,16 @@
+//! orchestrator's JSON: the only place in the web that knows its names.
+//!
+//! Field names (their typos included), order, types and nulls are an interface that programs have
+//! relied on for ten years. Everything here renders domain values; nothing decides anything.
+
+mod analysis;
+mod cluster;
+mod instance;
+mod json;
+mod records;
+
+pub(crate) use analysis::{AnalysisJson, NodeName, code_name};
+pub(crate) use cluster::{ClusterInfoJson, cluster_infos};
+pub(crate) use instance::InstanceJson;
+pub(crate) use json::{KeyJson, keys, timestamp, to_go_json};
+pub(crate) use records::*;

@@ -1,0 +1,202 @@
+//! Records of the past and of what was set, as orchestrator shows them.
+
+use std::collections::BTreeMap;
+
+use baton_topology::history::{AnalysisChange, AuditEntry, DetectionEntry};
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::{LedgerState, Maintenance};
+use baton_topology::time::Timestamp;
+use serde::Serialize;
+
+use super::analysis::{AnalysisJson, code_name};
+use super::cluster::ClusterInfoJson;
+use super::json::{BinlogJson, KeyJson, timestamp};
+
+impl ClusterInfoJson {
+    /// What a detection keeps of its cluster.
+    pub(super) fn of_detection(detection: &DetectionEntry) -> Self {
+        Self::named(&detection.cluster_name, &detection.cluster_alias)
+    }
+}
+
+/// One line of the audit log.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AuditJson {
+    audit_id: u64,
+    audit_timestamp: String,
+    audit_type: String,
+    audit_instance_key: KeyJson,
+    message: String,
+}
+
+impl From<AuditEntry> for AuditJson {
+    fn from(audit: AuditEntry) -> Self {
+        let AuditEntry { id, entry } = audit;
+        Self {
+            audit_id: id,
+            audit_timestamp: timestamp(entry.at),
+            audit_type: entry.kind,
+            audit_instance_key: entry.key.as_ref().map(KeyJson::from).unwrap_or_default(),
+            message: entry.message,
+        }
+    }
+}
+
+/// Maintenance on an instance.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct MaintenanceJson {
+    maintenance_id: u64,
+    key: KeyJson,
+    begin_timestamp: String,
+    seconds_elapsed: u64,
+    is_active: bool,
+    owner: String,
+    reason: String,
+}
+
+impl MaintenanceJson {
+    /// Renders maintenance in force.
+    pub(crate) fn of(key: &InstanceKey, maintenance: &Maintenance, now: Timestamp) -> Self {
+        Self {
+            maintenance_id: maintenance.id,
+            key: key.into(),
+            begin_timestamp: timestamp(maintenance.begins_at),
+            seconds_elapsed: now.since(maintenance.begins_at).as_secs(),
+            is_active: true,
+            owner: maintenance.owner.to_string(),
+            reason: maintenance.reason.to_string(),
+        }
+    }
+}
+
+/// A registered promotion rule.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CandidateJson {
+    hostname: String,
+    port: u16,
+    promotion_rule: &'static str,
+    last_suggested_string: String,
+    promotion_rule_expiry: String,
+}
+
+/// All rules that hold, ordered by instance.
+pub(crate) fn candidates(ledger: &LedgerState, now: Timestamp) -> Vec<CandidateJson> {
+    let holding = ledger.candidates.iter().filter(|(_, candidate)| now < candidate.expires_at);
+    holding
+        .map(|(key, candidate)| CandidateJson {
+            hostname: key.host().to_owned(),
+            port: key.port(),
+            promotion_rule: candidate.rule.as_str(),
+            last_suggested_string: timestamp(candidate.registered_at),
+            promotion_rule_expiry: timestamp(candidate.expires_at),
+        })
+        .collect()
+}
+
+/// A recovery, or a detected failure in the same shape.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RecoveryJson {
+    id: u64,
+    #[serde(rename = "UID")]
+    uid: String,
+    analysis_entry: AnalysisJson,
+    successor_key: Option<KeyJson>,
+    successor_alias: String,
+    successor_binlog_coordinates: Option<BinlogJson>,
+    is_active: bool,
+    is_successful: bool,
+    lost_replicas: Vec<KeyJson>,
+    participating_instance_keys: Vec<KeyJson>,
+    all_errors: Option<Vec<String>>,
+    recovery_start_timestamp: String,
+    recovery_end_timestamp: String,
+    processing_node_hostname: String,
+    processing_node_token: String,
+    acknowledged: bool,
+    acknowledged_at: String,
+    acknowledged_by: String,
+    acknowledged_comment: String,
+    last_detection_id: u64,
+    related_recovery_id: u64,
+    r#type: String,
+    recovery_type: String,
+}
+
+impl RecoveryJson {
+    /// Renders a detected failure; `active_since` is the oldest time at which one still counts.
+    pub(crate) fn of_detection(detection: &DetectionEntry, active_since: Timestamp) -> Self {
+        Self {
+            id: detection.id,
+            analysis_entry: AnalysisJson::of_detection(detection),
+            is_active: detection.at >= active_since,
+            recovery_start_timestamp: timestamp(detection.at),
+            processing_node_hostname: detection.node.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The verdicts on one instance over time.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ChangelogJson {
+    analyzed_instance_key: KeyJson,
+    changelog: Vec<String>,
+}
+
+/// Changes by instance; `None` when there are none, as the peer has it.
+pub(crate) fn changelogs(changes: Vec<AnalysisChange>) -> Option<Vec<ChangelogJson>> {
+    let mut by_key: BTreeMap<InstanceKey, Vec<String>> = BTreeMap::new();
+    for change in changes {
+        let line = format!("{};{},", timestamp(change.at), code_name(change.code));
+        by_key.entry(change.key).or_default().push(line);
+    }
+    let logs = by_key
+        .into_iter()
+        .map(|(key, changelog)| ChangelogJson { analyzed_instance_key: (&key).into(), changelog });
+    let logs: Vec<ChangelogJson> = logs.collect();
+    (!logs.is_empty()).then_some(logs)
+}
+
+/// How the node is.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct HealthJson {
+    pub(crate) healthy: bool,
+    pub(crate) hostname: String,
+    pub(crate) token: String,
+    pub(crate) is_active_node: bool,
+    pub(crate) active_node: NodeJson,
+    /// Go's errors do not marshal: an error shows as an empty object.
+    pub(crate) error: Option<BTreeMap<(), ()>>,
+    pub(crate) available_nodes: Option<Vec<NodeJson>>,
+    pub(crate) raft_leader: String,
+    pub(crate) is_raft_leader: bool,
+    #[serde(rename = "RaftLeaderURI")]
+    pub(crate) raft_leader_uri: String,
+    pub(crate) raft_advertise: String,
+    pub(crate) raft_healthy_members: Option<Vec<String>>,
+}
+
+/// One node.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct NodeJson {
+    pub(crate) hostname: String,
+    pub(crate) token: String,
+    pub(crate) app_version: String,
+    pub(crate) first_seen_active: String,
+    pub(crate) last_seen_active: String,
+    pub(crate) extra_info: String,
+    pub(crate) command: String,
+    #[serde(rename = "DBBackend")]
+    pub(crate) db_backend: String,
+    pub(crate) last_reported: &'static str,
+}
+
+/// Go's zero time.
+pub(crate) const ZERO_TIME: &str = "0001-01-01T00:00:00Z";

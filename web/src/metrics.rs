@@ -1,0 +1,130 @@
+//! Figures on HTTP itself, and those that are counted from the snapshot when somebody asks.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_topology::analysis::catalog::PROBLEMS;
+use baton_topology::snapshot::FleetSnapshot;
+use baton_topology::status::{InstanceProblem, problems};
+use baton_topology::time::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::compat::code_name;
+
+/// A route, a method and a class of statuses: all of them known beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    route: &'static str,
+    method: &'static str,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: &'static str,
+}
+
+/// Figures on requests.
+#[derive(Clone)]
+pub(crate) struct HttpMetrics {
+    requests: Family<RequestLabel, Counter>,
+    seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
+}
+
+fn buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 4.0, 9))
+}
+
+impl HttpMetrics {
+    /// Registers them.
+    pub(crate) fn register(registry: &Mutex<Registry>) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(buckets as fn() -> Histogram),
+        };
+        let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let http = registry.sub_registry_with_prefix("baton_http");
+        let help = "Requests answered, by route, method and class of status";
+        http.register("requests", help, metrics.requests.clone());
+        let help = "Time to answer, by route";
+        http.register_with_unit("request_duration", help, Unit::Seconds, metrics.seconds.clone());
+        metrics
+    }
+
+    /// Counts a request that was answered.
+    pub(crate) fn answered(&self, route: &'static str, method: &str, status: u16, took: Duration) {
+        let method = match method {
+            "GET" => "GET",
+            "HEAD" => "HEAD",
+            "POST" => "POST",
+            _ => "other",
+        };
+        let status = match status {
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.requests.get_or_create(&RequestLabel { route, method, status }).inc();
+        self.seconds.get_or_create(&RouteLabel { route }).observe(took.as_secs_f64());
+    }
+}
+
+/// Everything in Prometheus' text format.
+pub(crate) fn render(registry: &Mutex<Registry>, fleet: &FleetSnapshot, now: Timestamp) -> String {
+    let mut text = String::new();
+    {
+        let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a string never fails.
+        let _ = encode(&mut text, &registry);
+    }
+    let ours = fleet_figures(fleet, now);
+    let end = text.rfind("# EOF").unwrap_or(text.len());
+    text.insert_str(end, &ours);
+    text
+}
+
+fn fleet_figures(fleet: &FleetSnapshot, now: Timestamp) -> String {
+    let mut by_problem: BTreeMap<&str, usize> =
+        InstanceProblem::ALL.iter().map(|problem| (problem.as_str(), 0)).collect();
+    let mut by_code: BTreeMap<&str, usize> =
+        PROBLEMS.iter().map(|problem| (code_name(problem.code), 0)).collect();
+    for (_, member) in fleet.members() {
+        for problem in problems(member, &fleet.policy, now) {
+            *by_problem.entry(problem.as_str()).or_default() += 1;
+        }
+    }
+    for analysis in fleet.clusters.values().flat_map(|cluster| &cluster.analyses) {
+        if let Some(count) = by_code.get_mut(code_name(analysis.code)) {
+            *count += 1;
+        }
+    }
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, rows: &[(String, String)]| {
+        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} gauge");
+        for (labels, value) in rows {
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    };
+    let plain = |value: String| [(String::new(), value)];
+    let labelled = |label: &str, counts: &BTreeMap<&str, usize>| -> Vec<(String, String)> {
+        let rows = counts.iter();
+        rows.map(|(value, n)| (format!("{{{label}=\"{value}\"}}"), n.to_string())).collect()
+    };
+    let age = now.since(fleet.at).as_secs_f64().to_string();
+    gauge("baton_instances", "Instances known", &plain(fleet.instance_count().to_string()));
+    gauge("baton_clusters", "Clusters known", &plain(fleet.clusters.size().to_string()));
+    let help = "Instances with a problem of their own";
+    gauge("baton_instances_with_problem", help, &labelled("problem", &by_problem));
+    let help = "Findings of the replication analysis, by code";
+    gauge("baton_analysis_findings", help, &labelled("code", &by_code));
+    gauge("baton_snapshot_age_seconds", "Time since the newest snapshot", &plain(age));
+    text
+}

@@ -1,0 +1,110 @@
+//! The two families of answers: wrapped ones with `Code`, `Message`, `Details`, and bare values.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use baton_actors::ports::{DiscoverError, HistoryError, ProposeError};
+use serde::Serialize;
+
+use crate::compat::to_go_json;
+
+const JSON: &str = "application/json; charset=UTF-8";
+
+/// An answer, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    status: StatusCode,
+    body: String,
+}
+
+/// What goes wrong on the way to an answer; sent as a wrapped error.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    message: String,
+    details: Option<String>,
+}
+
+/// The result of a handler.
+pub(crate) type Outcome = Result<Reply, Failure>;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Wrapped<'a, T: Serialize> {
+    code: &'static str,
+    message: &'a str,
+    details: T,
+}
+
+impl Reply {
+    /// A bare value.
+    pub(crate) fn bare(value: &impl Serialize) -> Outcome {
+        Self::bare_with(StatusCode::OK, value)
+    }
+
+    /// A bare value with a status of its own.
+    pub(crate) fn bare_with(status: StatusCode, value: &impl Serialize) -> Outcome {
+        Ok(Self { status, body: to_go_json(value)? })
+    }
+
+    /// A wrapped success.
+    pub(crate) fn ok(message: &str, details: impl Serialize) -> Outcome {
+        let body = to_go_json(&Wrapped { code: "OK", message, details })?;
+        Ok(Self { status: StatusCode::OK, body })
+    }
+}
+
+impl Failure {
+    /// A wrapped error, 500 as all of them.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.into(), details: None }
+    }
+
+    /// With a status of its own.
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// With details.
+    pub(crate) fn with_details(self, details: &impl Serialize) -> Self {
+        Self { details: to_go_json(details).ok(), ..self }
+    }
+
+    fn body(&self) -> String {
+        let details = self.details.as_deref().unwrap_or("null");
+        let message = to_go_json(&self.message).unwrap_or_else(|_| "\"\"".to_owned());
+        format!("{{\"Code\":\"ERROR\",\"Message\":{message},\"Details\":{details}}}")
+    }
+}
+
+/// Sends an answer.
+pub(crate) fn respond(outcome: Outcome) -> HttpResponse {
+    let (status, body) = match outcome {
+        Ok(reply) => (reply.status, reply.body),
+        Err(failure) => (failure.status, failure.body()),
+    };
+    HttpResponse::build(status).content_type(JSON).body(body)
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(format!("cannot render the answer: {error}"))
+    }
+}
+
+impl From<ProposeError> for Failure {
+    fn from(error: ProposeError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<DiscoverError> for Failure {
+    fn from(error: DiscoverError) -> Self {
+        Self::new(error.to_string())
+    }
+}

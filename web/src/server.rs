@@ -1,0 +1,271 @@
+//! The HTTP server: takes requests, finds the route, judges access, answers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::middleware::Compress;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+
+use crate::api::{self, Access};
+use crate::auth::{AccessRules, Verdict};
+use crate::call::Call;
+use crate::metrics::{self, HttpMetrics};
+use crate::reply::{Failure, respond};
+use crate::services::Services;
+
+/// Threads that answer requests.
+const WORKERS: usize = 2;
+/// No handler takes longer; every port it waits for has a deadline of its own.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// A client that takes longer to send its request is hung up on.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long requests under way may take to end when the server does.
+const SHUTDOWN_SECONDS: u64 = 2;
+/// No request carries more than this.
+const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Where to listen and what to ask of callers.
+#[derive(Clone)]
+pub struct HttpOptions {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Empty, or one leading and no trailing slash.
+    pub prefix: String,
+    /// The route that tells the node's status, from the root of the server.
+    pub status_path: String,
+    /// Certificate and key for HTTPS; plain HTTP when `None`.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Who may do what.
+    pub rules: AccessRules,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone)]
+pub enum Listen {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A running server.
+pub struct Server {
+    handle: ServerHandle,
+    rules: Arc<RwLock<AccessRules>>,
+    addresses: Vec<SocketAddr>,
+}
+
+struct State {
+    services: Arc<Services>,
+    rules: Arc<RwLock<AccessRules>>,
+    metrics: HttpMetrics,
+    prefix: String,
+    status_path: String,
+}
+
+impl Server {
+    /// Binds the address and begins to answer.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn start(services: Services, options: HttpOptions) -> std::io::Result<Self> {
+        let rules = Arc::new(RwLock::new(options.rules));
+        let metrics = HttpMetrics::register(&services.registry);
+        let state = web::Data::new(State {
+            services: Arc::new(services),
+            rules: Arc::clone(&rules),
+            metrics,
+            prefix: options.prefix,
+            status_path: options.status_path,
+        });
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(state.clone())
+                .app_data(web::PayloadConfig::new(PAYLOAD_BYTES_MAX))
+                .wrap(Compress::default())
+                .default_service(web::to(answer))
+        })
+        .workers(WORKERS)
+        .client_request_timeout(CLIENT_DEADLINE)
+        .shutdown_timeout(SHUTDOWN_SECONDS)
+        .disable_signals();
+        let server = match (options.listen, options.tls) {
+            (Listen::Unix(path), _) => server.bind_uds(path)?,
+            (Listen::Tcp(address), None) => server.bind(address)?,
+            (Listen::Tcp(address), Some(tls)) => {
+                server.bind_rustls_0_23(address, (*tls).clone())?
+            }
+        };
+        let addresses = server.addrs();
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Ok(Self { handle, rules, addresses })
+    }
+
+    /// The addresses it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Puts other rules of access in force.
+    pub fn set_rules(&self, rules: AccessRules) {
+        *self.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = rules;
+    }
+
+    /// Ends, letting requests under way come to their end.
+    pub async fn stop(&self) {
+        self.handle.stop(true).await;
+    }
+}
+
+async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let started = state.services.clock.now();
+    let (route, response) = dispatch(&request, &state).await;
+    let took = state.services.clock.now().since(started);
+    let method = request.method().as_str();
+    state.metrics.answered(route, method, response.status().as_u16(), took);
+    response
+}
+
+/// The route's pattern, as metrics call it, and the answer.
+async fn dispatch(request: &HttpRequest, state: &State) -> (&'static str, HttpResponse) {
+    let path = request.path();
+    if path == state.status_path {
+        return api_answer("status", request, state).await;
+    }
+    let Some(path) = path.strip_prefix(state.prefix.as_str()) else {
+        return ("none", not_found());
+    };
+    match path.trim_end_matches('/') {
+        "" | "/web" => guarded("/", Access::Read, request, state, greeting),
+        "/metrics" => guarded("/metrics", Access::Read, request, state, figures),
+        "/health/live" => ("/health/live", plain(StatusCode::OK, "live\n".to_owned())),
+        "/health/ready" => ("/health/ready", ready(state)),
+        _ => match path.strip_prefix("/api/") {
+            Some(path) => api_answer(path, request, state).await,
+            None => ("none", not_found()),
+        },
+    }
+}
+
+fn guarded(
+    name: &'static str,
+    access: Access,
+    request: &HttpRequest,
+    state: &State,
+    answer: fn(&State) -> HttpResponse,
+) -> (&'static str, HttpResponse) {
+    match refuse(access, request, state) {
+        Some(refusal) => (name, refusal),
+        None => (name, answer(state)),
+    }
+}
+
+async fn api_answer(
+    path: &str,
+    request: &HttpRequest,
+    state: &State,
+) -> (&'static str, HttpResponse) {
+    let Some((route, params)) = api::find(path) else {
+        // Whether a path exists is nobody's business who may not even read.
+        let refusal = refuse(Access::Read, request, state);
+        return ("none", refusal.unwrap_or_else(not_found));
+    };
+    if let Some(refusal) = refuse(route.access, request, state) {
+        return (route.path, refusal);
+    }
+    let may_use = match *request.method() {
+        Method::GET | Method::HEAD => true,
+        Method::POST => route.access == Access::Write,
+        _ => false,
+    };
+    if !may_use {
+        let failure = Failure::new(format!("{} is not for {path}", request.method()));
+        return (route.path, respond(Err(failure.with_status(StatusCode::METHOD_NOT_ALLOWED))));
+    }
+    let services = Arc::clone(&state.services);
+    let fleet = services.snapshot.borrow().clone();
+    let call = Call {
+        route: route.path,
+        params,
+        query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
+        headers: headers_of(request),
+        fleet,
+        now: services.clock.now(),
+        services,
+    };
+    let outcome = actix_web::rt::time::timeout(ANSWER_DEADLINE, (route.handler)(call)).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("no answer in time")));
+    (route.path, respond(outcome))
+}
+
+/// The answer to somebody who may not do this.
+fn refuse(access: Access, request: &HttpRequest, state: &State) -> Option<HttpResponse> {
+    let verdict = {
+        let rules = state.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        rules.judge(access, request.headers())
+    };
+    match verdict {
+        Verdict::Allowed => None,
+        Verdict::Denied => Some(respond(Err(Failure::new("Unauthorized")))),
+        Verdict::CrossSite => {
+            let failure = Failure::new("a page of another site may not do this");
+            Some(respond(Err(failure.with_status(StatusCode::FORBIDDEN))))
+        }
+        Verdict::Unauthenticated => Some(
+            HttpResponse::Unauthorized()
+                .insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"baton\""))
+                .content_type("text/plain; charset=utf-8")
+                .body("Not Authorized\n"),
+        ),
+    }
+}
+
+fn headers_of(request: &HttpRequest) -> Vec<(String, String)> {
+    let text = |value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+}
+
+fn plain(status: StatusCode, body: String) -> HttpResponse {
+    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(body)
+}
+
+fn not_found() -> HttpResponse {
+    plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned())
+}
+
+fn greeting(state: &State) -> HttpResponse {
+    let node = &state.services.node;
+    let prefix = &state.prefix;
+    let text = format!(
+        "baton {} on {}\n\nThe API is at {prefix}/api/, figures are at {prefix}/metrics.\n\
+         Begin with {prefix}/api/clusters-info and {prefix}/api/replication-analysis.\n",
+        node.version, node.hostname
+    );
+    plain(StatusCode::OK, text)
+}
+
+fn figures(state: &State) -> HttpResponse {
+    let services = &state.services;
+    let fleet = services.snapshot.borrow().clone();
+    let text = metrics::render(&services.registry, &fleet, services.clock.now());
+    HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(text)
+}
+
+/// Ready is who can answer what was asked and keep what is set.
+fn ready(state: &State) -> HttpResponse {
+    use baton_actors::ports::StoreHealth;
+    match &*state.services.store_health.borrow() {
+        StoreHealth::Healthy => plain(StatusCode::OK, "ready\n".to_owned()),
+        StoreHealth::Degraded { reason } => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, format!("the store is degraded: {reason}\n"))
+        }
+    }
+}
