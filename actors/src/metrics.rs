@@ -150,8 +150,8 @@ impl Metrics {
     }
 
     /// The registry: encode it for `/metrics`, or register more in it.
-    pub fn registry(&self) -> &Mutex<Registry> {
-        &self.registry
+    pub fn registry(&self) -> Arc<Mutex<Registry>> {
+        Arc::clone(&self.registry)
     }
 
     /// The counters of one actor type.
@@ -189,7 +189,8 @@ mod tests {
         metrics.probe_failed(FailureKind::Timeout);
         metrics.actor("probe").handling_seconds.observe(0.001);
         let mut text = String::new();
-        let registry = metrics.registry().lock().unwrap();
+        let registry = metrics.registry();
+        let registry = registry.lock().unwrap();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "baton_actor_restarts_total{actor=\"probe\"} 1",

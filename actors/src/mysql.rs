@@ -16,6 +16,7 @@ use std::time::Duration;
 use baton_topology::key::InstanceKey;
 use baton_topology::reading::ReadingPolicy;
 use mysql_async::{ClientIdentity, OptsBuilder, SslOpts};
+use tokio::sync::watch;
 
 pub use self::queries::DetectionQuery;
 use crate::ports::{ProbeSession, ProbeTarget};
@@ -131,7 +132,7 @@ pub enum ReplicationCredentials {
 
 /// Access to real servers.
 pub struct MySqlTarget {
-    shared: Arc<Shared>,
+    shared: watch::Sender<Arc<Shared>>,
 }
 
 /// What all sessions share.
@@ -147,6 +148,18 @@ impl MySqlTarget {
     pub fn new(options: ConnectOptions) -> Self {
         // Somebody else may have chosen a provider already, and that is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        Self { shared: watch::Sender::new(Arc::new(Shared::new(options))) }
+    }
+
+    /// Puts other options in force. Sessions take them on, with a new connection, at their next
+    /// probe.
+    pub fn set_options(&self, options: ConnectOptions) {
+        self.shared.send_replace(Arc::new(Shared::new(options)));
+    }
+}
+
+impl Shared {
+    fn new(options: ConnectOptions) -> Self {
         let plain = OptsBuilder::default()
             .user(Some(options.user.as_str()))
             .pass(Some(options.password.0.as_str()))
@@ -158,13 +171,13 @@ impl MySqlTarget {
             .tcp_nodelay(true)
             .tcp_keepalive(Some(KEEPALIVE_AFTER));
         let secure = plain.clone().ssl_opts(ssl_opts(&options.tls));
-        Self { shared: Arc::new(Shared { options, plain, secure, names: names::Names::new() }) }
+        Self { options, plain, secure, names: names::Names::new() }
     }
 }
 
 impl ProbeTarget for MySqlTarget {
     fn session(&self, key: &InstanceKey) -> Box<dyn ProbeSession> {
-        Box::new(session::MySqlSession::new(key.clone(), Arc::clone(&self.shared)))
+        Box::new(session::MySqlSession::new(key.clone(), self.shared.subscribe()))
     }
 }
 

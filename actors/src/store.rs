@@ -28,6 +28,7 @@ use crate::supervisor::Queued;
 
 mod history;
 mod ledger;
+pub mod sqlite;
 
 pub use history::StoreHistory;
 pub use ledger::SoloLedger;

@@ -10,6 +10,7 @@ use baton_topology::reading::{self, Answers, Question};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::Error;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -37,6 +38,7 @@ const FIRST_PACKET: [Question; 7] = [
 /// Probes one instance over one connection.
 pub(super) struct MySqlSession {
     key: InstanceKey,
+    newest: watch::Receiver<Arc<Shared>>,
     shared: Arc<Shared>,
     live: Option<Live>,
 }
@@ -59,8 +61,18 @@ struct Progress {
 }
 
 impl MySqlSession {
-    pub(super) fn new(key: InstanceKey, shared: Arc<Shared>) -> Self {
-        Self { key, shared, live: None }
+    pub(super) fn new(key: InstanceKey, newest: watch::Receiver<Arc<Shared>>) -> Self {
+        let shared = newest.borrow().clone();
+        Self { key, newest, shared, live: None }
+    }
+
+    /// Takes on options that were changed since the last probe.
+    fn refresh(&mut self) {
+        let newest = self.newest.borrow_and_update().clone();
+        if !Arc::ptr_eq(&newest, &self.shared) {
+            self.shared = newest;
+            self.live = None;
+        }
     }
 
     async fn probe_once(&mut self) -> Result<Reading, ProbeFailure> {
@@ -131,11 +143,12 @@ impl MySqlSession {
 
 impl ProbeSession for MySqlSession {
     fn probe(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
+        self.refresh();
         self.probe_once().boxed()
     }
 
     fn park(&self) -> BoxFuture<'static, Parting> {
-        park::park(Arc::clone(&self.shared), self.key.clone()).boxed()
+        park::park(self.newest.borrow().clone(), self.key.clone()).boxed()
     }
 }
 
