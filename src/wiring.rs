@@ -1,16 +1,25 @@
 //! Turns the configuration into what the parts of baton take: the only place where both are known.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context;
+use baton_actors::clock::Clock;
+use baton_actors::discovery::resolve::{ByAddress, ByCanonicalName, HostResolver};
 use baton_actors::mysql::{
     ConnectOptions, DetectionQuery, Password, ReplicationCredentials, TlsIdentity, TlsMode,
     TlsOptions, TlsVerification,
 };
+use baton_actors::store::OpenBackend;
+use baton_actors::store::sqlite::{self, Retention};
 use baton_topology::filter::{ClusterFilter, HostFilters};
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::{PlacementPatterns, Policy};
 use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
 use regex::Regex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 
 use crate::config::{self, Config};
 
@@ -124,6 +133,82 @@ fn detection_queries(classification: &config::Classification) -> Vec<DetectionQu
         .into_iter()
         .filter_map(|(question, text)| DetectionQuery::new(question, text.as_deref()?))
         .collect()
+}
+
+/// How host names are resolved before they are used; `None` takes them as they are.
+pub fn resolver(config: &Config) -> Option<Arc<dyn HostResolver>> {
+    match config.names.host {
+        config::HostResolve::Cname => Some(Arc::new(ByCanonicalName)),
+        config::HostResolve::Ip => Some(Arc::new(ByAddress)),
+        _ => None,
+    }
+}
+
+/// Opens the store, again after each time it was lost.
+///
+/// # Errors
+/// When the folder it lies in cannot be made.
+pub fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<OpenBackend> {
+    let path = match &config.store.backend {
+        config::Backend::Sqlite(config::SqliteFile::Memory) => None,
+        config::Backend::Sqlite(config::SqliteFile::Path(path)) => Some(path.clone()),
+        // The configuration refuses this backend already.
+        config::Backend::Mysql(_) => anyhow::bail!("the MySQL backend is not available"),
+    };
+    if let Some(folder) = path.as_deref().and_then(Path::parent) {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let retention = Retention {
+        audit: config.process.audit_retention,
+        unseen: config.discovery.forget_unseen_after,
+    };
+    Ok(sqlite::opener(path, retention, clock))
+}
+
+/// Where state is kept, in words.
+pub fn backend_name(config: &Config) -> String {
+    match &config.store.backend {
+        config::Backend::Sqlite(config::SqliteFile::Memory) => ":memory:".to_owned(),
+        config::Backend::Sqlite(config::SqliteFile::Path(path)) => path.display().to_string(),
+        config::Backend::Mysql(mysql) => {
+            format!("{}:{}/{}", mysql.host, mysql.port, mysql.database)
+        }
+    }
+}
+
+/// TLS of the HTTP server.
+///
+/// # Errors
+/// When a file cannot be read, or holds no certificate or key.
+pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let read = |path: &std::path::Path| {
+        CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| format!("cannot read certificates from {}", path.display()))
+    };
+    let chain = read(&tls.certificate_file)?;
+    let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).with_context(|| {
+        format!("cannot read a private key from {}", tls.private_key_file.display())
+    })?;
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
+    let builder = match (tls.client_certificates, &tls.ca_file) {
+        (config::ClientCertificates::NotAsked, _) => builder.with_no_client_auth(),
+        (config::ClientCertificates::Required, ca_file) => {
+            let ca_file = ca_file.as_ref().context("UseMutualTLS needs SSLCAFile")?;
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in read(ca_file)? {
+                roots.add(certificate)?;
+            }
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let config = builder.with_single_cert(chain, key);
+    Ok(Arc::new(config.context("the certificate and the private key do not belong together")?))
 }
 
 /// The instances discovery begins with: those of the configuration, then those of the command

@@ -1,0 +1,225 @@
+//! The running parts, and how they are started, reloaded and ended.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_rt::Arbiter;
+use anyhow::Context;
+use baton_actors::clock::{Clock, TokioClock};
+use baton_actors::metrics::Metrics;
+use baton_actors::mysql::MySqlTarget;
+use baton_actors::probe::schedule::Backoff;
+use baton_actors::system::{self, Handles};
+use baton_topology::time::Timestamp;
+use baton_web::auth::{AccessRules, Authentication};
+use baton_web::server::{HttpOptions, Listen, Server};
+use baton_web::services::{Node, Reload, Services};
+use uuid::Uuid;
+
+use super::ServeOptions;
+use crate::config::{self, Config, Loaded};
+use crate::wiring;
+
+/// Slack of the probe actors' own deadline over those of the driver.
+const PROBE_SLACK: Duration = Duration::from_millis(500);
+/// Never more instances than this are watched.
+const INSTANCES_MAX: usize = 50_000;
+/// Threads that probes run on.
+const PROBE_THREADS: usize = 2;
+
+/// The running parts.
+pub(super) struct Service {
+    handles: Handles,
+    server: Arc<Server>,
+    pub(super) reloader: Arc<Reloader>,
+    arbiters: Vec<Arbiter>,
+}
+
+impl Service {
+    /// Starts everything.
+    pub(super) async fn start(options: &ServeOptions, loaded: Loaded) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        let node_name = gethostname::gethostname().to_string_lossy().into_owned();
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(wall_clock()));
+        let metrics = Metrics::new();
+        let arbiters: Vec<Arbiter> = (0..PROBE_THREADS).map(|_| Arbiter::new()).collect();
+        let (seeds, refused) = wiring::seeds(config, &options.discover);
+        if let Some(text) = refused.first() {
+            anyhow::bail!("{text:?} is no instance: want host or host:port");
+        }
+        let policy = wiring::policy(config, &node_name).context("cluster filters")?;
+        let connect = wiring::connect_options(config);
+        let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
+        let target = Arc::new(MySqlTarget::new(connect));
+        let handles = system::start(system::Options {
+            target: target.clone(),
+            clock: Arc::clone(&clock),
+            policy,
+            open_store: wiring::open_store(config, Arc::clone(&clock))?,
+            seeds,
+            arbiters: arbiters.iter().map(Arbiter::handle).collect(),
+            backoff: Backoff {
+                factor: config.discovery.dead_poll_factor,
+                cap: config.discovery.dead_poll_max,
+            },
+            probe_deadline,
+            instances_max: INSTANCES_MAX,
+            resolver: wiring::resolver(config),
+            metrics: metrics.clone(),
+        })
+        .await
+        .context("cannot open the store")?;
+
+        let reloader = Arc::new(Reloader {
+            options: options.clone(),
+            node_name: node_name.clone(),
+            handles: handles.clone(),
+            target,
+            current: Mutex::new(loaded.clone()),
+            server: Mutex::new(None),
+        });
+        let services = Services {
+            snapshot: handles.snapshot.clone(),
+            ledger: Arc::clone(&handles.ledger),
+            discovery: Arc::clone(&handles.discovery),
+            history: Arc::clone(&handles.history),
+            store_health: handles.store_health.clone(),
+            clock: Arc::clone(&clock),
+            reloader: reloader.clone(),
+            registry: metrics.registry(),
+            node: Node {
+                hostname: node_name,
+                token: format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                backend: wiring::backend_name(config),
+                started_at: clock.now(),
+            },
+        };
+        let options = http_options(config)?;
+        let listen = options.listen.clone();
+        let server = Server::start(services, options)
+            .with_context(|| format!("cannot listen on {}", shown(&listen)))?;
+        for address in server.addresses() {
+            tracing::info!(%address, "listening");
+        }
+        let server = Arc::new(server);
+        reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
+        Ok(Self { handles, server, reloader, arbiters })
+    }
+
+    /// Ends everything: no more requests, no more probes, everything written.
+    pub(super) async fn stop(&self) {
+        self.server.stop().await;
+        self.handles.shutdown().await;
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+/// The wall clock, read once: everything after counts from here.
+#[allow(clippy::disallowed_methods, reason = "somebody has to read the wall clock, once")]
+fn wall_clock() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp::EPOCH.plus(since_epoch.unwrap_or_default())
+}
+
+fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+    let http = &config.http;
+    let tls = http.tls.as_ref().map(wiring::server_tls).transpose()?;
+    Ok(HttpOptions {
+        listen: listen(&http.listen)?,
+        prefix: http.url_prefix.clone(),
+        status_path: http.status_endpoint.clone(),
+        tls,
+        rules: access_rules(config),
+    })
+}
+
+fn listen(listen: &config::Listen) -> anyhow::Result<Listen> {
+    match listen {
+        config::Listen::Unix(path) => Ok(Listen::Unix(path.clone())),
+        config::Listen::Tcp { host: None, port } => {
+            Ok(Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port)))
+        }
+        config::Listen::Tcp { host: Some(host), port } => {
+            let mut addresses = (host.as_str(), *port)
+                .to_socket_addrs()
+                .with_context(|| format!("ListenAddress: cannot resolve {host}"))?;
+            let address = addresses.next();
+            let address =
+                address.with_context(|| format!("ListenAddress: {host} has no address"))?;
+            Ok(Listen::Tcp(address))
+        }
+    }
+}
+
+fn shown(listen: &Listen) -> String {
+    match listen {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Unix(path) => path.display().to_string(),
+    }
+}
+
+fn access_rules(config: &Config) -> AccessRules {
+    let http = &config.http;
+    let user = || http.user.clone();
+    let password = || http.password.reveal().to_owned();
+    let authentication = match http.authentication {
+        config::Authentication::None => Authentication::None,
+        config::Authentication::Basic => {
+            Authentication::Basic { user: user(), password: password() }
+        }
+        config::Authentication::Multi => {
+            Authentication::Multi { user: user(), password: password() }
+        }
+        config::Authentication::Proxy => Authentication::Proxy {
+            header: http.user_header.clone(),
+            powerful: http.power_users.clone(),
+        },
+        // There is no command that makes tokens yet, so nobody has one.
+        config::Authentication::Token => {
+            Authentication::Proxy { header: String::from("x-nobody"), powerful: Vec::new() }
+        }
+    };
+    AccessRules { authentication, read_only: http.read_only }
+}
+
+/// Reads the configuration again, all or nothing.
+pub(super) struct Reloader {
+    options: ServeOptions,
+    node_name: String,
+    handles: Handles,
+    target: Arc<MySqlTarget>,
+    current: Mutex<Loaded>,
+    server: Mutex<Option<Arc<Server>>>,
+}
+
+impl Reload for Reloader {
+    fn reload(&self, extra: Option<PathBuf>) -> Result<(), String> {
+        let mut sources = self.options.sources();
+        sources.extra_file = extra;
+        let loaded = config::load(&sources).map_err(|errors| {
+            tracing::error!("the configuration is not reloaded: {errors}");
+            errors.to_string()
+        })?;
+        let policy = wiring::policy(&loaded.config, &self.node_name)
+            .map_err(|error| format!("cluster filters: {error}"))?;
+        super::warn_of(&loaded);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in config::diff_needing_restart(&current, &loaded) {
+            tracing::warn!(key, "changed, and takes effect at the next start");
+        }
+        self.handles.set_policy(policy);
+        self.target.set_options(wiring::connect_options(&loaded.config));
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = &*server {
+            server.set_rules(access_rules(&loaded.config));
+        }
+        *current = loaded;
+        tracing::info!("configuration reloaded");
+        Ok(())
+    }
+}
