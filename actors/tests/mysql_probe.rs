@@ -266,7 +266,8 @@ async fn a_parked_connection_ends_with_its_server_and_with_its_future() {
         let mut server = watched(Options::new(flavor), flavor);
         let target = session(&server, options());
         let parked = tokio::spawn(target.park());
-        let asleep = || (connections(&server).len() == 1).then_some(());
+        // Connected is not asleep yet: only a connection that was parked can break.
+        let asleep = || (connections_running(&server, "DO SLEEP%").len() == 1).then_some(());
         wait_until(PATIENCE, "it sleeps", asleep);
         parked.abort();
         assert!(parked.await.unwrap_err().is_cancelled());
@@ -274,7 +275,8 @@ async fn a_parked_connection_ends_with_its_server_and_with_its_future() {
         wait_until(PATIENCE, "the server noticed", gone);
 
         let parked = tokio::spawn(target.park());
-        let asleep = || (connections(&server).len() == 1).then_some(());
+        // Connected is not asleep yet: only a connection that was parked can break.
+        let asleep = || (connections_running(&server, "DO SLEEP%").len() == 1).then_some(());
         wait_until(PATIENCE, "it sleeps again", asleep);
         server.kill_9();
         assert_eq!(parked.await.unwrap(), Parting::Broken, "{flavor:?}");
