@@ -168,3 +168,33 @@ impl From<rusqlite::Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Error, ffi};
+
+    use super::*;
+
+    fn failure(code: i32) -> Error {
+        Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn errors_tell_what_a_person_has_to_do() {
+        for (code, opening, transient) in [
+            (ffi::SQLITE_CANTOPEN, "cannot be created or opened", false),
+            (ffi::SQLITE_READONLY, "is read-only", false),
+            (ffi::SQLITE_READONLY_DIRECTORY, "is read-only", false),
+            (ffi::SQLITE_BUSY, "is in use by another baton", true),
+            (ffi::SQLITE_LOCKED, "is in use by another baton", true),
+            (ffi::SQLITE_CORRUPT, "is damaged", false),
+            (ffi::SQLITE_NOTADB, "is damaged", false),
+            (ffi::SQLITE_FULL, "no space left", false),
+            (ffi::SQLITE_IOERR_FSYNC, "cannot be opened", false),
+        ] {
+            let text = OpenError::of("/state/baton.sqlite".into(), failure(code)).to_string();
+            assert!(text.contains(opening) && text.contains("/state/baton.sqlite"), "{text}");
+            assert_eq!(StoreError::from(failure(code)).is_transient(), transient, "{code}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Deliberately not `Ord`: two positions only compare when they belong to the same server's logs,
 /// which the type does not know. See [`BinlogCoordinates::is_before`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BinlogCoordinates {
     /// Log file name, such as `mysql-bin.000012`.
     pub file: String,

@@ -32,6 +32,7 @@ pub struct Instance {
 
 /// How the newest probes of an instance went.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Health {
     /// The verdict of the newest finished probe.
     pub status: HealthStatus,
@@ -123,6 +124,7 @@ impl FailureKind {
 
 /// Everything one probe reads from a server.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Facts {
     /// Answer of the configured instance alias query.
     pub alias: String,
@@ -168,6 +170,7 @@ pub struct Facts {
 
 /// The server's own binary log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BinlogFacts {
     /// Whether there is one.
     pub enabled: bool,
@@ -219,6 +222,7 @@ impl BinlogFormat {
 
 /// GTID configuration and sets.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GtidFacts {
     /// `gtid_mode`, upper case (`ON`, `OFF_PERMISSIVE`...); empty where there is no such variable.
     pub mode: String,
@@ -237,6 +241,7 @@ impl GtidFacts {
 
 /// One replication channel.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Channel {
     /// Its name; the default channel has none.
     pub name: String,
@@ -334,6 +339,7 @@ pub enum ThreadState {
 
 /// The last error of a replication thread; number 0 and no text when there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReplicationError {
     /// MySQL's error number.
     pub number: u32,
@@ -355,6 +361,7 @@ pub enum Positioning {
 
 /// TLS and key options of a replication channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ChannelTls {
     /// Whether the replica uses TLS towards its source.
     pub enabled: bool,
@@ -386,6 +393,7 @@ pub struct ChannelTls {
 
 /// Semi-synchronous replication as the server tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SemiSync {
     /// Both sides are available (plugins loaded, or built in).
     pub available: bool,
@@ -413,6 +421,7 @@ pub struct SemiSync {
 
 /// Membership in a replication group.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GroupMember {
     /// Group name, a UUID.
     pub name: String,
@@ -442,6 +451,7 @@ impl GroupMember {
 
 /// Where a server stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Placement {
     /// Data centre.
     pub data_center: String,

@@ -69,7 +69,8 @@ impl Store {
             work(&transaction)?;
             transaction.commit()
         });
-        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // What is on disk stays there; should this fail, later writes are only slower.
+        let _ = self.connection.pragma_update(None, "synchronous", "NORMAL");
         done.map_err(StoreError::from)
     }
 }

@@ -109,6 +109,18 @@ impl Store {
         }
         Ok(())
     }
+
+    /// Tries whether writing works, by writing something nobody reads.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_writable(&mut self) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction()?;
+        let number: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        // SQLite does not write what does not change.
+        transaction.pragma_update(None, "user_version", number.wrapping_add(1))?;
+        Ok(transaction.commit()?)
+    }
 }
 
 /// Whether facts are the same but for the uptime, which always changes and is kept elsewhere.
