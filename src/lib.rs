@@ -1,5 +1,6 @@
 //! The program: command line, configuration, wiring.
 
+pub mod cli;
 pub mod config;
 pub mod serve;
 pub mod telemetry;
