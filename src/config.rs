@@ -112,6 +112,13 @@ pub enum Warning {
         /// Where it stands.
         from: Origin,
     },
+    /// A key that is checked, and that nothing in this version acts on.
+    WithoutEffect {
+        /// The key.
+        key: &'static str,
+        /// Where it stands.
+        from: Origin,
+    },
     /// A value that was adjusted, or is risky.
     Notice(String),
 }
@@ -124,6 +131,9 @@ impl fmt::Display for Warning {
             }
             Self::UnknownKey { key, nearest: None, from } => write!(f, "{from}: unknown key {key}"),
             Self::Ignored { key, reason, from } => write!(f, "{from}: {key} is ignored: {reason}"),
+            Self::WithoutEffect { key, from } => {
+                write!(f, "{from}: {key} is checked, but nothing in this version acts on it")
+            }
             Self::Notice(text) => f.write_str(text),
         }
     }

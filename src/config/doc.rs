@@ -41,6 +41,7 @@ fn row(key: &Key) -> String {
             let restart = match applies {
                 Applies::OnReload => "",
                 Applies::AtStart => " *(restart)*",
+                Applies::Later => " *(nothing acts on it yet)*",
             };
             format!("| `{name}` | {} | {default} | {}{restart} |", key.kind.as_str(), key.doc)
         }

@@ -47,6 +47,8 @@ pub enum Applies {
     OnReload,
     /// Only when the process starts.
     AtStart,
+    /// It is checked already; nothing in this version acts on it.
+    Later,
 }
 
 /// What baton does with a key.
@@ -119,6 +121,10 @@ const fn live(name: &'static str, kind: Kind, default: &'static str, doc: &'stat
 
 const fn fixed(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { name, kind, default, status: Status::Used(Applies::AtStart), doc }
+}
+
+const fn later(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, status: Status::Used(Applies::Later), doc }
 }
 
 const fn ignored(name: &'static str, reason: &'static str) -> Key {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
-use super::keys::{self, Key, Kind, Status};
+use super::keys::{self, Applies, Key, Kind, Status};
 use super::values::{Origin, Setting};
 use super::{ConfigError, Warning};
 
@@ -126,6 +126,9 @@ fn wanted(spelling: &str, from: Origin, merged: &mut Merged) -> Option<&'static 
     if let Status::Ignored(reason) = key.status {
         merged.warnings.push(Warning::Ignored { key: key.name, reason, from });
         return None;
+    }
+    if key.status == Status::Used(Applies::Later) {
+        merged.warnings.push(Warning::WithoutEffect { key: key.name, from });
     }
     Some(key)
 }

@@ -199,15 +199,23 @@ fn unknown_and_ignored_keys_are_warnings() {
 }
 
 #[test]
+fn what_nothing_acts_on_yet_is_told() {
+    let files = [("orchestrator.conf.json", r#"{"PreFailoverProcesses": ["true"]}"#)];
+    let loaded = load_from(&files, &[]).unwrap();
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings[0].contains("PreFailoverProcesses is checked, but nothing"), "{warnings:?}");
+}
+
+#[test]
 fn later_sources_come_over_earlier_ones() {
     let files = [
         (
             "/etc/orchestrator.conf.json",
-            r#"{"instancepollseconds": 2, "WebMessage": "etc", "ClusterNameToAlias": {"a.b": "x"}}"#,
+            r#"{"instancepollseconds": 2, "AuthUserHeader": "etc", "ClusterNameToAlias": {"a.b": "x"}}"#,
         ),
         (
             "orchestrator.conf.json",
-            r#"{"WebMessage": "here", "Debug": null, "ClusterNameToAlias": {"c": "y"}}"#,
+            r#"{"AuthUserHeader": "here", "Debug": null, "ClusterNameToAlias": {"c": "y"}}"#,
         ),
         ("baton.toml", "instance_poll_seconds = 3\n[ClusterNameToAlias]\nc = 'z'\n"),
     ];
@@ -215,7 +223,7 @@ fn later_sources_come_over_earlier_ones() {
     let loaded = load_from(&files, &env).unwrap();
     assert_eq!(loaded.config.discovery.poll_interval, Duration::from_secs(3));
     assert_eq!(loaded.config.discovery.seeds, ["a:1", "b:2"]);
-    assert_eq!(loaded.config.http.web_message, "here");
+    assert_eq!(loaded.config.http.user_header, "here");
     assert!(loaded.config.process.debug);
     let aliases = &loaded.config.classification.cluster_aliases;
     let aliases: Vec<_> =

@@ -1,6 +1,6 @@
 //! What is wrong with a cluster: the codes of problems and the record of one finding.
 //!
-//! The rules are data: see [`catalog`]. The numbers they rest on are counted in [`evidence`]. What
+//! The rules are data: see [`catalog`]. The numbers they rest on are counted in `evidence`. What
 //! to do about a finding is not decided here.
 
 pub mod catalog;

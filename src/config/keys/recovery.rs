@@ -1,7 +1,7 @@
 //! Keys of recovery and its hooks.
 
 use super::Kind::{Bool, List, Text, Uint};
-use super::{Group, Key, ignored, live, synonym};
+use super::{Group, Key, ignored, later, live, synonym};
 
 pub(super) const GROUPS: &[Group] =
     &[Group { title: "Recovery", keys: RECOVERY }, Group { title: "Hooks", keys: HOOKS }];
@@ -15,52 +15,52 @@ const RECOVERY: &[Key] = &[
         "Clusters whose intermediate sources are recovered.",
     ),
     live("RecoveryIgnoreHostnameFilters", List, "", "Instances left out of analysis."),
-    live("PromotionIgnoreHostnameFilters", List, "", "Instances never promoted."),
+    later("PromotionIgnoreHostnameFilters", List, "", "Instances never promoted."),
     live("FailureDetectionPeriodBlockMinutes", Uint, "60", "Report a failure once in this time."),
-    live("RecoveryPeriodBlockSeconds", Uint, "3600", "Recover a cluster once in this time."),
-    live(
+    later("RecoveryPeriodBlockSeconds", Uint, "3600", "Recover a cluster once in this time."),
+    later(
         "RecoveryPeriodBlockMinutes",
         Uint,
         "60",
         "Old unit; read only when RecoveryPeriodBlockSeconds is explicitly 0.",
     ),
-    live("ApplyMySQLPromotionAfterMasterFailover", Bool, "true", "Make a promoted one writable."),
-    live(
+    later("ApplyMySQLPromotionAfterMasterFailover", Bool, "true", "Make a promoted one writable."),
+    later(
         "DetachLostReplicasAfterMasterFailover",
         Bool,
         "true",
         "Detach replicas that were lost in a failover.",
     ),
     synonym("DetachLostSlavesAfterMasterFailover", Bool, "DetachLostReplicasAfterMasterFailover"),
-    live(
+    later(
         "MasterFailoverDetachReplicaMasterHost",
         Bool,
         "false",
         "Keep a promoted one from reconnecting to its old source.",
     ),
     synonym("MasterFailoverDetachSlaveMasterHost", Bool, "MasterFailoverDetachReplicaMasterHost"),
-    live(
+    later(
         "CoMasterRecoveryMustPromoteOtherCoMaster",
         Bool,
         "true",
         "A dead co-primary's place is only taken by the other.",
     ),
-    live("PreventCrossDataCenterMasterFailover", Bool, "false", "Stay in the data centre."),
-    live("PreventCrossRegionMasterFailover", Bool, "false", "Stay in the region."),
-    live("FailMasterPromotionOnLagMinutes", Uint, "0", "Refuse candidates this late; 0: never."),
-    live(
+    later("PreventCrossDataCenterMasterFailover", Bool, "false", "Stay in the data centre."),
+    later("PreventCrossRegionMasterFailover", Bool, "false", "Stay in the region."),
+    later("FailMasterPromotionOnLagMinutes", Uint, "0", "Refuse candidates this late; 0: never."),
+    later(
         "FailMasterPromotionIfSQLThreadNotUpToDate",
         Bool,
         "false",
         "Refuse a candidate that has not applied all it received.",
     ),
-    live(
+    later(
         "DelayMasterPromotionIfSQLThreadNotUpToDate",
         Bool,
         "false",
         "Wait for a candidate to apply all it received.",
     ),
-    live(
+    later(
         "PostponeReplicaRecoveryOnLagMinutes",
         Uint,
         "0",
@@ -74,7 +74,7 @@ const RECOVERY: &[Key] = &[
         "false",
         "Keep exactly the semi-sync replicas asked.",
     ),
-    live("RecoverLockedSemiSyncMaster", Bool, "false", "Free a primary waiting for semi-sync."),
+    later("RecoverLockedSemiSyncMaster", Bool, "false", "Free a primary waiting for semi-sync."),
     live(
         "ReasonableLockedSemiSyncMasterSeconds",
         Uint,
@@ -90,19 +90,19 @@ const RECOVERY: &[Key] = &[
 ];
 
 const HOOKS: &[Key] = &[
-    live("ProcessesShellCommand", Text, "bash", "Shell that runs the hooks."),
-    live("OnFailureDetectionProcesses", List, "", "Run when a failure is detected."),
-    live("PreGracefulTakeoverProcesses", List, "", "Run before a graceful takeover."),
-    live("PreFailoverProcesses", List, "", "Run before a recovery; a failure stops it."),
-    live("PostMasterFailoverProcesses", List, "", "Run after a primary was failed over."),
-    live(
+    later("ProcessesShellCommand", Text, "bash", "Shell that runs the hooks."),
+    later("OnFailureDetectionProcesses", List, "", "Run when a failure is detected."),
+    later("PreGracefulTakeoverProcesses", List, "", "Run before a graceful takeover."),
+    later("PreFailoverProcesses", List, "", "Run before a recovery; a failure stops it."),
+    later("PostMasterFailoverProcesses", List, "", "Run after a primary was failed over."),
+    later(
         "PostIntermediateMasterFailoverProcesses",
         List,
         "",
         "Run after an intermediate source was recovered.",
     ),
-    live("PostFailoverProcesses", List, "", "Run after any recovery that succeeded."),
-    live("PostUnsuccessfulFailoverProcesses", List, "", "Run after a recovery that failed."),
-    live("PostGracefulTakeoverProcesses", List, "", "Run after a graceful takeover."),
-    live("PostTakeMasterProcesses", List, "", "Run after take-master."),
+    later("PostFailoverProcesses", List, "", "Run after any recovery that succeeded."),
+    later("PostUnsuccessfulFailoverProcesses", List, "", "Run after a recovery that failed."),
+    later("PostGracefulTakeoverProcesses", List, "", "Run after a graceful takeover."),
+    later("PostTakeMasterProcesses", List, "", "Run after take-master."),
 ];

@@ -1,7 +1,7 @@
 //! Keys of the process itself: logging, HTTP, the store.
 
 use super::Kind::{Bool, List, Secret, Text, Uint};
-use super::{Group, Key, fixed, ignored, live};
+use super::{Group, Key, fixed, ignored, later, live};
 
 pub(super) const GROUPS: &[Group] = &[
     Group { title: "Process and audit", keys: PROCESS },
@@ -22,8 +22,8 @@ const BATCHED: &str = "writes are always batched";
 
 const PROCESS: &[Key] = &[
     fixed("Debug", Bool, "false", "Log at debug level."),
-    live("AuditLogFile", Text, "", "Also append audit entries to this file."),
-    live("AuditPurgeDays", Uint, "7", "Days to keep audit entries, detections and recoveries."),
+    later("AuditLogFile", Text, "", "Also append audit entries to this file."),
+    fixed("AuditPurgeDays", Uint, "7", "Days to keep audit entries, detections and recoveries."),
     ignored("EnableSyslog", SYSLOG),
     ignored("AuditToSyslog", SYSLOG),
     ignored("AuditToBackendDB", "the audit is always stored"),
@@ -38,10 +38,15 @@ const HTTP: &[Key] = &[
          `127.0.0.1:3000` without.",
     ),
     fixed("ListenSocket", Text, "", "Unix socket to listen on instead of TCP."),
-    fixed("HTTPAdvertise", Text, "", "URL (`scheme://host:port`) peers reach this node at."),
+    later("HTTPAdvertise", Text, "", "URL (`scheme://host:port`) peers reach this node at."),
     fixed("URLPrefix", Text, "", "Path in front of every route."),
-    live("WebMessage", Text, "", "Banner on the dashboard."),
-    live("RemoveTextFromHostnameDisplay", Text, "", "Text the dashboard leaves out of host names."),
+    later("WebMessage", Text, "", "Banner on the dashboard."),
+    later(
+        "RemoveTextFromHostnameDisplay",
+        Text,
+        "",
+        "Text the dashboard leaves out of host names.",
+    ),
     fixed("StatusEndpoint", Text, "/api/status", "Path of the status check."),
     live("ReadOnly", Bool, "false", "Refuse every request that changes something."),
     fixed("AuthenticationMethod", Text, "", "Empty, `basic`, `multi`, `proxy` or `token`."),
@@ -49,19 +54,24 @@ const HTTP: &[Key] = &[
     live("HTTPAuthPassword", Secret, "", "Password for `basic` and `multi`."),
     live("AuthUserHeader", Text, "X-Forwarded-User", "Header naming the user, for `proxy`."),
     live("PowerAuthUsers", List, "*", "Users who may change things, for `proxy`."),
-    live("PowerAuthGroups", List, "", "Unix groups whose members may change things."),
-    live("AccessTokenUseExpirySeconds", Uint, "60", "How long a new token can be redeemed."),
-    live("AccessTokenExpiryMinutes", Uint, "1440", "How long a redeemed token lasts."),
+    later("PowerAuthGroups", List, "", "Unix groups whose members may change things."),
+    later("AccessTokenUseExpirySeconds", Uint, "60", "How long a new token can be redeemed."),
+    later("AccessTokenExpiryMinutes", Uint, "1440", "How long a redeemed token lasts."),
     fixed("UseSSL", Bool, "false", "Serve HTTPS."),
     fixed("UseMutualTLS", Bool, "false", "Require client certificates."),
-    fixed("SSLSkipVerify", Bool, "false", "Do not verify certificates of peers."),
+    later("SSLSkipVerify", Bool, "false", "Do not verify certificates of peers."),
     fixed("SSLPrivateKeyFile", Text, "", "Private key of the server."),
     fixed("SSLCertFile", Text, "", "Certificate of the server."),
     fixed("SSLCAFile", Text, "", "Authority that signs client certificates."),
-    fixed("SSLValidOUs", List, "", "Organisational units accepted in client certificates."),
-    live("StatusOUVerify", Bool, "false", "Check the organisational unit on the status check too."),
-    live("CustomOrcIdentity", Text, "", "Name of this node in messages."),
-    live("PrependMessagesWithOrcIdentity", Text, "", "Which name of this node precedes messages."),
+    later("SSLValidOUs", List, "", "Organisational units accepted in client certificates."),
+    later(
+        "StatusOUVerify",
+        Bool,
+        "false",
+        "Check the organisational unit on the status check too.",
+    ),
+    later("CustomOrcIdentity", Text, "", "Name of this node in messages."),
+    later("PrependMessagesWithOrcIdentity", Text, "", "Which name of this node precedes messages."),
     ignored("OAuthClientId", OAUTH),
     ignored("OAuthClientSecret", OAUTH),
     ignored("OAuthScopes", OAUTH),
@@ -97,7 +107,7 @@ const STORE: &[Key] = &[
     fixed("MySQLOrchestratorUseMutualTLS", Bool, "false", "Use the client certificate."),
     fixed("MySQLOrchestratorReadTimeoutSeconds", Uint, "30", "Deadline of its statements."),
     fixed("MySQLOrchestratorRejectReadOnly", Bool, "false", "Reconnect when it is read-only."),
-    fixed("SkipOrchestratorDatabaseUpdate", Bool, "false", "Do not migrate the schema at start."),
+    later("SkipOrchestratorDatabaseUpdate", Bool, "false", "Do not migrate the schema at start."),
     ignored("MySQLOrchestratorMaxAllowedPacket", "the driver asks the server"),
     ignored("MySQLMaxAllowedPacket", NO_FIELD),
     ignored("PanicIfDifferentDatabaseDeploy", "a schema of another version is always refused"),
@@ -108,22 +118,27 @@ const STORE: &[Key] = &[
 
 const RAFT: &[Key] = &[
     fixed("RaftEnabled", Bool, "false", "Run as one node of a group. Not in this version."),
-    fixed("RaftBind", Text, "127.0.0.1:10008", "Address raft listens on."),
-    fixed("RaftAdvertise", Text, "", "Address peers reach it at; RaftBind when empty."),
-    fixed("RaftDataDir", Text, "", "Folder of the raft log."),
-    fixed("DefaultRaftPort", Uint, "10008", "Port of nodes given without one."),
-    fixed("RaftNodes", List, "", "The nodes of the group."),
+    later("RaftBind", Text, "127.0.0.1:10008", "Address raft listens on."),
+    later("RaftAdvertise", Text, "", "Address peers reach it at; RaftBind when empty."),
+    later("RaftDataDir", Text, "", "Folder of the raft log."),
+    later("DefaultRaftPort", Uint, "10008", "Port of nodes given without one."),
+    later("RaftNodes", List, "", "The nodes of the group."),
 ];
 
 const KV: &[Key] = &[
-    live("KVClusterMasterPrefix", Text, "mysql/master", "Key under which primaries are published."),
-    fixed("ConsulAddress", Text, "", "Address of Consul."),
-    fixed("ConsulScheme", Text, "http", "`http` or `https`."),
-    fixed("ConsulAclToken", Secret, "", "Consul access token."),
-    fixed("ConsulCrossDataCenterDistribution", Bool, "false", "Write to every data centre."),
-    fixed("ConsulKVStoreProvider", Text, "consul", "`consul`, or `consul-txn` for transactions."),
-    fixed("ConsulMaxKVsPerTransaction", Uint, "5", "Keys in one transaction, 5 to 64."),
-    fixed("ZkAddress", Text, "", "Addresses of ZooKeeper."),
+    later(
+        "KVClusterMasterPrefix",
+        Text,
+        "mysql/master",
+        "Key under which primaries are published.",
+    ),
+    later("ConsulAddress", Text, "", "Address of Consul."),
+    later("ConsulScheme", Text, "http", "`http` or `https`."),
+    later("ConsulAclToken", Secret, "", "Consul access token."),
+    later("ConsulCrossDataCenterDistribution", Bool, "false", "Write to every data centre."),
+    later("ConsulKVStoreProvider", Text, "consul", "`consul`, or `consul-txn` for transactions."),
+    later("ConsulMaxKVsPerTransaction", Uint, "5", "Keys in one transaction, 5 to 64."),
+    later("ZkAddress", Text, "", "Addresses of ZooKeeper."),
 ];
 
 const NOT_CARRIED_OVER: &[Key] = &[

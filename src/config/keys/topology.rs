@@ -1,7 +1,7 @@
 //! Keys of the watched servers: connections, discovery, names, classification.
 
 use super::Kind::{Bool, Float, List, Map, Secret, Text, Uint};
-use super::{Group, Key, fixed, ignored, live, synonym};
+use super::{Group, Key, fixed, ignored, later, live, synonym};
 
 pub(super) const GROUPS: &[Group] = &[
     Group { title: "Connections to instances", keys: CONNECTIONS },
@@ -43,9 +43,9 @@ const CONNECTIONS: &[Key] = &[
     ),
     live("MySQLConnectTimeoutSeconds", Uint, "1", "Deadline of a connection attempt."),
     live("MySQLDiscoveryReadTimeoutSeconds", Uint, "1", "Deadline of a probe."),
-    live("MySQLTopologyReadTimeoutSeconds", Uint, "600", "Deadline of any other statement."),
+    later("MySQLTopologyReadTimeoutSeconds", Uint, "600", "Deadline of any other statement."),
     live("DefaultInstancePort", Uint, "3306", "Port of instances named without one."),
-    live("UseSuperReadOnly", Bool, "false", "Set super_read_only along with read_only."),
+    later("UseSuperReadOnly", Bool, "false", "Set super_read_only along with read_only."),
     live(
         "ReplicationCredentialsQuery",
         Text,
@@ -62,7 +62,7 @@ const DISCOVERY: &[Key] = &[
     live("ReasonableInstanceCheckSeconds", Uint, "1", "Grace before a last probe is too old."),
     live("DiscoverByShowSlaveHosts", Bool, "false", "Find replicas by SHOW REPLICAS first."),
     fixed("DiscoverySeeds", List, "", "Instances (`host:port`) to discover at start."),
-    fixed("DiscoveryMaxConcurrency", Uint, "300", "Most connection attempts at once."),
+    later("DiscoveryMaxConcurrency", Uint, "300", "Most connection attempts at once."),
     live("DiscoveryIgnoreReplicaHostnameFilters", List, "", "Replicas not to discover."),
     live("DiscoveryIgnoreMasterHostnameFilters", List, "", "Sources not to discover."),
     live("DiscoveryIgnoreHostnameFilters", List, "", "Instances not to discover."),
@@ -72,19 +72,19 @@ const DISCOVERY: &[Key] = &[
         "",
         "Replication users whose replicas are not discovered.",
     ),
-    live("DeadInstancePollSecondsMultiplyFactor", Float, "1", "Growth of a dead one's interval."),
-    live("DeadInstancePollSecondsMax", Uint, "300", "Longest interval of a dead instance."),
+    fixed("DeadInstancePollSecondsMultiplyFactor", Float, "1", "Growth of a dead one's interval."),
+    fixed("DeadInstancePollSecondsMax", Uint, "300", "Longest interval of a dead instance."),
     live("UnseenInstanceForgetHours", Uint, "240", "Forget instances not seen this long."),
-    live("SnapshotTopologiesIntervalHours", Uint, "0", "Store the topology this often; 0: never."),
-    live(
+    later("SnapshotTopologiesIntervalHours", Uint, "0", "Store the topology this often; 0: never."),
+    later(
         "InstanceBulkOperationsWaitTimeoutSeconds",
         Uint,
         "10",
         "How long to wait for replicas to apply their relay logs when regrouping.",
     ),
-    live("MaxConcurrentReplicaOperations", Uint, "5", "Replicas moved at the same time."),
-    live("LowerReplicaVersionAllowed", Bool, "false", "Let a replica be older than its source."),
-    live("VerifyReplicationFilters", Bool, "false", "Compare replication filters before moves."),
+    later("MaxConcurrentReplicaOperations", Uint, "5", "Replicas moved at the same time."),
+    later("LowerReplicaVersionAllowed", Bool, "false", "Let a replica be older than its source."),
+    later("VerifyReplicationFilters", Bool, "false", "Compare replication filters before moves."),
     ignored("EnableDiscoveryFiltersLogs", "filtered instances are logged at debug level"),
     ignored("DiscoveryQueueCapacity", NO_QUEUE),
     ignored("DiscoveryQueueMaxStatisticsSize", NO_QUEUE),
@@ -95,15 +95,15 @@ const DISCOVERY: &[Key] = &[
 ];
 
 const NAMES: &[Key] = &[
-    live("HostnameResolveMethod", Text, "default", "`none`, `default`, `cname` or `ip`."),
+    fixed("HostnameResolveMethod", Text, "default", "`none`, `default`, `cname` or `ip`."),
     live(
         "MySQLHostnameResolveMethod",
         Text,
         "@@hostname",
         "`none`, `@@hostname` or `@@report_host`.",
     ),
-    fixed("ExpiryHostnameResolvesMinutes", Uint, "60", "How long a resolved name is kept."),
-    live("RejectHostnameResolvePattern", Text, "", "Resolved names to reject."),
+    later("ExpiryHostnameResolvesMinutes", Uint, "60", "How long a resolved name is kept."),
+    later("RejectHostnameResolvePattern", Text, "", "Resolved names to reject."),
     live("ProblemIgnoreHostnameFilters", List, "", "Instances not listed as problems."),
     live(
         "OSCIgnoreHostnameFilters",
