@@ -60,10 +60,12 @@ fn mariadb_survives_what_tests_do_to_it() {
 #[test]
 fn a_mysql_star_replicates_by_gtid() {
     let fleet = star(&Options::new(Flavor::MySql97).semi_sync(), 2);
+    fleet[0].wait_for_acknowledgements();
     replicates(&fleet, 0, 1);
     replicates(&fleet, 0, 2);
     assert_eq!(fleet[0].query("SHOW REPLICAS").len(), 2);
-    assert_eq!(fleet[0].value("SELECT @@rpl_semi_sync_source_enabled"), "1");
+    let clients = fleet[0].query("SHOW STATUS LIKE 'Rpl_semi_sync_source_clients'");
+    assert_eq!(clients[0][1].as_deref(), Some("2"), "both replicas acknowledge");
     let uuids: std::collections::BTreeSet<String> =
         fleet.iter().map(|server| server.value("SELECT @@server_uuid")).collect();
     assert_eq!(uuids.len(), 3, "every copy has its own UUID");
@@ -72,8 +74,19 @@ fn a_mysql_star_replicates_by_gtid() {
 
 #[test]
 fn a_mariadb_chain_replicates_by_gtid() {
-    let fleet = chain(&Options::new(Flavor::MariaDb1011), 2);
+    let fleet = chain(&Options::new(Flavor::MariaDb1011).semi_sync(), 2);
+    fleet[0].wait_for_acknowledgements();
     replicates(&fleet, 0, 2);
+}
+
+#[test]
+fn a_mariadb_replica_follows_file_and_position_on_a_named_connection() {
+    let options = Options::new(Flavor::MariaDb1011).without_gtid();
+    let source = Server::start(options.clone());
+    let replica = Server::start(options.read_only());
+    replica.replicate_channel("reports", &source);
+    assert_eq!(replica.replica_status("reports", "Using_Gtid").as_deref(), Some("No"));
+    replicates(&[source, replica], 0, 1);
 }
 
 #[test]

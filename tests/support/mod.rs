@@ -11,11 +11,14 @@
 )]
 
 mod fleet;
+mod options;
+mod replication;
 mod server;
 mod tls;
 mod wait;
 
 pub use fleet::{Fleet, chain, co_primaries, star};
-pub use server::{Flavor, Options, Row, Server};
+pub use options::{Flavor, Options};
+pub use server::{Row, Server};
 pub use tls::Certificates;
 pub use wait::wait_until;

@@ -1,4 +1,4 @@
-//! One real server: its options, its process, its statements.
+//! One real server: its folder, its process, its statements.
 
 use std::{
     fmt::Write as _,
@@ -12,114 +12,19 @@ use std::{
 
 use mysql_async::{Conn, Opts, OptsBuilder, Value, prelude::Queryable};
 
-use super::{Certificates, wait_until};
+use super::{
+    options::{Flavor, Options},
+    wait_until,
+};
 
 /// How long a server may take to accept its first connection, on a busy machine.
 const BOOT_MAX: Duration = Duration::from_secs(60);
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
-/// How long a replica's threads may take to run.
-const REPLICATION_MAX: Duration = Duration::from_secs(20);
 
 static SERIAL: AtomicU32 = AtomicU32::new(1);
 
 /// A row as text; `None` is NULL.
 pub type Row = Vec<Option<String>>;
-
-/// The two servers that are tested against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavor {
-    MySql97,
-    MariaDb1011,
-}
-
-/// How a server is started. Everything is on loopback, small, with a binary log.
-#[derive(Clone, Debug)]
-pub struct Options {
-    flavor: Flavor,
-    server_id: Option<u32>,
-    host: String,
-    report_host: Option<String>,
-    report_port: Option<u16>,
-    gtid: bool,
-    lines: Vec<String>,
-}
-
-impl Options {
-    pub fn new(flavor: Flavor) -> Options {
-        Options {
-            flavor,
-            server_id: None,
-            host: "127.0.0.1".to_owned(),
-            report_host: None,
-            report_port: None,
-            gtid: true,
-            lines: Vec::new(),
-        }
-    }
-
-    /// Without it every server of this process gets the next number.
-    #[must_use]
-    pub fn server_id(mut self, id: u32) -> Options {
-        self.server_id = Some(id);
-        self
-    }
-
-    /// What the server tells its source; by default where it really listens.
-    #[must_use]
-    pub fn report(mut self, host: &str, port: u16) -> Options {
-        self.report_host = Some(host.to_owned());
-        self.report_port = Some(port);
-        self
-    }
-
-    /// MySQL without GTID; on MariaDB, whose GTIDs are always there, replicas then follow file and position.
-    #[must_use]
-    pub fn without_gtid(mut self) -> Options {
-        self.gtid = false;
-        self
-    }
-
-    #[must_use]
-    pub fn read_only(self) -> Options {
-        let mysql = self.flavor == Flavor::MySql97;
-        let read_only = self.line("read_only=ON");
-        if mysql { read_only.line("super_read_only=ON") } else { read_only }
-    }
-
-    #[must_use]
-    pub fn without_performance_schema(self) -> Options {
-        self.line("performance_schema=OFF")
-    }
-
-    /// Both roles of semi-synchronous replication, switched on.
-    #[must_use]
-    pub fn semi_sync(self) -> Options {
-        match self.flavor {
-            Flavor::MySql97 => self
-                .line("plugin-load-add=semisync_source.so")
-                .line("plugin-load-add=semisync_replica.so")
-                .line("loose-rpl_semi_sync_source_enabled=ON")
-                .line("loose-rpl_semi_sync_replica_enabled=ON"),
-            Flavor::MariaDb1011 => {
-                self.line("rpl_semi_sync_master_enabled=ON").line("rpl_semi_sync_slave_enabled=ON")
-            }
-        }
-    }
-
-    #[must_use]
-    pub fn tls(self, certificates: &Certificates) -> Options {
-        self.line(&format!("ssl-ca={}", certificates.ca.display()))
-            .line(&format!("ssl-cert={}", certificates.server_cert.display()))
-            .line(&format!("ssl-key={}", certificates.server_key.display()))
-    }
-
-    /// One more line of `my.cnf`; a later line wins over an earlier one.
-    #[must_use]
-    pub fn line(mut self, line: &str) -> Options {
-        self.lines.push(line.to_owned());
-        self
-    }
-}
 
 /// A running (or killed, or stopped) server. Dropping it kills the process and removes its folder.
 #[derive(Debug)]
@@ -128,7 +33,7 @@ pub struct Server {
     pub host: String,
     pub port: u16,
     pub server_id: u32,
-    gtid: bool,
+    pub(super) gtid: bool,
     dir: PathBuf,
     child: Option<Child>,
 }
@@ -318,7 +223,10 @@ impl Server {
     }
 
     /// Runs the statements on one connection as root and returns the rows of the last, with their columns.
-    fn run(&self, statements: &[&str]) -> Result<Vec<mysql_async::Row>, mysql_async::Error> {
+    pub(super) fn run(
+        &self,
+        statements: &[&str],
+    ) -> Result<Vec<mysql_async::Row>, mysql_async::Error> {
         let socket = self.dir.join("s").display().to_string();
         let opts = Opts::from(OptsBuilder::default().user(Some("root")).socket(Some(socket)));
         // A thread of its own, because the caller may be inside a runtime already.
@@ -350,118 +258,6 @@ impl Server {
             all.push("SET GLOBAL super_read_only = ON");
         }
         self.run(&all).unwrap_or_else(|error| panic!("{}: {error}", self.address()));
-    }
-
-    /// Starts a server that replicates from `source`.
-    pub fn start_replica_of(source: &Server, options: Options) -> Server {
-        let replica = Server::start(options);
-        replica.replicate_from(source);
-        replica
-    }
-
-    /// Replicates from `source` on the default channel and waits until both threads run.
-    pub fn replicate_from(&self, source: &Server) {
-        self.replicate_channel("", source);
-    }
-
-    /// The same on a named channel (a connection name, on MariaDB).
-    pub fn replicate_channel(&self, channel: &str, source: &Server) {
-        let endpoint = (source.host.as_str(), source.port);
-        let statements = match self.flavor {
-            Flavor::MySql97 => self.mysql_change_source(channel, endpoint, source),
-            Flavor::MariaDb1011 => self.mariadb_change_master(channel, endpoint, source),
-        };
-        statements.iter().for_each(|sql| self.exec(sql));
-        let description = format!("{} replicates from {}", self.address(), source.address());
-        wait_until(REPLICATION_MAX, &description, || self.replication_runs(channel).then_some(()));
-    }
-
-    fn mysql_change_source(
-        &self,
-        channel: &str,
-        (host, port): (&str, u16),
-        source: &Server,
-    ) -> [String; 2] {
-        let position = if self.gtid {
-            "SOURCE_AUTO_POSITION = 1".to_owned()
-        } else {
-            let (file, position) = source.binlog_position();
-            format!("SOURCE_LOG_FILE = '{file}', SOURCE_LOG_POS = {position}")
-        };
-        [
-            format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{host}', SOURCE_PORT = {port}, \
-                 SOURCE_USER = 'repl', SOURCE_PASSWORD = 'repl', GET_SOURCE_PUBLIC_KEY = 1, \
-                 SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 86400, SOURCE_HEARTBEAT_PERIOD = 1, \
-                 {position} FOR CHANNEL '{channel}'"
-            ),
-            format!("START REPLICA FOR CHANNEL '{channel}'"),
-        ]
-    }
-
-    fn mariadb_change_master(
-        &self,
-        channel: &str,
-        (host, port): (&str, u16),
-        source: &Server,
-    ) -> [String; 2] {
-        let position = if self.gtid {
-            "MASTER_USE_GTID = slave_pos".to_owned()
-        } else {
-            let (file, position) = source.binlog_position();
-            format!("MASTER_USE_GTID = no, MASTER_LOG_FILE = '{file}', MASTER_LOG_POS = {position}")
-        };
-        [
-            format!(
-                "CHANGE MASTER '{channel}' TO MASTER_HOST = '{host}', MASTER_PORT = {port}, \
-                 MASTER_USER = 'repl', MASTER_PASSWORD = 'repl', MASTER_CONNECT_RETRY = 1, \
-                 MASTER_HEARTBEAT_PERIOD = 1, {position}"
-            ),
-            format!("START SLAVE '{channel}'"),
-        ]
-    }
-
-    /// File and position of the newest event in the binary log.
-    pub fn binlog_position(&self) -> (String, u64) {
-        let sql = match self.flavor {
-            Flavor::MySql97 => "SHOW BINARY LOG STATUS",
-            Flavor::MariaDb1011 => "SHOW MASTER STATUS",
-        };
-        let row = self.query(sql).into_iter().next().expect("the binary log is on");
-        let field = |index: usize| row[index].clone().expect("file and position are known");
-        (field(0), field(1).parse().expect("a position is a number"))
-    }
-
-    /// Whether both threads of a channel run.
-    pub fn replication_runs(&self, channel: &str) -> bool {
-        ["IO_Running", "SQL_Running"]
-            .iter()
-            .all(|thread| self.replica_status(channel, thread).is_some_and(|state| state == "Yes"))
-    }
-
-    /// A column of the replica status, named without its `Replica_`, `Slave_`, `Source_` or `Master_`.
-    pub fn replica_status(&self, channel: &str, column: &str) -> Option<String> {
-        let sql = match self.flavor {
-            Flavor::MySql97 => format!("SHOW REPLICA STATUS FOR CHANNEL '{channel}'"),
-            Flavor::MariaDb1011 => format!("SHOW SLAVE '{channel}' STATUS"),
-        };
-        let rows = self.run(&[&sql]).ok()?;
-        let row = rows.first()?;
-        let bare = |name: &str| {
-            let prefixes = ["Replica_", "Slave_", "Source_", "Master_"];
-            prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned()
-        };
-        let wanted = bare(column);
-        let index = row.columns_ref().iter().position(|it| bare(&it.name_str()) == wanted)?;
-        text(row.as_ref(index)?)
-    }
-
-    /// Everything this server has committed: its GTID set, or MariaDB's current position.
-    pub fn executed(&self) -> String {
-        match self.flavor {
-            Flavor::MySql97 => self.value("SELECT @@global.gtid_executed"),
-            Flavor::MariaDb1011 => self.value("SELECT @@global.gtid_current_pos"),
-        }
     }
 }
 
@@ -498,7 +294,7 @@ fn text_row(row: &mysql_async::Row) -> Row {
     (0..row.len()).map(|index| row.as_ref(index).and_then(text)).collect()
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::NULL => None,
         Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),

@@ -1,0 +1,96 @@
+//! How a server is started.
+
+use super::Certificates;
+
+/// The two servers that are tested against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavor {
+    MySql97,
+    MariaDb1011,
+}
+
+/// How a server is started. Everything is on loopback, small, with a binary log.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(super) flavor: Flavor,
+    pub(super) server_id: Option<u32>,
+    pub(super) host: String,
+    pub(super) report_host: Option<String>,
+    pub(super) report_port: Option<u16>,
+    pub(super) gtid: bool,
+    pub(super) lines: Vec<String>,
+}
+
+impl Options {
+    pub fn new(flavor: Flavor) -> Options {
+        Options {
+            flavor,
+            server_id: None,
+            host: "127.0.0.1".to_owned(),
+            report_host: None,
+            report_port: None,
+            gtid: true,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Without it every server of this process gets the next number.
+    #[must_use]
+    pub fn server_id(mut self, id: u32) -> Options {
+        self.server_id = Some(id);
+        self
+    }
+
+    /// What the server tells its source; by default where it really listens.
+    #[must_use]
+    pub fn report(mut self, host: &str, port: u16) -> Options {
+        self.report_host = Some(host.to_owned());
+        self.report_port = Some(port);
+        self
+    }
+
+    /// MySQL without GTID; on MariaDB, whose GTIDs are always there, replicas then follow file and position.
+    #[must_use]
+    pub fn without_gtid(mut self) -> Options {
+        self.gtid = false;
+        self
+    }
+
+    #[must_use]
+    pub fn read_only(self) -> Options {
+        let mysql = self.flavor == Flavor::MySql97;
+        let read_only = self.line("read_only=ON");
+        if mysql { read_only.line("super_read_only=ON") } else { read_only }
+    }
+
+    #[must_use]
+    pub fn without_performance_schema(self) -> Options {
+        self.line("performance_schema=OFF")
+    }
+
+    /// Semi-synchronous replication: replicas acknowledge; see [`Server::wait_for_acknowledgements`] for the source.
+    #[must_use]
+    pub fn semi_sync(self) -> Options {
+        match self.flavor {
+            Flavor::MySql97 => self
+                .line("plugin-load-add=semisync_source.so")
+                .line("plugin-load-add=semisync_replica.so")
+                .line("loose-rpl_semi_sync_replica_enabled=ON"),
+            Flavor::MariaDb1011 => self.line("rpl_semi_sync_slave_enabled=ON"),
+        }
+    }
+
+    #[must_use]
+    pub fn tls(self, certificates: &Certificates) -> Options {
+        self.line(&format!("ssl-ca={}", certificates.ca.display()))
+            .line(&format!("ssl-cert={}", certificates.server_cert.display()))
+            .line(&format!("ssl-key={}", certificates.server_key.display()))
+    }
+
+    /// One more line of `my.cnf`; a later line wins over an earlier one.
+    #[must_use]
+    pub fn line(mut self, line: &str) -> Options {
+        self.lines.push(line.to_owned());
+        self
+    }
+}
