@@ -60,7 +60,6 @@ fn mariadb_survives_what_tests_do_to_it() {
 #[test]
 fn a_mysql_star_replicates_by_gtid() {
     let fleet = star(&Options::new(Flavor::MySql97).semi_sync(), 2);
-    fleet[0].wait_for_acknowledgements();
     replicates(&fleet, 0, 1);
     replicates(&fleet, 0, 2);
     assert_eq!(fleet[0].query("SHOW REPLICAS").len(), 2);
@@ -75,7 +74,6 @@ fn a_mysql_star_replicates_by_gtid() {
 #[test]
 fn a_mariadb_chain_replicates_by_gtid() {
     let fleet = chain(&Options::new(Flavor::MariaDb1011).semi_sync(), 2);
-    fleet[0].wait_for_acknowledgements();
     replicates(&fleet, 0, 2);
 }
 

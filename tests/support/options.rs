@@ -18,6 +18,7 @@ pub struct Options {
     pub(super) report_host: Option<String>,
     pub(super) report_port: Option<u16>,
     pub(super) gtid: bool,
+    pub(super) semi_sync: bool,
     pub(super) lines: Vec<String>,
 }
 
@@ -30,6 +31,7 @@ impl Options {
             report_host: None,
             report_port: None,
             gtid: true,
+            semi_sync: false,
             lines: Vec::new(),
         }
     }
@@ -68,9 +70,11 @@ impl Options {
         self.line("performance_schema=OFF")
     }
 
-    /// Semi-synchronous replication: replicas acknowledge; see [`Server::wait_for_acknowledgements`] for the source.
+    /// Semi-synchronous replication: replicas acknowledge, and in a star, a chain or co-primaries whoever has a replica
+    /// waits for it. For a server of its own see [`Server::wait_for_acknowledgements`](super::Server).
     #[must_use]
-    pub fn semi_sync(self) -> Options {
+    pub fn semi_sync(mut self) -> Options {
+        self.semi_sync = true;
         match self.flavor {
             Flavor::MySql97 => self
                 .line("plugin-load-add=semisync_source.so")
