@@ -10,6 +10,7 @@
     reason = "each user of the harness needs another part of it"
 )]
 
+mod baton;
 mod fleet;
 mod options;
 mod replication;
@@ -17,6 +18,7 @@ mod server;
 mod tls;
 mod wait;
 
+pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, least_grants};
 pub use fleet::{Fleet, chain, co_primaries, star};
 pub use options::{Flavor, Options};
 pub use server::{Row, Server};

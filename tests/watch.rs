@@ -1,0 +1,229 @@
+//! baton watches real servers: what it finds, what it says of it, and when.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Baton, Flavor, Options, Server, admit, chain, co_primaries, star, wait_until};
+use support::{PASSWORD, PATIENCE, USER};
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
+const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
+
+fn port(instance: &Value) -> u64 {
+    instance["Key"]["Port"].as_u64().unwrap_or_default()
+}
+
+fn instance(server: &Server) -> String {
+    format!("/api/instance/{}/{}", server.host, server.port)
+}
+
+#[test]
+fn a_chain_is_found_from_its_end_and_a_crash_is_known_at_once() {
+    for flavor in FLAVORS {
+        let mut servers = chain(&Options::new(flavor), 2);
+        admit(&servers);
+        let baton = Baton::start(BATON, vec![servers[2].address()], &[]);
+        baton.until_all_valid(3);
+        let drawn = baton.get(&format!("/api/topology/{}", servers[1].address()));
+        let drawn = drawn["Details"].as_str().unwrap_or_default().to_owned();
+        let lines: Vec<&str> = drawn.lines().collect();
+        assert_eq!(lines.len(), 3, "{drawn}");
+        for (line, (indent, server)) in
+            lines.iter().zip(["", "+ ", "  + "].into_iter().zip(&servers))
+        {
+            assert!(line.starts_with(&format!("{indent}{}", server.address())), "{drawn}");
+            assert!(line.contains("s,ok,"), "{drawn}");
+        }
+        assert_eq!(baton.findings(), [""; 0]);
+
+        servers[0].kill_9();
+        baton.until_found(&servers[0], "DeadMaster");
+        let detected = baton.until("/api/audit-failure-detection", "it is recorded", |all| {
+            let all = all.as_array()?;
+            let of = |it: &&Value| it["AnalysisEntry"]["Analysis"] == "DeadMaster";
+            all.iter().find(of).cloned()
+        });
+        assert_eq!(detected["AnalysisEntry"]["CountReplicas"], 1);
+
+        servers[0].restart();
+        baton.until("/api/replication-analysis", "all is well again", |answer| {
+            (answer["Details"] == json!([])).then_some(())
+        });
+    }
+}
+
+#[test]
+fn broken_lagging_and_stopped_replicas_are_told_apart() {
+    for flavor in FLAVORS {
+        let servers = star(&Options::new(flavor), 2);
+        admit(&servers);
+        servers[0].exec("CREATE DATABASE meta");
+        servers[0].exec("CREATE TABLE meta.lag (seconds INT)");
+        servers[0].exec("INSERT INTO meta.lag VALUES (0)");
+        servers[0].exec("CREATE TABLE meta.t (id INT PRIMARY KEY)");
+        let caught_up = || {
+            (servers.iter().all(|it| it.try_query("SELECT * FROM meta.t").is_ok())).then_some(())
+        };
+        wait_until(PATIENCE, "replicas have the table", caught_up);
+        servers[0].exec(&format!("GRANT SELECT ON meta.lag TO '{USER}'@'%'"));
+        let seeds = vec![servers[0].address()];
+        let settings = [
+            ("BATON_REPLICATIONLAGQUERY", "SELECT seconds FROM meta.lag"),
+            ("BATON_INSTANCEPOLLSECONDS", "1"),
+        ];
+        let baton = Baton::start(BATON, seeds, &settings);
+        baton.until_all_valid(3);
+
+        servers[0].exec("UPDATE meta.lag SET seconds = 77");
+        baton.until("/api/problems", "lag is a problem", |all| {
+            let all = all.as_array()?;
+            let lagging = all.iter().find(|it| it["Problems"] == json!(["replication_lag"]))?;
+            (lagging["ReplicationLagSeconds"]["Int64"] == 77).then_some(())
+        });
+        servers[0].exec("UPDATE meta.lag SET seconds = 0");
+        baton.until("/api/problems", "the lag is gone", |all| all.is_null().then_some(()));
+
+        // A row that only one replica has makes the same row of the source fail there.
+        let broken = &servers[1];
+        broken.exec("INSERT INTO meta.t VALUES (1)");
+        servers[0].exec("INSERT INTO meta.t VALUES (1)");
+        let error = baton.until(&instance(broken), "its applier stopped", |it| {
+            let stopped = it["ReplicationSQLThreadState"] == 0;
+            let error = it["LastSQLError"].as_str().filter(|error| !error.is_empty());
+            error.filter(|_| stopped).map(str::to_owned)
+        });
+        // Parallel appliers only say that one of them failed.
+        let told = error.contains("Duplicate entry") || error.contains("failed executing");
+        assert!(error.starts_with('"') && told, "{error}");
+        if flavor == Flavor::MySql97 {
+            let errant = baton.until(&instance(broken), "its own row is errant", |it| {
+                it["GtidErrant"].as_str().filter(|errant| !errant.is_empty()).map(str::to_owned)
+            });
+            let own = broken.value("SELECT @@server_uuid");
+            assert_eq!(errant, format!("{own}:1"));
+        }
+    }
+}
+
+#[test]
+fn a_hung_primary_is_known_by_deadline_and_comes_back() {
+    for flavor in FLAVORS {
+        let servers = star(&Options::new(flavor), 1);
+        admit(&servers);
+        let baton = Baton::watch(BATON, &servers);
+        baton.until_all_valid(2);
+        servers[0].stop_signal();
+        baton.until_found(&servers[0], "UnreachableMaster");
+        servers[0].cont_signal();
+        baton.until("/api/replication-analysis", "it answers again", |answer| {
+            (answer["Details"] == json!([])).then_some(())
+        });
+    }
+}
+
+#[test]
+fn co_primaries_semi_sync_and_read_only_are_shown() {
+    for flavor in FLAVORS {
+        let servers = co_primaries(&Options::new(flavor).semi_sync());
+        admit(&servers);
+        let baton = Baton::watch(BATON, &servers);
+        baton.until_all_valid(2);
+        baton.until("/api/all-instances", "both are co-primaries", |all| {
+            let all = all.as_array()?;
+            all.iter().all(|it| it["IsCoMaster"] == true).then_some(())
+        });
+        let shown = baton.get(&instance(&servers[0]));
+        assert_eq!(shown["SemiSyncAvailable"], true, "{shown}");
+    }
+    let servers = star(&Options::new(Flavor::MySql97), 1);
+    admit(&servers);
+    servers[0].exec("SET GLOBAL read_only = 1");
+    let baton = Baton::watch(BATON, &servers);
+    baton.until("/api/replication-analysis", "the read-only primary is warned of", |answer| {
+        let finding = answer["Details"].as_array()?.first()?.clone();
+        let warned = finding["StructureAnalysis"] == json!(["NoWriteableMasterStructureWarning"]);
+        (warned && finding["Analysis"] == "NoProblem").then_some(())
+    });
+}
+
+#[test]
+fn servers_that_refuse_or_talk_nonsense_say_why_and_disturb_nobody() {
+    let servers = star(&Options::new(Flavor::MySql97), 1);
+    admit(&servers);
+    let nonsense = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = |listener: &std::net::TcpListener| listener.local_addr().expect("bound");
+    let (nonsense_at, silent_at) = (address(&nonsense), address(&silent));
+    std::thread::spawn(move || {
+        use std::io::Write;
+        for stream in nonsense.incoming().flatten() {
+            let mut stream = stream;
+            // Whoever hung up already does not want it.
+            let _ = stream.write_all(b"220 mail.example.com ESMTP\r\n");
+        }
+    });
+    let baton = Baton::watch(BATON, &servers);
+    baton.until_all_valid(2);
+    for (at, expected) in [(nonsense_at, ""), (silent_at, "within")] {
+        let answer = baton.get(&format!("/api/discover/127.0.0.1/{}", at.port()));
+        assert_eq!(answer["Code"], "ERROR", "{answer}");
+        let message = answer["Message"].as_str().unwrap_or_default();
+        assert!(message.contains(expected) && !message.contains(PASSWORD), "{message}");
+    }
+    let settings = [("BATON_MYSQLTOPOLOGYPASSWORD", "wrong")];
+    let stranger = Baton::start(BATON, Vec::new(), &settings);
+    let answer = stranger.get(&format!("/api/discover/127.0.0.1/{}", servers[0].port));
+    let message = answer["Message"].as_str().unwrap_or_default();
+    assert!(message.contains("Access denied"), "{message}");
+    assert!(!stranger.log().contains("wrong"), "passwords do not appear in logs");
+    baton.until_all_valid(2);
+    assert!(!baton.log().contains(PASSWORD), "passwords do not appear in logs");
+}
+
+#[test]
+fn what_was_set_survives_a_power_cut() {
+    let servers = star(&Options::new(Flavor::MariaDb1011), 1);
+    admit(&servers);
+    let mut baton = Baton::watch(BATON, &servers);
+    baton.until_all_valid(2);
+    let at = format!("{}/{}", servers[1].host, servers[1].port);
+    for path in [
+        format!("/api/begin-downtime/{at}/me/for%20a%20reason/1h"),
+        format!("/api/tag/{at}?tag=role%3Dbackup"),
+        format!("/api/register-candidate/{at}/prefer"),
+        format!("/api/begin-maintenance/{at}/me/work"),
+        format!("/api/submit-pool-instances/readers?instances={}", servers[1].address()),
+        format!("/api/set-cluster-alias/{}?alias=shop", servers[0].address()),
+    ] {
+        let (status, body) = baton.request("POST", &path, "").expect("an answer");
+        assert_eq!(status, 200, "{path}: {body}");
+    }
+    baton.kill_9();
+    baton.launch();
+    baton.until_all_valid(2);
+    let shown = baton.get(&instance(&servers[1]));
+    assert_eq!(shown["DowntimeReason"], "for a reason");
+    assert_eq!(shown["PromotionRule"], "prefer");
+    assert_eq!(port(&baton.get("/api/maintenance")[0]), u64::from(servers[1].port));
+    assert_eq!(baton.get(&format!("/api/tags/{at}")), json!(["role=backup"]));
+    let pools = baton.get("/api/cluster-pool-instances/shop");
+    assert_eq!(pools["Details"]["readers"][0]["Port"], servers[1].port);
+
+    let second = Baton::prepare(BATON, Vec::new(), &[]);
+    let output = second.command().env("XDG_STATE_HOME", baton.folder()).status();
+    assert!(!output.expect("it runs").success(), "two batons on one store");
+    assert!(second.log().contains("baton.sqlite3"), "{}", second.log());
+
+    std::fs::write(
+        baton.folder().join("orchestrator.conf.json"),
+        "{\"InstancePollSeconds\": \"x\"}",
+    )
+    .expect("write");
+    baton.signal("-HUP");
+    wait_until(PATIENCE, "the bad file is refused", || {
+        baton.log().contains("InstancePollSeconds").then_some(())
+    });
+    baton.until_all_valid(2);
+    baton.signal("-TERM");
+    assert!(baton.wait().success());
+}
