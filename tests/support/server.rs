@@ -56,7 +56,8 @@ impl Server {
     fn launch(options: Options) -> Server {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("baton-{}-{serial}", std::process::id()));
-        fs::create_dir_all(&dir).expect("create the server's folder");
+        // A temporary folder of its own: a MariaDB that starts deletes the temporary tables it finds, whoever's they are.
+        fs::create_dir_all(dir.join("tmp")).expect("create the server's folder");
         copy(&installed(options.flavor).join("data"), &dir.join("data"));
         let mut server = Server {
             flavor: options.flavor,
@@ -78,7 +79,7 @@ impl Server {
         let report_host = options.report_host.as_deref().unwrap_or(&self.host);
         let report_port = options.report_port.unwrap_or(port);
         let mut text = format!(
-            "[mysqld]\nuser={}\ndatadir={dir}/data\nsocket={dir}/s\npid-file={dir}/pid\n\
+            "[mysqld]\nuser={}\ndatadir={dir}/data\ntmpdir={dir}/tmp\nsocket={dir}/s\npid-file={dir}/pid\n\
              log-error={dir}/error.log\nbind-address={}\nport={port}\nserver-id={id}\n\
              report_host={report_host}\nreport_port={report_port}\nskip_name_resolve=ON\n\
              log_bin=binlog\nrelay_log=relay\nsync_binlog=0\n\
@@ -208,8 +209,10 @@ impl Server {
 
     /// Runs one statement as root and returns its rows; panics if it fails.
     pub fn query(&self, sql: &str) -> Vec<Row> {
-        self.try_query(sql)
-            .unwrap_or_else(|error| panic!("{} refused {sql}: {error}", self.address()))
+        self.try_query(sql).unwrap_or_else(|error| {
+            let log = self.error_log();
+            panic!("{} refused {sql}: {error:?}; its log:\n{log}", self.address())
+        })
     }
 
     /// The first column of the first row, empty where there is none or it is NULL.
