@@ -1,11 +1,12 @@
 //! The command line.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::client;
 use crate::config::{self, Secret, Sources};
 use crate::serve::{self, ServeOptions};
 
@@ -27,7 +28,24 @@ enum Command {
     Serve(ServeArgs),
     /// Say what the configuration means, key by key, or what is wrong with it.
     CheckConfig,
+    /// Ask a running service: baton client COMMAND ...; see baton client help.
+    #[command(disable_help_flag = true)]
+    Client {
+        /// The command and its options, as orchestrator-client has them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page.
+    Man,
 }
+
+/// The name under which the program is the client.
+const CLIENT_NAME: &str = "orchestrator-client";
 
 #[derive(Debug, Args)]
 struct ServeArgs {
@@ -51,6 +69,11 @@ struct ServeArgs {
 
 /// Runs the program; returns how it ended.
 pub fn run() -> ExitCode {
+    let args: Vec<String> =
+        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if let Some(args) = as_client(&args) {
+        return client::run(args);
+    }
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(args) => serve::serve(&ServeOptions {
@@ -62,6 +85,14 @@ pub fn run() -> ExitCode {
             log_level: args.log_level,
         }),
         Command::CheckConfig => check_config(cli.config),
+        Command::Client { args } => return client::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "baton", &mut io::stdout());
+            Ok(())
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()).map_err(Into::into)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,6 +102,15 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The arguments of the client, when that is what is meant: by the program's name, or in the old
+/// style, `-c COMMAND`.
+fn as_client(args: &[String]) -> Option<&[String]> {
+    let (program, rest) = args.split_first()?;
+    let is_client = Path::new(program).file_stem().is_some_and(|name| name == CLIENT_NAME);
+    let is_old_style = matches!(rest.first().map(String::as_str), Some("-c" | "--command"));
+    (is_client || is_old_style).then_some(rest)
 }
 
 /// Prints every key with its value and where that comes from, then the warnings.

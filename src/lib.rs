@@ -1,6 +1,7 @@
 //! The program: command line, configuration, wiring.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod serve;
 pub mod telemetry;

@@ -1,0 +1,136 @@
+//! The client as scripts use it: what goes where, and how it ends.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::sync::mpsc;
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
+
+/// A service that answers each path in its own way, and tells what it was asked.
+struct Service {
+    url: String,
+    asked: mpsc::Receiver<String>,
+}
+
+fn service(answer: fn(&str) -> (u16, &'static str)) -> Service {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let (tell, asked) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut buffer = [0; 1024];
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(read) if read > 0 => request.extend_from_slice(&buffer[..read]),
+                    _ => break,
+                }
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let first = request.lines().next().unwrap_or_default();
+            let (status, body) = answer(first);
+            let login =
+                request.lines().find(|line| line.to_lowercase().starts_with("authorization"));
+            // A test that has ended listens no more.
+            let _ = tell.send(format!("{first}{}", login.unwrap_or_default()));
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(body.as_bytes());
+        }
+    });
+    Service { url, asked }
+}
+
+fn client(api: &str, args: &[&str]) -> Output {
+    Command::new(BATON)
+        .arg("client")
+        .args(args)
+        .env("ORCHESTRATOR_API", api)
+        .env_remove("BATON_API")
+        .output()
+        .expect("run the client")
+}
+
+fn shown(output: &Output) -> (String, String, Option<i32>) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.code())
+}
+
+#[test]
+fn answers_go_to_standard_output_and_refusals_to_standard_error() {
+    let service = service(|request| match request {
+        it if it.contains("/api/tags/") => (200, r#"["a=","b=c"]"#),
+        it if it.contains("/api/instance/") => {
+            (500, r#"{"Code":"ERROR","Message":"Cannot  read 'it'","Details":null}"#)
+        }
+        _ => (200, "[]"),
+    });
+    let good = shown(&client(&service.url, &["-c", "tags", "-i", "db1"]));
+    assert_eq!(good, ("a=\nb=c".to_owned(), String::new(), Some(0)));
+    let bad = shown(&client(&service.url, &["-c", "which-master", "-i", "db1"]));
+    assert_eq!(bad, (String::new(), "Cannot read it".to_owned(), Some(1)));
+    let asked: Vec<String> = service.asked.try_iter().collect();
+    assert!(asked.iter().any(|it| it == "GET /api/tags/db1/3306 HTTP/1.1"), "{asked:?}");
+}
+
+#[test]
+fn of_several_endpoints_the_leader_is_asked() {
+    let follower = service(|_| (404, r#""Not leader""#));
+    let leader = service(|_| (200, r#""OK""#));
+    let both = format!("{} {}", follower.url, leader.url);
+    let (out, _, code) = shown(&client(&both, &["which-api"]));
+    assert_eq!((out, code), (format!("{}/api", leader.url), Some(0)));
+    let (_, error, code) = shown(&client(&format!("{0} {0}", follower.url), &["clusters"]));
+    assert!(error.starts_with("Cannot determine leader from"), "{error}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_closed_door_is_told_without_the_password() {
+    let service = service(|_| (401, "Not Authorized"));
+    let args = ["clusters", "-b", "me:s3cret"];
+    let (out, error, code) = shown(&client(&service.url, &args));
+    assert!(error.starts_with("Cannot access orchestrator at"), "{error}");
+    assert!(!error.contains("s3cret") && out.is_empty());
+    assert_eq!(code, Some(1));
+    let asked = service.asked.try_iter().next().unwrap_or_default();
+    assert!(asked.starts_with("HEAD /api") && asked.contains("Basic bWU6czNjcmV0"), "{asked}");
+}
+
+#[test]
+fn an_answer_that_is_no_json_is_asked_for_again() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let service = service(|request| match request.starts_with("HEAD") {
+        true => (200, ""),
+        false if ASKED.fetch_add(1, Ordering::Relaxed) < 2 => (502, "<html>bad gateway</html>"),
+        false => (200, r#"[{"ClusterName":"db1:3306"}]"#),
+    });
+    let (out, _, code) = shown(&client(&service.url, &["clusters"]));
+    assert_eq!((out.as_str(), code), ("db1:3306", Some(0)));
+}
+
+#[test]
+fn the_old_styles_of_calling_work() {
+    let service = service(|_| (200, r#"{"Code":"OK","Message":"","Details":"enabled"}"#));
+    let old = Command::new(BATON)
+        .args(["-c", "check-global-recoveries"])
+        .env("ORCHESTRATOR_API", &service.url)
+        .output()
+        .expect("run it");
+    assert_eq!(shown(&old).0, "enabled");
+    let folder = std::env::temp_dir().join(format!("baton-client-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let link = folder.join("orchestrator-client");
+    std::os::unix::fs::symlink(BATON, &link).expect("a link");
+    let named = Command::new(&link)
+        .args(["-c", "check-global-recoveries", "-U", &service.url])
+        .output()
+        .expect("run it");
+    let _ = std::fs::remove_dir_all(&folder);
+    assert_eq!(shown(&named), ("enabled".to_owned(), String::new(), Some(0)));
+}
