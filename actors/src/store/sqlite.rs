@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_schema::{OpenError, Purgeable, Store, TopologyRow, Write};
+use baton_schema::{OpenError, PURGE_ROWS_MAX, Purgeable, Store, TopologyRow, Write};
 use baton_topology::history::{AnalysisChange, AuditEntry, DetectionEntry, DetectionSelect};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
@@ -22,6 +22,10 @@ pub struct Retention {
     /// Changes of verdicts and host names.
     pub unseen: Duration,
 }
+
+/// One purge deletes so many times [`PURGE_ROWS_MAX`] rows of each kind at most; the rest waits for
+/// the next one, so that the store's thread comes back to its queue.
+const PURGE_ROUNDS_MAX: u32 = 20;
 
 struct Sqlite {
     store: Store,
@@ -105,10 +109,7 @@ impl Backend for Sqlite {
     }
 
     fn check(&mut self) -> Result<(), StoreError> {
-        // Something has to change for SQLite to write; the empty name harms nobody.
-        let at = self.clock.now();
-        let probe = Write::Resolution { name: String::new(), canonical: String::new(), at };
-        self.store.write(&[probe]).map_err(failed)
+        self.store.check_writable().map_err(failed)
     }
 
     fn purge(&mut self, now: Timestamp) -> Result<(), StoreError> {
@@ -119,7 +120,12 @@ impl Backend for Sqlite {
                 }
                 Purgeable::AnalysisChanges | Purgeable::Resolutions => self.retention.unseen,
             };
-            self.store.purge(what, now.minus(kept_for)).map_err(failed)?;
+            let before = now.minus(kept_for);
+            for _ in 0..PURGE_ROUNDS_MAX {
+                if self.store.purge(what, before).map_err(failed)? < PURGE_ROWS_MAX {
+                    break;
+                }
+            }
         }
         Ok(())
     }
