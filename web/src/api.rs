@@ -1,5 +1,7 @@
 //! The routes of the HTTP API, as data: path, who may call it, and what answers.
 
+#[cfg(test)]
+mod doc;
 mod info;
 mod manage;
 mod meta;
@@ -125,6 +127,16 @@ pub(crate) static ROUTES: &[Route] = &routes! {
         "audit-failure-detection/alias/:alias/:page", "audit-failure-detection/alias/:alias",
     }
     Read recovery::detections { "audit-failure-detection/:page", "audit-failure-detection" }
+    Read recovery::none {
+        "audit-recovery/:page", "audit-recovery",
+        "audit-recovery/id/:id", "audit-recovery/uid/:uid",
+        "audit-recovery/cluster/:cluster", "audit-recovery/cluster/:cluster/:page",
+        "audit-recovery/alias/:alias", "audit-recovery/alias/:alias/:page",
+        "audit-recovery-steps/:uid",
+        "active-cluster-recovery/:cluster", "recently-active-cluster-recovery/:cluster",
+        "recently-active-instance-recovery/:host/:port",
+        "blocked-recoveries", "blocked-recoveries/cluster/:cluster",
+    }
     Read recovery::check_global { "check-global-recoveries" }
     Write recovery::disable_global { "disable-global-recoveries" }
     Write recovery::enable_global { "enable-global-recoveries" }
@@ -133,6 +145,8 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Read meta::health { "health", "status" }
     Read meta::ok { "lb-check", "_ping", "leader-check", "routed-leader-check" }
     Read meta::ok { "leader-check/:status", "routed-leader-check/:status" }
+    Write meta::grab_election { "grab-election" }
+    Write meta::reelect { "reelect" }
     Read meta::not_raft {
         "raft-state", "raft-leader", "raft-health", "raft-status", "raft-peers", "raft-snapshot",
     }
@@ -146,6 +160,10 @@ pub(crate) static ROUTES: &[Route] = &routes! {
 
     Read monitoring::discovery_raw { "discovery-metrics-raw/:seconds" }
     Read monitoring::discovery_aggregated { "discovery-metrics-aggregated/:seconds" }
+    Read monitoring::write_buffer_raw { "write-buffer-metrics-raw/:seconds" }
+    Read monitoring::write_buffer_aggregated { "write-buffer-metrics-aggregated/:seconds" }
+    Read monitoring::backend_query_raw { "backend-query-metrics-raw/:seconds" }
+    Read monitoring::backend_query_aggregated { "backend-query-metrics-aggregated/:seconds" }
     Read monitoring::queue_raw {
         "discovery-queue-metrics-raw/:seconds", "discovery-queue-metrics-raw/:queue/:seconds",
     }

@@ -72,6 +72,16 @@ pub(super) async fn ok(call: Call) -> Outcome {
     Reply::bare(&"OK")
 }
 
+/// The only node is elected already.
+pub(super) async fn grab_election(call: Call) -> Outcome {
+    Reply::ok("Node grabbed election", &call.services.node.hostname)
+}
+
+/// There is nobody else to elect.
+pub(super) async fn reelect(call: Call) -> Outcome {
+    Reply::ok("Set re-elections", &call.services.node.hostname)
+}
+
 pub(super) async fn not_raft(call: Call) -> Outcome {
     let name = call.route.split('/').next().unwrap_or_default();
     // The peer takes the one for the other here, and programs match on it.

@@ -142,6 +142,63 @@ pub(super) async fn queue_aggregated(call: Call) -> Outcome {
     Reply::bare(&QueueJson::default())
 }
 
+/// Instances are written in batches behind the analysis; what there is to know of that is at
+/// `/metrics` (`baton_store_*`). No single batch is kept.
+pub(super) async fn write_buffer_raw(call: Call) -> Outcome {
+    seconds(&call)?;
+    Reply::bare(&[(); 0])
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct WriteBufferJson {
+    instance_write_buffer_size: u64,
+    instance_flush_interval_milliseconds: u64,
+    count_instances: u64,
+    max_instances: f64,
+    mean_instances: f64,
+    median_instances: f64,
+    p95_instances: f64,
+    max_wait_seconds: f64,
+    mean_wait_seconds: f64,
+    median_wait_seconds: f64,
+    p95_wait_seconds: f64,
+    max_write_seconds: f64,
+    mean_write_seconds: f64,
+    median_write_seconds: f64,
+    p95_write_seconds: f64,
+}
+
+pub(super) async fn write_buffer_aggregated(call: Call) -> Outcome {
+    seconds(&call)?;
+    Reply::bare(&WriteBufferJson::default())
+}
+
+/// No decision asks the store anything, so there are no queries to measure.
+pub(super) async fn backend_query_raw(call: Call) -> Outcome {
+    seconds(&call)?;
+    Reply::bare(&[(); 0])
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct BackendQueryJson {
+    count: u64,
+    max_latency_seconds: f64,
+    mean_latency_seconds: f64,
+    median_latency_seconds: f64,
+    p95_latency_seconds: f64,
+    max_wait_seconds: f64,
+    mean_wait_seconds: f64,
+    median_wait_seconds: f64,
+    p95_wait_seconds: f64,
+}
+
+pub(super) async fn backend_query_aggregated(call: Call) -> Outcome {
+    seconds(&call)?;
+    Reply::bare(&BackendQueryJson::default())
+}
+
 fn seconds(call: &Call) -> Result<Duration, Failure> {
     let text = call.param("seconds");
     let number = text.parse::<u32>();
