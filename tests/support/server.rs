@@ -169,8 +169,14 @@ impl Server {
     }
 
     /// Hangs the server: its connections stay open, nothing answers.
+    /// Stops the process where it is, and waits until it is: a signal takes a moment to arrive.
     pub fn stop_signal(&self) {
         self.signal("STOP");
+        let status = format!("/proc/{}/status", self.pid().expect("it runs"));
+        wait_until(SHUTDOWN_MAX, "the process is stopped", || {
+            let status = fs::read_to_string(&status).expect("read its status");
+            status.contains("State:\tT").then_some(())
+        });
     }
 
     pub fn cont_signal(&self) {
