@@ -14,3 +14,6 @@ pub(crate) use cluster::{ClusterInfoJson, cluster_infos};
 pub(crate) use instance::InstanceJson;
 pub(crate) use json::{KeyJson, keys, timestamp, to_go_json};
 pub(crate) use records::*;
+
+#[cfg(test)]
+mod tests;
