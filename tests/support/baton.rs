@@ -161,6 +161,19 @@ impl Baton {
         path: &str,
         headers: &str,
     ) -> std::io::Result<(u16, String)> {
+        let (head, body) = self.exchange(method, path, headers)?;
+        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
+        let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok((status, body))
+    }
+
+    /// One request; the head of the answer as it came, and the body.
+    pub fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+    ) -> std::io::Result<(String, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let port = self.port;
@@ -168,12 +181,11 @@ impl Baton {
             stream,
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{headers}\r\n"
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
-        let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
-        Ok((status, body.to_owned()))
+        Ok((head.to_owned(), body.to_owned()))
     }
 
     /// Asks again and again until `found` finds something in the answer.

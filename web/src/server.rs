@@ -138,14 +138,18 @@ async fn dispatch(request: &HttpRequest, state: &State) -> (&'static str, HttpRe
     if path == state.status_path {
         return api_answer("status", request, state).await;
     }
+    // Whoever restarts things asks the process itself, not what stands in front of it.
+    match path {
+        "/health/live" => return ("/health/live", plain(StatusCode::OK, "live\n".to_owned())),
+        "/health/ready" => return ("/health/ready", ready(state)),
+        _ => {}
+    }
     let Some(path) = path.strip_prefix(state.prefix.as_str()) else {
         return ("none", not_found());
     };
     match path.trim_end_matches('/') {
         "" | "/web" => guarded("/", Access::Read, request, state, greeting),
         "/metrics" => guarded("/metrics", Access::Read, request, state, figures),
-        "/health/live" => ("/health/live", plain(StatusCode::OK, "live\n".to_owned())),
-        "/health/ready" => ("/health/ready", ready(state)),
         _ => match path.strip_prefix("/api/") {
             Some(path) => api_answer(path, request, state).await,
             None => ("none", not_found()),
