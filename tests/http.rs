@@ -113,6 +113,7 @@ fn who_does_not_know_the_password_stays_outside() {
     assert_eq!(send("/ops/metrics", "").0, 401);
     assert_eq!(send("/my/status", reader).0, 200);
     assert_eq!(send("/api/clusters", ann).0, 404, "everything is below the prefix");
+    assert_eq!(send("/nothing", "").0, 401, "what there is is nobody's business");
     let denied = send("/ops/api/tag/h/1?tag=a", reader);
     assert_eq!(denied, (500, r#"{"Code":"ERROR","Message":"Unauthorized","Details":null}"#.into()));
     assert_eq!(send("/ops/api/tag/h/1?tag=a", ann).0, 200);

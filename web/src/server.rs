@@ -145,14 +145,14 @@ async fn dispatch(request: &HttpRequest, state: &State) -> (&'static str, HttpRe
         _ => {}
     }
     let Some(path) = path.strip_prefix(state.prefix.as_str()) else {
-        return ("none", not_found());
+        return ("none", unknown(request, state));
     };
     match path.trim_end_matches('/') {
         "" | "/web" => guarded("/", Access::Read, request, state, greeting),
         "/metrics" => guarded("/metrics", Access::Read, request, state, figures),
         _ => match path.strip_prefix("/api/") {
             Some(path) => api_answer(path, request, state).await,
-            None => ("none", not_found()),
+            None => ("none", unknown(request, state)),
         },
     }
 }
@@ -176,9 +176,7 @@ async fn api_answer(
     state: &State,
 ) -> (&'static str, HttpResponse) {
     let Some((route, params)) = api::find(path) else {
-        // Whether a path exists is nobody's business who may not even read.
-        let refusal = refuse(Access::Read, request, state);
-        return ("none", refusal.unwrap_or_else(not_found));
+        return ("none", unknown(request, state));
     };
     if let Some(refusal) = refuse(route.access, request, state) {
         return (route.path, refusal);
@@ -237,6 +235,12 @@ fn headers_of(request: &HttpRequest) -> Vec<(String, String)> {
 
 fn plain(status: StatusCode, body: String) -> HttpResponse {
     HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(body)
+}
+
+/// The answer to a path there is not. Whether a path exists is nobody's business who may not even
+/// read: the old client asks for `/api` to learn whether it is let in.
+fn unknown(request: &HttpRequest, state: &State) -> HttpResponse {
+    refuse(Access::Read, request, state).unwrap_or_else(not_found)
 }
 
 fn not_found() -> HttpResponse {
