@@ -11,7 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::service::Service;
 use crate::config::{self, Loaded, Sources};
-use crate::telemetry;
+use crate::{telemetry, wiring};
+
+/// What is logged when nobody says: not how the HTTP server starts its threads.
+const DEFAULT_LEVEL: &str = "info,actix_server=warn";
 
 /// How long a clean end may take before the process ends anyway.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
@@ -60,8 +63,10 @@ impl ServeOptions {
 /// on. Nothing else ends the service.
 pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let loaded = config::load(&options.sources())?;
-    let default_level = if loaded.config.process.debug { "debug" } else { "info" };
+    let default_level = if loaded.config.process.debug { "debug" } else { DEFAULT_LEVEL };
     telemetry::init(&telemetry::Level::of_process(options.log_level.clone()), default_level)?;
+    let store = wiring::backend_name(&loaded.config);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), store, "baton starts");
     warn_of(&loaded);
     actix_rt::System::new().block_on(run(options.clone(), loaded))
 }

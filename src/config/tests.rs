@@ -85,6 +85,7 @@ fn an_orchestrator_file_loads_as_it_is() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table with a row for each case")]
 fn what_is_wrong_is_named_with_file_key_and_value() {
     for (case, text, expected) in [
         (

@@ -1,6 +1,7 @@
 //! The name of an instance: host and port.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -61,7 +62,10 @@ impl InstanceKey {
         } else {
             match text.rsplit_once(':') {
                 // More than one colon without brackets can only be a bare IPv6 address.
-                Some((head, _)) if head.contains(':') => (text, None),
+                Some((head, _)) if head.contains(':') => match text.parse::<Ipv6Addr>() {
+                    Ok(_) => (text, None),
+                    Err(_) => return Err(bad_port()),
+                },
                 Some((head, port)) => (head, Some(port)),
                 None => (text, None),
             }
@@ -136,7 +140,9 @@ mod tests {
     fn a_missing_port_needs_a_default() {
         assert_eq!(InstanceKey::parse("db1", Some(3306)), Ok(InstanceKey::new("db1", 3306)));
         assert_eq!(InstanceKey::parse("::1", Some(3306)), Ok(InstanceKey::new("::1", 3306)));
-        for text in ["", ":3306", "db1", "db1:", "db1:0", "db1:65536", "db1:x", "[::1", "[::1]x"] {
+        for text in
+            ["", ":3306", "db1", "db1:", "db1:0", "db1:65536", "db1:x", "[::1", "[::1]x", "a:b:1"]
+        {
             assert!(text.parse::<InstanceKey>().is_err(), "{text:?} is no key");
         }
     }

@@ -321,6 +321,7 @@ fn read_only_has_more_words_than_on_and_off() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table with a row for each case")]
 fn replicas_are_found_by_connection_and_registration() {
     const A: &str = "28485baf-e566-11f1-89b8-02fc00000001";
     const B: &str = "2849c3cf-e566-11f1-9aa6-02fc00000001";

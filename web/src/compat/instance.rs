@@ -191,6 +191,7 @@ impl ReplicationTlsJson {
 
 impl InstanceJson {
     /// Renders a member of a cluster as of `now`.
+    #[allow(clippy::too_many_lines, reason = "one line for each of a hundred fields")]
     pub(crate) fn of(
         fleet: &FleetSnapshot,
         cluster: &Cluster,

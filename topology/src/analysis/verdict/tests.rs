@@ -186,6 +186,7 @@ const LEAVES: &[&str] = &["l1", "l2"];
 type Case = (&'static str, Scene, &'static [(&'static str, Code)]);
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table with a row for each case")]
 fn the_verdict_follows_from_who_answers_and_who_replicates() {
     use Code::*;
     let cases: Vec<Case> = vec![
