@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::discovery::LookNow;
 use crate::metrics::Metrics;
-use crate::ports::{Event, EventSender, Ledger, ProposeError};
+use crate::ports::{EventSender, Ledger, ProposeError};
 use crate::probe::ProbeFinished;
 use crate::store::Record;
 use crate::supervisor::{Outlet, Queued};
@@ -208,32 +208,24 @@ impl ClusterAnalysisActor {
         now: Timestamp,
         ctx: &mut Context<Self>,
     ) {
-        let event = match news {
+        match &news {
             News::ProblemChanged { cluster, analysis, before } => {
                 let (key, code) = (&analysis.key, analysis.code);
-                if code != before {
+                if code != *before {
                     tracing::warn!(%key, %cluster, ?code, ?before, "problem");
                     self.record_change(key, code, snapshot, now);
-                    self.detect(snapshot, &cluster, &analysis, now, ctx);
+                    self.detect(snapshot, cluster, analysis, now, ctx);
                 }
-                Event::ProblemChanged { cluster, analysis, before }
             }
             News::ProblemVanished { cluster, key, before } => {
                 tracing::info!(%key, %cluster, ?before, "problem is gone");
-                self.record_change(&key, Code::NoProblem, snapshot, now);
-                Event::ProblemVanished { cluster, key, before }
+                self.record_change(key, Code::NoProblem, snapshot, now);
             }
-            News::InstanceFound(key) => {
-                tracing::info!(%key, "instance found");
-                Event::InstanceFound(key)
-            }
-            News::InstanceLost(key) => {
-                tracing::info!(%key, "instance forgotten");
-                Event::InstanceLost(key)
-            }
-        };
+            News::InstanceFound(key) => tracing::info!(%key, "instance found"),
+            News::InstanceLost(key) => tracing::info!(%key, "instance forgotten"),
+        }
         // Nobody listening is no error.
-        let _ = self.world.events.send(Arc::new(event));
+        let _ = self.world.events.send(Arc::new(news));
     }
 
     /// The change log is about instances that others depend on.

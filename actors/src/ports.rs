@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_topology::analysis::{Analysis, Code};
-use baton_topology::cluster::ClusterId;
+use baton_topology::fleet::News;
 use baton_topology::history::{
     AnalysisChange, AuditEntry, DetectionEntry, DetectionSelect, NewAuditEntry,
 };
@@ -187,35 +186,8 @@ pub enum StoreHealth {
     },
 }
 
-/// News for subscribers. A subscriber that is too slow loses the oldest ones and is told so.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// A problem appeared, or its code changed.
-    ProblemChanged {
-        /// The cluster.
-        cluster: ClusterId,
-        /// What is wrong now.
-        analysis: Box<Analysis>,
-        /// What was wrong before; `NoProblem` when nothing was.
-        before: Code,
-    },
-    /// A problem is gone.
-    ProblemVanished {
-        /// The cluster.
-        cluster: ClusterId,
-        /// The instance.
-        key: InstanceKey,
-        /// What was wrong.
-        before: Code,
-    },
-    /// An instance became known.
-    InstanceFound(InstanceKey),
-    /// An instance was forgotten.
-    InstanceLost(InstanceKey),
-}
-
-/// Where news come from.
-pub type EventSender = broadcast::Sender<Arc<Event>>;
+/// Where news come from. A subscriber that is too slow loses the oldest ones and is told so.
+pub type EventSender = broadcast::Sender<Arc<News>>;
 
 /// Deadlines of calls through these ports.
 pub mod deadline {

@@ -13,25 +13,11 @@ use baton_actors::ports::{Parting, ProbeSession, ProbeTarget};
 use baton_topology::instance::{Facts, FailureKind, Positioning};
 use baton_topology::key::InstanceKey;
 use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
-use support::{Certificates, Flavor, Options, Server, star, wait_until};
+use support::{Certificates, Flavor, Options, Server, least_grants, star, wait_until};
 
 const PASSWORD: &str = "hunter2";
 const PATIENCE: Duration = Duration::from_secs(20);
 const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
-
-/// The grants of `docs/grants.md`.
-fn least_grants(flavor: Flavor) -> &'static [&'static str] {
-    match flavor {
-        Flavor::MySql97 => &[
-            "GRANT REPLICATION CLIENT, REPLICATION SLAVE, PROCESS ON *.* TO {user}",
-            "GRANT SELECT ON performance_schema.threads TO {user}",
-            "GRANT SELECT ON performance_schema.user_variables_by_thread TO {user}",
-        ],
-        Flavor::MariaDb1011 => &[
-            "GRANT SLAVE MONITOR, BINLOG MONITOR, REPLICATION MASTER ADMIN, PROCESS ON *.* TO {user}",
-        ],
-    }
-}
 
 fn options() -> ConnectOptions {
     ConnectOptions {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::discovery::resolve::HostResolver;
-use baton_actors::ports::{DiscoverError, Event, ProposeError, StoreHealth};
+use baton_actors::ports::{DiscoverError, ProposeError, StoreHealth};
 use baton_actors::testing::{FakeFleet, Fault, MemoryStore, StoreFault};
 use baton_topology::analysis::Code;
+use baton_topology::fleet::News;
 use baton_topology::history::{DetectionSelect, NewAuditEntry};
 use baton_topology::instance::FailureKind;
 use baton_topology::ledger::Command;
@@ -201,7 +202,7 @@ async fn forgotten_instances_stay_forgotten_until_then_and_are_found_again() {
         Command::Forget { keys: vec![key("b")], until: clock.plus(Duration::from_secs(15)) };
     world.handles.ledger.propose(forget).await.unwrap();
     world.until("b is gone", |fleet| fleet.instance(&key("b")).is_none()).await;
-    assert_eq!(*events.recv().await.unwrap(), Event::InstanceLost(key("b")));
+    assert_eq!(*events.recv().await.unwrap(), News::InstanceLost(key("b")));
     let refused = world.handles.discovery.discover(key("b")).await;
     assert_eq!(refused, Err(DiscoverError::Forgotten(key("b"))));
     tokio::time::sleep(Duration::from_secs(10)).await;

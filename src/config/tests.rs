@@ -370,3 +370,13 @@ proptest! {
         let _ = load_from(&[], &[(&format!("BATON_{key}"), &value)]);
     }
 }
+
+#[test]
+fn the_example_is_understood_to_the_last_key() {
+    let example = include_str!("../../deploy/baton.example.toml");
+    let env = [("TOPOLOGY_PASSWORD", "s3cret")];
+    let loaded = load_from(&[("/etc/baton.toml", example)], &env).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.discovery.seeds, ["db1.example.com:3306"]);
+    assert_eq!(loaded.config.connections.credentials.password.reveal(), "s3cret");
+}
