@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::analysis::{Analysis, Code};
 use crate::cluster::ClusterId;
+use crate::crawl::is_ignored;
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
@@ -110,8 +111,9 @@ pub fn recheck_at(snapshot: &FleetSnapshot) -> Option<Timestamp> {
 fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now: Timestamp) {
     match input {
         FleetInput::Probed(result) => {
-            // A probe that ends after its instance was forgotten brings nothing back.
-            if next.ledger.is_forgotten(&result.key, now) {
+            // A probe that ends after its instance was forgotten, or came to be ignored, brings
+            // nothing back.
+            if next.ledger.is_forgotten(&result.key, now) || is_ignored(&next.policy, &result.key) {
                 return;
             }
             let result = placed(result, &next.policy);
@@ -125,7 +127,9 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             }
         }
         FleetInput::Restored(restored) => {
-            for (instance, id) in restored {
+            // Who is ignored is never probed, and would for ever count as not looked at yet.
+            let watched = |it: &(Instance, ClusterId)| !is_ignored(&next.policy, &it.0.key);
+            for (instance, id) in restored.into_iter().filter(watched) {
                 changes.identities.insert(instance.key.clone(), id);
                 changes.instances.insert(instance.key.clone(), Some(Arc::new(instance)));
             }
@@ -141,6 +145,8 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
         FleetInput::Policy(policy) => {
             next.policy = policy;
             changes.dirty.extend(next.clusters.keys().cloned());
+            let ignored = next.cluster_of.keys().filter(|key| is_ignored(&next.policy, key));
+            changes.instances.extend(ignored.map(|key| (key.clone(), None)));
         }
         FleetInput::Names(names) => {
             next.names = names;

@@ -176,6 +176,39 @@ fn the_end_of_a_downtime_is_noticed_without_a_probe() {
     assert_eq!(recheck_at(&fleet), None);
 }
 
+#[test]
+fn who_is_ignored_is_not_waited_for() {
+    let star = [("a", primary_facts()), ("b", replica("a")), ("c", replica("a"))];
+    let fleet = probed(&empty(), 1, &star).snapshot;
+    let ignoring = Policy {
+        discovery_ignore: crate::filter::HostFilters {
+            patterns: vec![regex::Regex::new("^c").unwrap()],
+        },
+        ..Policy::default()
+    };
+    let reloaded = advance(&fleet, vec![FleetInput::Policy(Arc::new(ignoring.clone()))], at(2));
+    assert_eq!(shape(&reloaded.snapshot), ["a:3306 a a:3306: a b"]);
+    assert_eq!(reloaded.news, [News::InstanceLost(key("c"))]);
+    let late = probed(&reloaded.snapshot, 3, &[("c", replica("a"))]);
+    assert_eq!(late.snapshot.instance_count(), 2, "a probe under way brings it not back");
+
+    let restored = fleet.members().map(|(cluster, member)| {
+        let mut instance = (*member.instance).clone();
+        instance.health.status = Default::default();
+        (instance, cluster.id.clone())
+    });
+    let restored = FleetInput::Restored(restored.collect());
+    let start = FleetSnapshot::empty(Arc::new(ignoring), Arc::default(), at(4));
+    let restarted = advance(&start, vec![restored], at(4)).snapshot;
+    let mut stopped = replica("a");
+    stopped.channels[0].applier = Default::default();
+    let inputs =
+        vec![FleetInput::Probed(refused("a", 5)), FleetInput::Probed(answered("b", 5, stopped))];
+    let judged = advance(&restarted, inputs, at(5)).snapshot;
+    let code = judged.clusters.values().flat_map(|it| &it.analyses).map(|it| it.code).next();
+    assert_eq!(code, Some(Code::DeadPrimary), "the ignored replica holds nothing up");
+}
+
 const OLD: &str = "11111111-1111-1111-1111-111111111111";
 const NEW: &str = "22222222-2222-2222-2222-222222222222";
 

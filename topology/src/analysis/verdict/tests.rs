@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::analysis::{Analysis, Code, StructureWarning, catalog};
 use crate::fleet::{FleetInput, advance};
+use crate::gtid::Gtids;
 use crate::instance::{
     BinlogFormat, Facts, FailureKind, GroupMember, Positioning, ProbeFailure, ThreadState,
 };
@@ -497,6 +498,26 @@ fn structure_warnings_tell_what_will_hurt_later() {
     for (case, scene, expected) in cases {
         assert_eq!(scene.warnings(), expected, "case: {case}");
     }
+}
+
+#[test]
+fn an_errant_replica_is_warned_of_unless_it_is_in_downtime() {
+    let with_gtid = |scene: Scene| {
+        let set = |text: &str| Gtids::MySql(text.parse().unwrap());
+        let own = "22222222-2222-2222-2222-222222222222";
+        let scene = scene.with("p", move |facts| facts.gtid.executed = set(&format!("{own}:1")));
+        scene.with("r2", move |facts| facts.gtid.executed = set(&format!("{own}:1-2")))
+    };
+    // The proof is a look at the source that began after the errant transaction was seen.
+    let warned = |scene: &Scene| {
+        let facts = scene.servers[0].facts.clone();
+        let later = vec![FleetInput::Probed(answered("p", 20, facts))];
+        let fleet = advance(&scene.look(), later, Timestamp::from_secs(20)).snapshot;
+        let warnings = fleet.clusters.values().flat_map(|it| it.analyses.clone());
+        warnings.flat_map(|it| it.structure).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(&with_gtid(Scene::healthy())), [StructureWarning::ErrantGtid]);
+    assert_eq!(warned(&with_gtid(Scene::healthy()).downtimed(&["r2"])), []);
 }
 
 #[test]
