@@ -179,12 +179,11 @@ fn access_rules(config: &Config) -> AccessRules {
             header: http.user_header.clone(),
             powerful: http.power_users.clone(),
         },
-        // There is no command that makes tokens yet, so nobody has one.
-        config::Authentication::Token => {
-            Authentication::Proxy { header: String::from("x-nobody"), powerful: Vec::new() }
-        }
+        config::Authentication::Token => Authentication::None,
     };
-    AccessRules { authentication, read_only: http.read_only }
+    // Nothing in this version makes tokens, so nobody has one and nobody may write.
+    let nobody_may = http.authentication == config::Authentication::Token;
+    AccessRules { authentication, read_only: http.read_only || nobody_may }
 }
 
 /// Reads the configuration again, all or nothing.
