@@ -147,6 +147,35 @@ fn co_primaries_semi_sync_and_read_only_are_shown() {
 }
 
 #[test]
+fn channels_are_shown_and_never_confused() {
+    for flavor in FLAVORS {
+        let options = std::iter::repeat_n(Options::new(flavor), 3);
+        let servers = Server::start_all(options);
+        servers[2].replicate_channel("east", &servers[0]);
+        servers[2].replicate_channel("west", &servers[1]);
+        admit(&servers);
+        let baton = Baton::start(BATON, vec![servers[2].address()], &[]);
+        let path = format!("/api/channels/{}/{}", servers[2].host, servers[2].port);
+        let shown = baton.until(&path, "both channels run", |channels| {
+            let channels = channels.as_array()?;
+            let runs =
+                |it: &Value| it["IOThreadState"] == "running" && it["SQLThreadState"] == "running";
+            (channels.len() == 2 && channels.iter().all(runs)).then(|| channels.clone())
+        });
+        for (channel, name, source, is_main) in
+            [(&shown[0], "east", &servers[0], true), (&shown[1], "west", &servers[1], false)]
+        {
+            assert_eq!(channel["Name"], name);
+            assert_eq!(channel["SourceKey"]["Port"], source.port);
+            assert_eq!(channel["IsMain"], is_main);
+        }
+        let placed = baton.get(&instance(&servers[2]));
+        assert_eq!(placed["MasterKey"]["Port"], servers[0].port);
+        baton.until_all_valid(3);
+    }
+}
+
+#[test]
 fn servers_that_refuse_or_talk_nonsense_say_why_and_disturb_nobody() {
     let servers = star(&Options::new(Flavor::MySql97), 1);
     admit(&servers);

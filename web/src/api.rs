@@ -77,6 +77,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     PrivilegedRead info::bulk_instances { "bulk-instances" }
     PrivilegedRead info::bulk_promotion_rules { "bulk-promotion-rules" }
     Read info::instance { "instance/:host/:port" }
+    Read info::channels { "channels/:host/:port" }
 
     Read tags::tagged { "tagged" }
     Read tags::tags { "tags/:host/:port" }

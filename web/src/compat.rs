@@ -4,12 +4,14 @@
 //! relied on for ten years. Everything here renders domain values; nothing decides anything.
 
 mod analysis;
+mod channel;
 mod cluster;
 mod instance;
 mod json;
 mod records;
 
 pub(crate) use analysis::{AnalysisJson, NodeName, code_name};
+pub(crate) use channel::ChannelJson;
 pub(crate) use cluster::{ClusterInfoJson, cluster_infos};
 pub(crate) use instance::InstanceJson;
 pub(crate) use json::{KeyJson, keys, timestamp, to_go_json};

@@ -10,7 +10,9 @@ use baton_topology::status;
 use serde::Serialize;
 
 use crate::call::Call;
-use crate::compat::{AuditJson, ClusterInfoJson, InstanceJson, candidates, cluster_infos, keys};
+use crate::compat::{
+    AuditJson, ChannelJson, ClusterInfoJson, InstanceJson, candidates, cluster_infos, keys,
+};
 use crate::reply::{Failure, Outcome, Reply};
 
 pub(super) async fn search(call: Call) -> Outcome {
@@ -146,6 +148,16 @@ pub(super) async fn bulk_promotion_rules(call: Call) -> Outcome {
 pub(super) async fn instance(call: Call) -> Outcome {
     let (cluster, member) = call.member()?;
     Reply::bare(&call.render(cluster, member))
+}
+
+pub(super) async fn channels(call: Call) -> Outcome {
+    let (_, member) = call.member()?;
+    let facts = &member.instance.facts;
+    let main = facts.main_channel().map(|channel| channel.name.as_str());
+    let shown = facts.channels.iter().map(|channel| {
+        ChannelJson::of(channel, main == Some(channel.name.as_str()), &call.fleet.names)
+    });
+    Reply::bare(&shown.collect::<Vec<_>>())
 }
 
 /// Renders members of clusters.
