@@ -1,0 +1,67 @@
+//! TLS through the whole program: towards watched servers, and towards callers.
+
+mod support;
+
+use std::process::Command;
+
+use support::{Baton, Certificates, Flavor, Options, Server, USER, admit};
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
+
+#[test]
+fn servers_are_watched_and_callers_answered_under_tls() {
+    let folder = tempfile::tempdir().expect("a folder for certificates");
+    let ours = Certificates::make(&folder.path().join("ours"));
+    let theirs = Certificates::make(&folder.path().join("theirs"));
+    let server = Server::start(Options::new(Flavor::MySql97).tls(&ours));
+    admit(std::slice::from_ref(&server));
+    server.exec(&format!("ALTER USER '{USER}'@'%' REQUIRE SSL"));
+    let seeds = vec![server.address()];
+    let path = |path: &std::path::Path| path.display().to_string();
+
+    let ca = path(&ours.ca);
+    let settings =
+        [("BATON_MYSQLTOPOLOGYTLS", "required"), ("BATON_MYSQLTOPOLOGYSSLCAFILE", ca.as_str())];
+    let baton = Baton::start(BATON, seeds, &settings);
+    baton.until_all_valid(1);
+
+    let discover = format!("/api/discover/{}/{}", server.host, server.port);
+    let wrong = path(&theirs.ca);
+    for (case, settings) in [
+        (
+            "another authority",
+            [
+                ("BATON_MYSQLTOPOLOGYTLS", "required"),
+                ("BATON_MYSQLTOPOLOGYSSLCAFILE", wrong.as_str()),
+            ],
+        ),
+        (
+            "no TLS",
+            [("BATON_MYSQLTOPOLOGYTLS", "off"), ("BATON_MYSQLTOPOLOGYSSLCAFILE", ca.as_str())],
+        ),
+    ] {
+        let stranger = Baton::start(BATON, Vec::new(), &settings);
+        assert_eq!(stranger.get(&discover)["Code"], "ERROR", "case: {case}");
+    }
+
+    let (certificate, key) = (path(&ours.server_cert), path(&ours.server_key));
+    let settings = [
+        ("BATON_USESSL", "true"),
+        ("BATON_SSLCERTFILE", certificate.as_str()),
+        ("BATON_SSLPRIVATEKEYFILE", key.as_str()),
+    ];
+    let mut secure = Baton::prepare(BATON, Vec::new(), &settings);
+    let mut child = secure.command().spawn().expect("start baton");
+    let url = format!("https://127.0.0.1:{}/api/lb-check", secure.port);
+    support::wait_until(support::PATIENCE, "it answers under TLS", || {
+        let asked =
+            Command::new("curl").args(["-s", "--cacert", &ca, &url]).output().expect("run curl");
+        (asked.stdout == b"\"OK\"").then_some(())
+    });
+    let other =
+        Command::new("curl").args(["-s", "--cacert", &wrong, &url]).status().expect("run curl");
+    assert!(!other.success(), "who trusts another authority does not trust it");
+    child.kill().expect("end baton");
+    child.wait().expect("bury baton");
+    secure.kill_9();
+}
