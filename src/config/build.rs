@@ -290,9 +290,13 @@ fn discovery(r: &mut Reader<'_>) -> Discovery {
     if dead_poll_factor < 1.0 {
         r.invalid("DeadInstancePollSecondsMultiplyFactor", "must be at least 1");
     }
-    let dead_poll_max = r.seconds("DeadInstancePollSecondsMax");
+    let mut dead_poll_max = r.seconds("DeadInstancePollSecondsMax");
     if dead_poll_max < poll_interval {
-        r.invalid("DeadInstancePollSecondsMax", "must be at least InstancePollSeconds");
+        if r.is_given("DeadInstancePollSecondsMax") {
+            r.invalid("DeadInstancePollSecondsMax", "must be at least InstancePollSeconds");
+        }
+        // A default that nobody chose gives way to what somebody did.
+        dead_poll_max = poll_interval;
     }
     Discovery {
         poll_interval,

@@ -200,6 +200,12 @@ fn unknown_and_ignored_keys_are_warnings() {
 }
 
 #[test]
+fn a_long_poll_interval_is_no_contradiction_to_a_default() {
+    let loaded = load_from(&[], &[("BATON_INSTANCEPOLLSECONDS", "900")]).unwrap();
+    assert_eq!(loaded.config.discovery.dead_poll_max, Duration::from_secs(900));
+}
+
+#[test]
 fn what_nothing_acts_on_yet_is_told() {
     let files = [("orchestrator.conf.json", r#"{"PreFailoverProcesses": ["true"]}"#)];
     let loaded = load_from(&files, &[]).unwrap();

@@ -214,10 +214,13 @@ impl Baton {
 
     /// Waits until the analysis finds `code` on `server`.
     pub fn until_found(&self, server: &Server, code: &str) {
+        self.until_found_within(PATIENCE, server, code);
+    }
+
+    /// The same, with a time limit of its own: for what must not take until the next poll.
+    pub fn until_found_within(&self, deadline: Duration, server: &Server, code: &str) {
         let wanted = format!("{} {code}", server.port);
-        self.until("/api/replication-analysis", &wanted, |answer| {
-            findings_of(answer).contains(&wanted).then_some(())
-        });
+        wait_until(deadline, &wanted, || self.findings().contains(&wanted).then_some(()));
     }
 
     /// Sends a signal.
@@ -236,9 +239,17 @@ impl Baton {
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("baton runs");
-        wait_until(PATIENCE, "baton ends", || child.try_wait().expect("look at baton"))
+    pub fn wait_within(&mut self, deadline: Duration) -> ExitStatus {
+        let child = self.child.as_mut().expect("baton runs");
+        let status =
+            wait_until(deadline, "baton ends", || child.try_wait().expect("look at baton"));
+        self.child = None;
+        status
+    }
+
+    /// Starts the process and leaves it alone.
+    pub fn spawn(&mut self, mut command: Command) {
+        self.child = Some(command.spawn().expect("start baton through setpriv"));
     }
 }
 

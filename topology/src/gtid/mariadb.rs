@@ -35,24 +35,21 @@ impl MariaDbPosition {
         self.domains.is_empty()
     }
 
-    /// Whether everything up to `other` is also up to this one, judged by sequence numbers.
+    /// Whether everything up to `other` is also up to this one, judged by sequence numbers. The
+    /// same number from another server is another transaction.
+    ///
+    /// A position tells only the last transaction of a domain: that the histories before it are
+    /// the same, it cannot tell.
     pub fn contains(&self, other: &Self) -> bool {
         other.domains.iter().all(|(domain, theirs)| {
-            self.domains.get(domain).is_some_and(|ours| ours.sequence >= theirs.sequence)
+            let ours = self.domains.get(domain);
+            ours.is_some_and(|ours| ours.sequence > theirs.sequence || ours == theirs)
         })
     }
 
     /// How this one compares with `other`. The same number from different servers is divergence:
     /// each wrote a transaction the other does not have.
     pub fn relation(&self, other: &Self) -> Relation {
-        let forked = self.domains.iter().any(|(domain, ours)| {
-            other.domains.get(domain).is_some_and(|theirs| {
-                ours.sequence == theirs.sequence && ours.server_id != theirs.server_id
-            })
-        });
-        if forked {
-            return Relation::Diverged;
-        }
         Relation::of(self.contains(other), other.contains(self))
     }
 
@@ -99,6 +96,10 @@ impl FromStr for MariaDbPosition {
 }
 
 fn parse_part(part: &str) -> Option<(u32, Last)> {
+    // Rust would read a plus sign; no server writes one.
+    if !part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return None;
+    }
     let mut numbers = part.split('-');
     let domain = numbers.next()?.parse().ok()?;
     let server_id = numbers.next()?.parse().ok()?;
@@ -155,7 +156,9 @@ mod tests {
         ] {
             assert_eq!(position(text).to_string(), printed, "{text:?}");
         }
-        for text in ["0-1", "0-1-2-3", "a-1-2", "0-1-", "-0-1-2", "0-1-99999999999999999999"] {
+        for text in
+            ["0-1", "0-1-2-3", "a-1-2", "0-1-", "-0-1-2", "0-+1-2", "0-1-99999999999999999999"]
+        {
             assert!(text.parse::<MariaDbPosition>().is_err(), "{text:?}");
         }
     }
@@ -174,6 +177,8 @@ mod tests {
             let (ours, theirs) = (position(ours), position(theirs));
             assert_eq!(ours.relation(&theirs), relation, "{ours} to {theirs}");
             assert_eq!(ours.count_ahead_of(&theirs), ahead, "{ours} to {theirs}");
+            let contains = matches!(relation, Relation::Equal | Relation::Superset);
+            assert_eq!(ours.contains(&theirs), contains, "{ours} to {theirs}");
         }
         assert_eq!(
             position("0-1-5,2-1-1").union(&position("0-3-9,1-1-1")).to_string(),
