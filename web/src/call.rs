@@ -1,6 +1,7 @@
 //! One request as handlers see it: parameters by name, instances and clusters people mean.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_actors::ports::Applied;
 use baton_topology::cluster::{Cluster, Member};
@@ -14,6 +15,9 @@ use baton_topology::time::Timestamp;
 use crate::compat::{InstanceJson, NodeName};
 use crate::reply::Failure;
 use crate::services::Services;
+
+/// How long a change waits to be part of a published snapshot.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// One request.
 pub(crate) struct Call {
@@ -109,6 +113,11 @@ impl Call {
     ) -> Result<Applied, Failure> {
         let applied = self.services.ledger.propose(command).await?;
         self.audit(kind, key, message);
+        // Whoever asks next sees what was just set. Should publishing lag behind, the change is
+        // made all the same.
+        let mut snapshot = self.services.snapshot.clone();
+        let published = snapshot.wait_for(|fleet| fleet.ledger.index >= applied.index);
+        let _ = tokio::time::timeout(PUBLISH_DEADLINE, published).await;
         Ok(applied)
     }
 
