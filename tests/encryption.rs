@@ -27,21 +27,23 @@ fn servers_are_watched_and_callers_answered_under_tls() {
 
     let discover = format!("/api/discover/{}/{}", server.host, server.port);
     let wrong = path(&theirs.ca);
-    for (case, settings) in [
+    for (reason, settings) in [
         (
-            "another authority",
+            "invalid peer certificate",
             [
                 ("BATON_MYSQLTOPOLOGYTLS", "required"),
                 ("BATON_MYSQLTOPOLOGYSSLCAFILE", wrong.as_str()),
             ],
         ),
         (
-            "no TLS",
+            "Access denied",
             [("BATON_MYSQLTOPOLOGYTLS", "off"), ("BATON_MYSQLTOPOLOGYSSLCAFILE", ca.as_str())],
         ),
     ] {
         let stranger = Baton::start(BATON, Vec::new(), &settings);
-        assert_eq!(stranger.get(&discover)["Code"], "ERROR", "case: {case}");
+        let answer = stranger.get(&discover);
+        assert_eq!(answer["Code"], "ERROR", "{reason}: {answer}");
+        assert!(answer["Message"].as_str().unwrap_or_default().contains(reason), "{answer}");
     }
 
     let (certificate, key) = (path(&ours.server_cert), path(&ours.server_key));

@@ -197,15 +197,32 @@ pub(crate) fn find(path: &str) -> Option<(&'static Route, Vec<(&'static str, Str
     })
 }
 
-/// A decoded segment. One that hides a slash, or is no text, matches nothing.
+/// A decoded segment. One that is no text matches nothing.
 fn decode(segment: &str) -> Option<String> {
     let decoded = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
-    (!decoded.contains('/')).then(|| decoded.into_owned())
+    Some(without_line_end(&decoded).to_owned())
+}
+
+/// The parameters of a query.
+pub(crate) fn query(text: &str) -> Vec<(String, String)> {
+    let pairs = form_urlencoded::parse(text.as_bytes());
+    pairs.map(|(name, value)| (name.into_owned(), without_line_end(&value).to_owned())).collect()
+}
+
+/// What was meant: the old client sends a line feed after every text that it encodes.
+fn without_line_end(text: &str) -> &str {
+    text.trim_end_matches(['\n', '\r'])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queries_lose_the_line_end_of_the_old_client() {
+        let expected = [("s".to_owned(), "a b".to_owned()), ("t".to_owned(), String::new())];
+        assert_eq!(query("s=a+b%0A&t"), expected);
+    }
 
     #[test]
     fn paths_are_matched_by_their_decoded_segments() {
@@ -216,7 +233,8 @@ mod tests {
             ("instance/db1", None),
             ("instance//3306", None),
             ("instance/a%20b/1", Some("host=a b port=1")),
-            ("instance/a%2Fb/1", None),
+            ("instance/a%2Fb/1", Some("host=a/b port=1")),
+            ("tag/h/1/name%0A/a%0Ab%0D%0A", Some("host=h port=1 name=name value=a\nb")),
             ("instance/%ff/1", None),
             ("tag/h/1/name/a+b", Some("host=h port=1 name=name value=a+b")),
             ("cluster/alias/shop", Some("hint=shop")),

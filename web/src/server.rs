@@ -195,7 +195,7 @@ async fn api_answer(
     let call = Call {
         route: route.path,
         params,
-        query: form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect(),
+        query: api::query(request.query_string()),
         headers: headers_of(request),
         fleet,
         now: services.clock.now(),
