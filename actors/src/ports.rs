@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::action::Action;
 use baton_topology::fleet::News;
 use baton_topology::history::{
     AnalysisChange, AuditEntry, DetectionEntry, DetectionSelect, NewAuditEntry,
@@ -46,6 +47,49 @@ pub struct Reading {
     pub canonical: InstanceKey,
     /// The facts.
     pub facts: Facts,
+}
+
+/// Gives the means to change servers.
+pub trait Control: Send + Sync + 'static {
+    /// Makes a session for one server. Connects to nothing yet.
+    fn control(&self, key: &InstanceKey) -> Box<dyn ControlSession>;
+}
+
+/// A conversation in which a server is changed: one connection, opened when first needed and kept
+/// until dropped.
+pub trait ControlSession: Send + 'static {
+    /// Reads everything there is to know, as a probe does, within the same deadlines.
+    fn look(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>>;
+
+    /// Carries out an action within `at_most`, in the words of the server's version. What the
+    /// words depend on was read by the newest look; looks first if there was none.
+    fn act<'a>(
+        &'a mut self,
+        action: &'a Action,
+        at_most: Duration,
+    ) -> BoxFuture<'a, Result<(), ActionFailure>>;
+}
+
+/// Why an action was not carried out, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ActionFailure {
+    /// The server could not be reached or stopped answering: it may or may not be done.
+    #[error("{}", .0.message)]
+    Server(ProbeFailure),
+    /// The server refused; it is not done.
+    #[error("{0}")]
+    Refused(String),
+    /// This server cannot do that; nothing was tried.
+    #[error("{0}")]
+    Impossible(String),
+    /// It did not come about in time; it may still.
+    #[error("not within {} ms: {what}", at_most.as_millis())]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        at_most: Duration,
+    },
 }
 
 /// How a parked connection ended.

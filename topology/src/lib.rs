@@ -3,6 +3,7 @@
 //! Everything here is a function from data to data. There is deliberately no I/O, no clock, no
 //! randomness and no async runtime in this crate (I14): `now` is always an argument.
 
+pub mod action;
 pub mod analysis;
 pub mod ascii;
 pub mod attention;

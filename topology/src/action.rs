@@ -1,0 +1,124 @@
+//! What can be done to a server, and what has to be said to it for that.
+//!
+//! Whether something should be done is not decided here: that is up to recoveries and commands.
+//! An [`Action`] may be repeated: the second time changes nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::binlog::BinlogCoordinates;
+use crate::gtid::{GtidSet, Gtids};
+use crate::key::InstanceKey;
+
+/// One thing to do on one server. Replication is that of the main channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Stop threads of replication.
+    Stop(Threads),
+    /// Start threads of replication.
+    Start(Threads),
+    /// Replicate from another server; both threads must stand still. Keeps TLS options, channel,
+    /// delay, filters and credentials (I10).
+    ChangeSource {
+        /// The server.
+        to: InstanceKey,
+        /// Where in its log to begin.
+        place: Place,
+    },
+    /// Name another source without anything else, so that the server replicates from nobody but
+    /// can be brought back.
+    Detach,
+    /// Undo that.
+    Reattach,
+    /// Stop replicating for good and forget the source.
+    ForgetSource,
+    /// Refuse writes, also of privileged accounts where the server knows how.
+    SetReadOnly,
+    /// Accept writes.
+    SetWritable,
+    /// End the connections of clients: not those of replicas, of the server itself, or our own.
+    KillClients,
+    /// Wait until all of this is executed.
+    WaitExecuted {
+        /// What: transactions, or a place in the source's log.
+        until: Until,
+        /// Not longer than this.
+        at_most: Duration,
+    },
+    /// Switch acknowledging as a source on or off.
+    SetSemiSyncSource(Switch),
+    /// Switch acknowledging as a replica on or off; the receiver has to be restarted for it.
+    SetSemiSyncReplica(Switch),
+    /// Stay behind the source by so many seconds; the applier must stand still.
+    SetDelay {
+        /// Seconds.
+        seconds: u32,
+    },
+    /// Execute nothing under these identifiers, so that replicas have them too.
+    InjectEmpty(GtidSet),
+    /// Empty the binary logs and the set of what was executed, then set what counts as purged.
+    ResetBinaryLogs {
+        /// What counts as executed afterwards.
+        purged: GtidSet,
+    },
+    /// Begin a new binary log.
+    FlushBinaryLogs,
+    /// Drop binary logs before this one.
+    PurgeBinaryLogs {
+        /// The first to stay.
+        to: String,
+    },
+    /// Pass over the event that the applier stopped at; only where there are no GTIDs.
+    SkipEvent,
+    /// End what a connection is doing.
+    KillQuery {
+        /// The connection.
+        id: u64,
+    },
+}
+
+/// Threads of replication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Threads {
+    /// Receiver and applier.
+    Both,
+    /// The receiver (IO thread).
+    Receiver,
+    /// The applier (SQL thread).
+    Applier,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// How a replica finds its place in another source's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// As it does now: by GTID if it uses GTID, else where it is.
+    Same,
+    /// By GTID, of the server's flavour.
+    Gtid,
+    /// By file and position, giving up GTID.
+    File(BinlogCoordinates),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// Transactions.
+    Gtids(Gtids),
+    /// A place in the source's log.
+    Source(BinlogCoordinates),
+}
