@@ -17,6 +17,7 @@ pub mod graph;
 pub mod gtid;
 pub mod heuristics;
 pub mod history;
+pub mod hooks;
 pub mod identity;
 pub mod instance;
 pub mod key;
