@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use baton_topology::action::Action;
 use baton_topology::binlog::BinlogCoordinates;
+use baton_topology::gtid::{Gtid, GtidSet, Gtids};
 use baton_topology::instance::{
     BinlogFormat, Channel, Facts, FailureKind, Positioning, ProbeFailure, ReplicationError,
     SourceLink, ThreadState,
@@ -15,9 +17,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
+mod control;
+mod obey;
+mod replication;
 mod store;
 
+pub use control::ActionFault;
 pub use store::{Disk, MemoryStore, StoreFault};
 
 use crate::ports::{Parting, ProbeSession, ProbeTarget, Reading};
@@ -51,15 +58,24 @@ pub const SESSION_DEADLINE: Duration = Duration::from_secs(1);
 pub const NOTICE_AFTER: Duration = Duration::from_millis(40);
 
 /// Servers in memory. Names that nobody added are unknown hosts.
+///
+/// Replicas receive and apply at once, as far as their threads run; what they have is a set of
+/// GTIDs. A killed server keeps what it has and comes back with it.
 #[derive(Debug, Default)]
 pub struct FakeFleet {
     state: Mutex<State>,
+    /// Grows whenever somebody may have executed something, or died.
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     servers: BTreeMap<InstanceKey, Server>,
     aliases: BTreeMap<InstanceKey, InstanceKey>,
+    /// Every action that reached a server, in order.
+    actions: Vec<(InstanceKey, Action)>,
+    /// Servers that an action opened while another of their family was open.
+    two_writable: Vec<(InstanceKey, InstanceKey)>,
 }
 
 #[derive(Debug)]
@@ -71,9 +87,40 @@ struct Server {
     /// Grows whenever parked connections break.
     breaks: watch::Sender<u64>,
     probes: u64,
+    /// Servers that ever replicated from one another are of one family.
+    family: u32,
+    /// How many transactions were written here.
+    written: u64,
+    /// How many actions reached it.
+    acts: u64,
+    /// What goes wrong, by the number of the action.
+    action_faults: BTreeMap<u64, ActionFault>,
+}
+
+impl Server {
+    /// Whether it does anything at all.
+    fn lives(&self) -> bool {
+        !matches!(self.fault, Fault::Dead | Fault::Hung | Fault::HungForever)
+    }
+
+    fn set_fault(&mut self, fault: Fault) {
+        self.fault = fault;
+        self.dead_since = (fault == Fault::Dead).then(Instant::now);
+        if fault == Fault::Dead {
+            self.breaks.send_modify(|breaks| *breaks += 1);
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        self.lives() && !self.facts.read_only
+    }
 }
 
 impl State {
+    fn canonical(&self, given: &InstanceKey) -> InstanceKey {
+        self.aliases.get(given).unwrap_or(given).clone()
+    }
+
     fn server(&self, given: &InstanceKey) -> Option<(&InstanceKey, &Server)> {
         self.servers.get_key_value(self.aliases.get(given).unwrap_or(given))
     }
@@ -100,6 +147,7 @@ impl FakeFleet {
         let server_id = u32::try_from(state.servers.len() + 1).unwrap_or(u32::MAX);
         let mut facts = Facts {
             server_id,
+            server_uuid: Some(Uuid::from_u128(server_id.into())),
             version: Version::parse("8.4.3", "MySQL Community Server - GPL"),
             ..Facts::default()
         };
@@ -108,37 +156,45 @@ impl FakeFleet {
         facts.binlog.format = BinlogFormat::Row;
         facts.binlog.position = BinlogCoordinates::new("bin.000001", 4);
         facts.gtid.mode = "ON".into();
+        facts.gtid.executed = Gtids::MySql(GtidSet::default());
         let server = Server {
             facts,
             fault: Fault::None,
             dead_since: None,
             breaks: watch::Sender::new(0),
             probes: 0,
+            family: server_id,
+            written: 0,
+            acts: 0,
+            action_faults: BTreeMap::new(),
         };
         state.servers.insert(key.clone(), server);
     }
 
-    /// Adds a read-only replica of a server.
+    /// Adds a read-only replica of a server. It has what its source has.
     pub fn add_replica(&self, key: &InstanceKey, source: &InstanceKey) {
         self.add_primary(key);
+        self.adopt(key, source);
         self.edit(key, |facts| facts.read_only = true);
         self.point(key, source);
     }
 
     /// Makes a server replicate from another.
     pub fn point(&self, key: &InstanceKey, source: &InstanceKey) {
+        self.unite(key, source);
+        self.edit(source, |facts| {
+            facts.replicas.insert(key.clone());
+        });
         self.edit(key, |facts| {
             facts.channels = vec![Channel {
                 source: SourceLink::Attached(source.clone()),
                 receiver: ThreadState::Running,
                 applier: ThreadState::Running,
                 positioning: Positioning::AutoPosition,
+                received: Gtids::MySql(GtidSet::default()),
                 seconds_behind: Some(0),
                 ..Channel::default()
             }];
-        });
-        self.edit(source, |facts| {
-            facts.replicas.insert(key.clone());
         });
     }
 
@@ -147,16 +203,28 @@ impl FakeFleet {
         self.state().aliases.insert(name.clone(), server.clone());
     }
 
-    /// Changes what a server tells.
+    /// Changes what a server tells, and how it is set up; what that sets free is replicated.
     pub fn edit(&self, key: &InstanceKey, change: impl FnOnce(&mut Facts)) {
-        if let Some(server) = self.state().server_mut(key) {
+        let mut state = self.state();
+        if let Some(server) = state.server_mut(key) {
             change(&mut server.facts);
+            self.settle(state, key);
         }
     }
 
-    /// Writes on a server: its binary log moves.
-    pub fn write(&self, key: &InstanceKey) {
-        self.edit(key, |facts| facts.binlog.position.position += 100);
+    /// Writes on a server and returns the transaction: `None` when it refuses writes or does not
+    /// answer.
+    pub fn write(&self, key: &InstanceKey) -> Option<Gtid> {
+        let mut state = self.state();
+        let server = state.server_mut(key).filter(|server| server.is_writable())?;
+        let written = server.write()?;
+        self.settle(state, key);
+        Some(written)
+    }
+
+    /// The transactions a server has executed; nothing for one that nobody added.
+    pub fn executed(&self, key: &InstanceKey) -> GtidSet {
+        self.state().server(key).map(|(_, server)| server.executed()).unwrap_or_default()
     }
 
     /// Kills a server: nobody listens and its connections break at once.
@@ -166,12 +234,10 @@ impl FakeFleet {
 
     /// Brings a server back, or breaks it in another way.
     pub fn set_fault(&self, key: &InstanceKey, fault: Fault) {
-        if let Some(server) = self.state().server_mut(key) {
-            server.fault = fault;
-            server.dead_since = (fault == Fault::Dead).then(Instant::now);
-            if fault == Fault::Dead {
-                server.breaks.send_modify(|breaks| *breaks += 1);
-            }
+        let mut state = self.state();
+        if let Some(server) = state.server_mut(key) {
+            server.set_fault(fault);
+            self.settle(state, key);
         }
     }
 
@@ -233,25 +299,33 @@ struct FakeSession {
     key: InstanceKey,
 }
 
+impl FakeFleet {
+    /// Reads a server in the state it is in.
+    async fn look(&self, key: &InstanceKey, fault: Fault) -> Result<Reading, ProbeFailure> {
+        match fault {
+            Fault::None => self.read(key),
+            Fault::Dead => Err(failure(FailureKind::Connect, "connection refused")),
+            Fault::Hung => {
+                tokio::time::sleep(SESSION_DEADLINE).await;
+                Err(failure(FailureKind::Timeout, "no answer within 1 s"))
+            }
+            Fault::HungForever => std::future::pending().await,
+            Fault::AccessDenied => Err(failure(FailureKind::AccessDenied, "access denied")),
+            Fault::Garbage => Err(failure(FailureKind::Protocol, "this is not MySQL")),
+            Fault::Slow(time) => {
+                tokio::time::sleep(time).await;
+                self.read(key)
+            }
+            Fault::Panics => panic!("the probe panics on purpose"),
+        }
+    }
+}
+
 impl ProbeSession for FakeSession {
     fn probe(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
         async move {
-            match self.fleet.begin(&self.key) {
-                Fault::None => self.fleet.read(&self.key),
-                Fault::Dead => Err(failure(FailureKind::Connect, "connection refused")),
-                Fault::Hung => {
-                    tokio::time::sleep(SESSION_DEADLINE).await;
-                    Err(failure(FailureKind::Timeout, "no answer within 1 s"))
-                }
-                Fault::HungForever => std::future::pending().await,
-                Fault::AccessDenied => Err(failure(FailureKind::AccessDenied, "access denied")),
-                Fault::Garbage => Err(failure(FailureKind::Protocol, "this is not MySQL")),
-                Fault::Slow(time) => {
-                    tokio::time::sleep(time).await;
-                    self.fleet.read(&self.key)
-                }
-                Fault::Panics => panic!("the probe panics on purpose"),
-            }
+            let fault = self.fleet.begin(&self.key);
+            self.fleet.look(&self.key, fault).await
         }
         .boxed()
     }

@@ -1,0 +1,240 @@
+//! What servers in memory do when told.
+
+use baton_topology::action::{Action, Place, Switch, Threads};
+use baton_topology::binlog::BinlogCoordinates;
+use baton_topology::gtid::{GtidSet, Gtids};
+use baton_topology::instance::{Channel, Facts, Positioning, SourceLink, ThreadState};
+use baton_topology::key::InstanceKey;
+
+use super::State;
+use crate::ports::ActionFailure;
+
+type Outcome = Result<(), ActionFailure>;
+
+impl State {
+    /// Carries out an action on a server that is there. Waiting is not for here.
+    pub(super) fn obey(&mut self, key: &InstanceKey, action: &Action) -> Outcome {
+        let key = self.canonical(key);
+        match action {
+            Action::ChangeSource { to, place } => self.change_source(&key, to, place),
+            Action::Detach => self.relink(&key, |link| match link {
+                SourceLink::Attached(source) => SourceLink::Detached(source),
+                other => other,
+            }),
+            Action::Reattach => self.relink(&key, |link| match link {
+                SourceLink::Detached(source) => SourceLink::Attached(source),
+                other => other,
+            }),
+            Action::ForgetSource => {
+                self.disown(&key);
+                self.with(&key, |facts| {
+                    if let Some(index) = main_index(facts) {
+                        facts.channels.remove(index);
+                    }
+                    Ok(())
+                })
+            }
+            Action::SetWritable => {
+                self.note_two_writable(&key);
+                self.with(&key, |facts| open(facts, Switch::On))
+            }
+            Action::SetReadOnly => self.with(&key, |facts| open(facts, Switch::Off)),
+            Action::InjectEmpty(set) => self.inject(&key, set),
+            Action::KillClients | Action::KillQuery { .. } | Action::WaitExecuted { .. } => Ok(()),
+            other => self.with(&key, |facts| obey_alone(facts, other)),
+        }
+    }
+
+    fn with(&mut self, key: &InstanceKey, change: impl FnOnce(&mut Facts) -> Outcome) -> Outcome {
+        match self.server_mut(key) {
+            Some(server) => change(&mut server.facts),
+            None => Err(refused("there is no such server")),
+        }
+    }
+
+    fn change_source(&mut self, key: &InstanceKey, to: &InstanceKey, place: &Place) -> Outcome {
+        self.with(key, |facts| {
+            if facts.channels.is_empty() {
+                let channel = Channel {
+                    receiver: ThreadState::Stopped,
+                    applier: ThreadState::Stopped,
+                    positioning: Positioning::AutoPosition,
+                    seconds_behind: Some(0),
+                    ..Channel::default()
+                };
+                facts.channels.push(channel);
+            }
+            let channel = still(facts)?;
+            channel.source = SourceLink::Attached(to.clone());
+            channel.source_uuid = None;
+            // As on a real server: what was received and not applied is dropped.
+            channel.received = Gtids::MySql(GtidSet::default());
+            channel.receiver_error = Default::default();
+            match place {
+                Place::Same => channel.read = channel.executed.clone(),
+                Place::Gtid => channel.positioning = Positioning::AutoPosition,
+                Place::File(at) => {
+                    channel.positioning = Positioning::File;
+                    (channel.read, channel.executed) = (at.clone(), at.clone());
+                }
+            }
+            Ok(())
+        })?;
+        self.disown(key);
+        self.own(key);
+        Ok(())
+    }
+
+    fn relink(&mut self, key: &InstanceKey, to: impl FnOnce(SourceLink) -> SourceLink) -> Outcome {
+        self.with(key, |facts| {
+            let channel = still(facts)?;
+            channel.source = to(std::mem::take(&mut channel.source));
+            Ok(())
+        })?;
+        self.disown(key);
+        self.own(key);
+        Ok(())
+    }
+
+    /// Nobody lists a server as a replica any more.
+    fn disown(&mut self, key: &InstanceKey) {
+        for server in self.servers.values_mut() {
+            server.facts.replicas.remove(key);
+        }
+    }
+
+    /// Its sources list a server as a replica.
+    fn own(&mut self, key: &InstanceKey) {
+        let Some((_, server)) = self.server(key) else { return };
+        let sources: Vec<_> =
+            server.facts.channels.iter().filter_map(|it| it.source.attached().cloned()).collect();
+        for source in sources {
+            if let Some(source) = self.server_mut(&source) {
+                source.facts.replicas.insert(key.clone());
+            }
+        }
+    }
+
+    fn inject(&mut self, key: &InstanceKey, set: &GtidSet) -> Outcome {
+        match self.server_mut(key) {
+            Some(server) if server.facts.super_read_only => {
+                Err(refused("error 1290: the server is running with --super-read-only"))
+            }
+            Some(server) => {
+                let executed = server.executed();
+                if !executed.contains(set) {
+                    server.log(executed.union(set));
+                }
+                Ok(())
+            }
+            None => Err(refused("there is no such server")),
+        }
+    }
+
+    fn note_two_writable(&mut self, key: &InstanceKey) {
+        let Some(family) = self.server(key).map(|(_, server)| server.family) else { return };
+        let open: Vec<_> = self
+            .servers
+            .iter()
+            .filter(|(other, it)| *other != key && it.family == family && it.is_writable())
+            .map(|(other, _)| (key.clone(), other.clone()))
+            .collect();
+        self.two_writable.extend(open);
+    }
+}
+
+/// What concerns nobody but the server itself.
+fn obey_alone(facts: &mut Facts, action: &Action) -> Outcome {
+    match action {
+        Action::Stop(threads) => {
+            set_threads(facts, *threads, ThreadState::Stopped);
+            Ok(())
+        }
+        Action::Start(threads) => {
+            if facts.channels.is_empty() {
+                return Err(refused("error 1200: the server is not configured as replica"));
+            }
+            set_threads(facts, *threads, ThreadState::Running);
+            Ok(())
+        }
+        Action::SetSemiSyncSource(switch) => {
+            facts.semi_sync.source_enabled = *switch == Switch::On;
+            Ok(())
+        }
+        Action::SetSemiSyncReplica(switch) => {
+            facts.semi_sync.replica_enabled = *switch == Switch::On;
+            Ok(())
+        }
+        Action::SetDelay { seconds } => {
+            still(facts)?.delay_seconds = *seconds;
+            Ok(())
+        }
+        Action::ResetBinaryLogs { purged } => {
+            facts.gtid.executed = Gtids::MySql(purged.clone());
+            facts.gtid.purged = purged.clone();
+            facts.binlog.position = BinlogCoordinates::new("bin.000001", 4);
+            Ok(())
+        }
+        Action::FlushBinaryLogs => {
+            let file = facts.binlog.position.file.as_str();
+            let number = file.rsplit_once('.').and_then(|(_, digits)| digits.parse().ok());
+            let next: u64 = number.unwrap_or(0) + 1;
+            facts.binlog.position = BinlogCoordinates::new(format!("bin.{next:06}"), 4);
+            Ok(())
+        }
+        Action::SkipEvent if facts.gtid.is_supported() => {
+            Err(refused("error 1858: sql_replica_skip_counter can not be set with GTIDs"))
+        }
+        Action::SkipEvent => {
+            still(facts)?.applier_error = Default::default();
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open(facts: &mut Facts, switch: Switch) -> Outcome {
+    facts.read_only = switch == Switch::Off;
+    facts.super_read_only = facts.read_only;
+    Ok(())
+}
+
+/// The main channel, which must not run.
+fn still(facts: &mut Facts) -> Result<&mut Channel, ActionFailure> {
+    let Some(channel) = main_channel(facts) else {
+        return Err(refused("error 1200: the server is not configured as replica"));
+    };
+    let runs = |thread| matches!(thread, ThreadState::Running | ThreadState::Other);
+    if runs(channel.receiver) || runs(channel.applier) {
+        return Err(refused(
+            "error 3021: this operation cannot be performed with a running replica",
+        ));
+    }
+    Ok(channel)
+}
+
+fn set_threads(facts: &mut Facts, threads: Threads, to: ThreadState) {
+    if let Some(channel) = main_channel(facts) {
+        if threads != Threads::Applier {
+            channel.receiver = to;
+            channel.receiver_error = Default::default();
+        }
+        if threads != Threads::Receiver {
+            channel.applier = to;
+        }
+    }
+}
+
+fn main_channel(facts: &mut Facts) -> Option<&mut Channel> {
+    main_index(facts).and_then(|index| facts.channels.get_mut(index))
+}
+
+fn main_index(facts: &Facts) -> Option<usize> {
+    let channels = &facts.channels;
+    let default = channels.iter().position(|channel| channel.name.is_empty());
+    default.or((!channels.is_empty()).then_some(0))
+}
+
+fn refused(text: &str) -> ActionFailure {
+    ActionFailure::Refused(text.into())
+}
