@@ -19,14 +19,21 @@ pub enum Action {
     Stop(Threads),
     /// Start threads of replication.
     Start(Threads),
+    /// Start both threads, the applier to stop by itself right at this place in the source's log.
+    /// Does not wait for it to get there.
+    StartUntil(BinlogCoordinates),
     /// Replicate from another server; both threads must stand still. Keeps TLS options, channel,
-    /// delay, filters and credentials (I10).
+    /// delay, filters and credentials (I10). A server that has no credentials of its own and none
+    /// by query takes those that `to` keeps: it was a replica of the same account.
     ChangeSource {
         /// The server.
         to: InstanceKey,
         /// Where in its log to begin.
         place: Place,
     },
+    /// Replicate with the account and the TLS files that the configured query tells; both threads
+    /// must stand still. Impossible where no query is configured.
+    RenewCredentials,
     /// Name another source without anything else, so that the server replicates from nobody but
     /// can be brought back.
     Detach,
