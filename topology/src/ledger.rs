@@ -7,6 +7,7 @@
 mod apply;
 mod detections;
 mod limits;
+mod recoveries;
 #[cfg(test)]
 mod tests;
 
@@ -19,13 +20,14 @@ use crate::analysis::Code;
 use crate::cluster::ClusterId;
 use crate::instance::PromotionRule;
 use crate::key::InstanceKey;
+use crate::recovery::{Acknowledgement, Recovery};
 use crate::time::Timestamp;
 
 pub use apply::{Outcome, Refusal, apply};
 pub use limits::{
     ALIAS_BYTES_MAX, ENTRIES_MAX, HOST_BYTES_MAX, OWNER_BYTES_MAX, POOL_MEMBERS_MAX,
-    POOL_NAME_BYTES_MAX, POOLS_MAX, REASON_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX,
-    TAGS_PER_INSTANCE_MAX,
+    POOL_NAME_BYTES_MAX, POOLS_MAX, REASON_BYTES_MAX, RECOVERIES_MAX, TAG_NAME_BYTES_MAX,
+    TAG_VALUE_BYTES_MAX, TAGS_PER_INSTANCE_MAX,
 };
 
 /// Everything that was set. Cheap to clone: clones share what did not change.
@@ -58,6 +60,10 @@ pub struct LedgerState {
     pub detections: RedBlackTreeMapSync<(InstanceKey, Code), Detection>,
     /// Automated recoveries are switched off everywhere.
     pub recoveries_disabled: bool,
+    /// Recoveries under way, and ended ones that still block others, by number.
+    pub recoveries: RedBlackTreeMapSync<u64, Arc<Recovery>>,
+    /// The number the newest recovery got; 0 before the first.
+    pub last_recovery_id: u64,
     /// The number the newest maintenance got; 0 before the first.
     pub last_maintenance_id: u64,
     /// The number the newest detection got; 0 before the first.
@@ -252,6 +258,23 @@ pub enum Command {
     SetRecoveriesDisabled {
         /// Off or on.
         disabled: bool,
+    },
+    /// Begin a recovery; refused while another one of the same cluster is under way.
+    BeginRecovery {
+        /// The recovery. It gets its number here.
+        recovery: Arc<Recovery>,
+    },
+    /// Take note of how far a recovery is; refused once it has ended.
+    UpdateRecovery {
+        /// The recovery as it is now.
+        recovery: Arc<Recovery>,
+    },
+    /// Acknowledge recoveries: they block no others any more.
+    AcknowledgeRecoveries {
+        /// Their numbers.
+        ids: Vec<u64>,
+        /// By whom, when, and why.
+        acknowledgement: Acknowledgement,
     },
     /// Drop everything that ended, expired or stopped to be fresh by this point.
     Purge {

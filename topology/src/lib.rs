@@ -27,6 +27,7 @@ pub mod policy;
 pub mod pools;
 pub mod probe;
 pub mod reading;
+pub mod recovery;
 pub mod search;
 pub mod snapshot;
 pub mod status;

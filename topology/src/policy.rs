@@ -30,6 +30,8 @@ pub struct Policy {
     pub recover_primary: Vec<ClusterFilter>,
     /// Clusters whose dead intermediate sources are recovered automatically.
     pub recover_intermediate: Vec<ClusterFilter>,
+    /// How recoveries are made.
+    pub recovery: RecoveryPolicy,
     /// Instances that are never analysed.
     pub recovery_ignore: HostFilters,
     /// Instances whose problems are not listed.
@@ -62,6 +64,58 @@ pub struct Policy {
     pub default_port: u16,
     /// Name of this node, as analyses and health report it.
     pub node_name: String,
+}
+
+/// How recoveries are made.
+#[derive(Debug, Clone)]
+pub struct RecoveryPolicy {
+    /// Instances that are never promoted.
+    pub promotion_ignore: HostFilters,
+    /// A primary is not succeeded by a server in another data centre.
+    pub prevent_cross_data_center: bool,
+    /// A primary is not succeeded by a server in another region.
+    pub prevent_cross_region: bool,
+    /// A replica that lags this much is not promoted.
+    pub fail_promotion_on_lag: Option<Duration>,
+    /// A replica that has not applied all it received is not promoted, rather than waited for.
+    pub fail_promotion_if_applier_behind: bool,
+    /// A promoted server is made writable and forgets its source.
+    pub apply_promotion: bool,
+    /// Replicas that cannot come along are detached.
+    pub detach_lost: bool,
+    /// A dead co-primary is succeeded by its other, or by nobody.
+    pub other_co_primary_only: bool,
+    /// Replicas of an older version than their source are allowed.
+    pub lower_replica_version_allowed: bool,
+    /// After a recovery of a cluster, no other begins there by itself for this long.
+    pub block: Duration,
+    /// How long replicas may take to apply what they received without getting any further.
+    pub apply_patience: Duration,
+    /// Nothing is done by itself while so many clusters have lost their primary...
+    pub breaker_count: u32,
+    /// ...and they are more than this share of all clusters, in percent.
+    pub breaker_percent: u32,
+}
+
+impl Default for RecoveryPolicy {
+    /// What holds without any configuration.
+    fn default() -> Self {
+        Self {
+            promotion_ignore: HostFilters::default(),
+            prevent_cross_data_center: false,
+            prevent_cross_region: false,
+            fail_promotion_on_lag: None,
+            fail_promotion_if_applier_behind: false,
+            apply_promotion: true,
+            detach_lost: true,
+            other_co_primary_only: true,
+            lower_replica_version_allowed: false,
+            block: Duration::from_secs(60 * 60),
+            apply_patience: Duration::from_secs(10),
+            breaker_count: 5,
+            breaker_percent: 50,
+        }
+    }
 }
 
 /// Patterns whose first group, applied to the host name, tells the placement.
@@ -109,6 +163,7 @@ impl Default for Policy {
             reduce_analysis: true,
             recover_primary: Vec::new(),
             recover_intermediate: Vec::new(),
+            recovery: RecoveryPolicy::default(),
             recovery_ignore: HostFilters::default(),
             problem_ignore: HostFilters::default(),
             osc_ignore: HostFilters::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
+use super::recoveries;
 use super::{
     ALIAS_BYTES_MAX, Candidate, Command, Detection, Downtime, ENTRIES_MAX, HOST_BYTES_MAX,
     LedgerState, Maintenance, OWNER_BYTES_MAX, POOL_MEMBERS_MAX, POOL_NAME_BYTES_MAX, POOLS_MAX,
@@ -78,6 +79,20 @@ pub enum Refusal {
     RuleNotRegistrable {
         /// The rule.
         rule: PromotionRule,
+    },
+    /// Another recovery of the cluster is under way.
+    #[error("recovery {id} of {key} is under way")]
+    RecoveryUnderWay {
+        /// Its number.
+        id: u64,
+        /// What it is about.
+        key: InstanceKey,
+    },
+    /// The recovery is not known, or has ended.
+    #[error("recovery {id} is not under way")]
+    NoSuchRecovery {
+        /// Its number.
+        id: u64,
     },
     /// The same failure was detected a short time ago.
     #[error("{key} has this failure on record already, as detection {id}")]
@@ -165,6 +180,11 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         Command::SetRecoveriesDisabled { disabled } => {
             state.recoveries_disabled = *disabled;
             Ok(Vec::new())
+        }
+        Command::BeginRecovery { recovery } => recoveries::begin(state, recovery),
+        Command::UpdateRecovery { recovery } => recoveries::update(state, recovery),
+        Command::AcknowledgeRecoveries { ids, acknowledgement } => {
+            Ok(recoveries::acknowledge(state, ids, acknowledgement))
         }
         Command::Purge { before } => {
             purge(state, *before);
@@ -337,6 +357,7 @@ fn purge(state: &mut LedgerState, before: Timestamp) {
     drop_where(&mut state.pools, |it| it.expires_at <= before);
     drop_where(&mut state.forgotten, |until| *until <= before);
     drop_where(&mut state.detections, |it| it.fresh_until <= before);
+    drop_where(&mut state.recoveries, |it| it.ended_at.is_some_and(|ended| ended <= before));
 }
 
 fn drop_where<K: Ord + Clone, V>(map: &mut RedBlackTreeMapSync<K, V>, ended: impl Fn(&V) -> bool) {

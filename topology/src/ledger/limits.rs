@@ -23,3 +23,5 @@ pub const POOLS_MAX: usize = 10_000;
 pub const POOL_NAME_BYTES_MAX: usize = 255;
 /// Members of one pool.
 pub const POOL_MEMBERS_MAX: usize = 10_000;
+/// Recoveries, ended ones that still block others included.
+pub const RECOVERIES_MAX: usize = 1_000;

@@ -1,0 +1,331 @@
+//! Recoveries: what is done when something is dead, and in which order.
+//!
+//! A recovery is data. [`gate`] says whether one may begin, [`plan`] what it would do,
+//! [`check`] whether a plan keeps the invariants, and [`machine`] what comes after each event.
+//! Nothing here touches a server: whoever carries out the effects is elsewhere.
+
+pub mod candidate;
+pub mod check;
+pub mod gate;
+mod holding;
+pub mod machine;
+pub mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::analysis::{Analysis, Code};
+use crate::cluster::ClusterId;
+use crate::key::InstanceKey;
+use crate::time::Timestamp;
+
+/// A recovery's log has no more lines than this.
+pub const LOG_LINES_MAX: usize = 500;
+/// A line of it is no longer than this.
+pub const LOG_LINE_CHARS_MAX: usize = 2_000;
+
+/// One recovery, from its beginning to its end: all that is needed to go on with it elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Its number in the ledger; 0 before it has one.
+    pub id: u64,
+    /// A name that is the same everywhere and always.
+    pub uid: Arc<str>,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The cluster's old-style name when it began.
+    pub cluster_name: String,
+    /// The cluster's alias when it began.
+    pub cluster_alias: String,
+    /// The cluster's domain when it began.
+    pub cluster_domain: String,
+    /// What kind of recovery it is.
+    pub kind: Kind,
+    /// Why it was begun.
+    pub cause: Cause,
+    /// The finding it is about; its key is what failed (or steps down).
+    pub analysis: Analysis,
+    /// Who has to succeed, if somebody said so.
+    pub wanted: Option<InstanceKey>,
+    /// Whether user processes run.
+    pub hooks: Hooks,
+    /// The direct replicas of what failed, when it began.
+    pub replicas: Vec<InstanceKey>,
+    /// The node that runs it.
+    pub node: String,
+    /// That node's token.
+    pub token: String,
+    /// When it began.
+    pub begun_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How far it is.
+    pub phase: Phase,
+    /// What it does; from the moment that is known.
+    pub plan: Option<Plan>,
+    /// Who succeeded.
+    pub successor: Option<InstanceKey>,
+    /// Candidates that failed before anything was opened on them.
+    pub tried: Vec<InstanceKey>,
+    /// Servers that were given up.
+    pub lost: Vec<InstanceKey>,
+    /// What went wrong on the way.
+    pub errors: Vec<String>,
+    /// What was done, and when.
+    pub log: Vec<LogLine>,
+    /// Somebody took note of it.
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+impl Recovery {
+    /// The instance it is about.
+    pub fn failed(&self) -> &InstanceKey {
+        &self.analysis.key
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        self.ended_at.is_none()
+    }
+
+    /// Adds a line to the log. The log of a recovery is bounded, and so is each line.
+    pub fn say(&mut self, at: Timestamp, text: &str) {
+        if self.log.len() < LOG_LINES_MAX {
+            let text = text.chars().take(LOG_LINE_CHARS_MAX).collect();
+            self.log.push(LogLine { at, text });
+        }
+    }
+
+    /// Whether it came to a good end.
+    pub fn is_successful(&self) -> bool {
+        self.phase == Phase::Ended(End::Done)
+    }
+}
+
+/// One line of a recovery's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// What was done.
+    pub text: String,
+}
+
+/// What kind of recovery it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A primary is replaced by one of its replicas.
+    Primary,
+    /// One of two co-primaries is replaced by the other.
+    CoPrimary,
+    /// The replicas of an intermediate source get another one.
+    IntermediateSource,
+    /// The replicas of a group member get another one.
+    GroupMember,
+    /// A primary is made writable.
+    ReadOnlyPrimary,
+    /// A primary hands over to one of its replicas in peace.
+    Takeover,
+}
+
+impl Kind {
+    /// The recovery there is for a problem.
+    pub fn of(code: Code) -> Option<Self> {
+        Some(match code {
+            Code::DeadPrimary | Code::DeadPrimaryAndSomeReplicas => Self::Primary,
+            Code::DeadCoPrimary | Code::DeadCoPrimaryAndSomeReplicas => Self::CoPrimary,
+            Code::DeadIntermediateSource
+            | Code::DeadIntermediateSourceAndSomeReplicas
+            | Code::DeadIntermediateSourceWithSingleReplicaFailingToConnect
+            | Code::AllIntermediateSourceReplicasFailingToConnectOrDead => Self::IntermediateSource,
+            Code::DeadGroupMemberWithReplicas => Self::GroupMember,
+            Code::NoWriteablePrimary => Self::ReadOnlyPrimary,
+            _ => return None,
+        })
+    }
+
+    /// Whether a server is opened for writes.
+    pub fn opens(self) -> bool {
+        !matches!(self, Self::IntermediateSource | Self::GroupMember)
+    }
+
+    /// Whether a replica takes the place of a primary.
+    pub fn promotes(self) -> bool {
+        matches!(self, Self::Primary | Self::CoPrimary | Self::Takeover)
+    }
+}
+
+/// Why a recovery was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// baton found the problem and the configuration lets it act.
+    Found,
+    /// Somebody asked to recover from a problem that baton sees too.
+    Asked,
+    /// Somebody gave up a primary, whatever baton sees of it.
+    ForcedFailover,
+    /// Somebody gave up a primary and named its successor.
+    ForcedTakeover,
+    /// A planned takeover; the old primary is left stopped.
+    Takeover,
+    /// A planned takeover; the old primary replicates again by itself.
+    TakeoverAuto,
+}
+
+impl Cause {
+    /// Whether a person asked for it.
+    pub fn is_manual(self) -> bool {
+        self != Self::Found
+    }
+
+    /// Whether it is a planned takeover.
+    pub fn is_takeover(self) -> bool {
+        matches!(self, Self::Takeover | Self::TakeoverAuto)
+    }
+}
+
+/// Whether user processes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hooks {
+    /// They do.
+    Run,
+    /// They do not.
+    Skip,
+}
+
+/// How far a recovery is. Each phase is in the ledger before anything of it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// User processes are told before anything is done.
+    Announcing,
+    /// A planned takeover: siblings move below the one who takes over.
+    Arranging,
+    /// What is there is made to stand still: receivers stop, the old primary is fenced.
+    Freezing,
+    /// What everybody has is read again and weighed.
+    Weighing,
+    /// The successor gets and applies all that there is.
+    Preparing {
+        /// Which stage of that.
+        stage: usize,
+    },
+    /// The successor is opened for writes.
+    Opening,
+    /// Everybody else gets a place.
+    Gathering,
+    /// What was stopped is started again, because this did not work out.
+    RollingBack,
+    /// It is over.
+    Ended(End),
+}
+
+/// How a recovery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// Well.
+    Done,
+    /// Nothing was changed for good, and what was stopped was started again.
+    RolledBack,
+    /// A person has to look: see the errors.
+    Stuck,
+}
+
+/// What a recovery does once everything stands still.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Who succeeds: the new primary, or the new source of orphaned replicas.
+    pub successor: InstanceKey,
+    /// Why this one: one sentence each.
+    pub why: Vec<String>,
+    /// Before the successor is opened, one stage after the other; all must succeed.
+    pub prepare: Vec<Stage>,
+    /// Opens the successor.
+    pub open: Stage,
+    /// Afterwards, for everybody else.
+    pub gather: Stage,
+    /// Who cannot come along, and why.
+    pub lost: Vec<Lost>,
+    /// What may be lost, as far as can be known.
+    pub loss: Loss,
+}
+
+/// Things that are done at the same time.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Stage {
+    /// One for each server.
+    pub chains: Vec<Chain>,
+}
+
+/// Things that are done on one server, one after the other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The server.
+    pub on: InstanceKey,
+    /// What is done.
+    pub actions: Vec<Action>,
+    /// Whether the stage fails when this does.
+    pub need: Need,
+}
+
+/// Whether something must succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// Without it there is no going on.
+    Must,
+    /// It is an error to be told, and no more.
+    Should,
+}
+
+/// A server that cannot come along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The server.
+    pub key: InstanceKey,
+    /// Why.
+    pub why: String,
+}
+
+/// What may be lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Loss {
+    /// Transactions the old primary had when it was last seen and nobody who can be reached has;
+    /// empty when there are none.
+    pub known: String,
+    /// How many that are.
+    pub count: u64,
+    /// What more there is to say, such as how old that knowledge is.
+    pub remark: String,
+}
+
+/// Somebody took note of a recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: Arc<str>,
+    /// With which words.
+    pub comment: Arc<str>,
+}
+
+/// Why nothing is done (I13). Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct Refused(pub Vec<String>);
+
+impl Refused {
+    /// A refusal for one reason.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self(vec![reason.into()])
+    }
+}

@@ -1,0 +1,214 @@
+//! Whether a recovery may begin.
+//!
+//! A person's command passes the same gate as baton's own decision; what it overrides is said
+//! here, and nowhere else (I8).
+
+use std::sync::Arc;
+
+use crate::analysis::catalog::{self, Response};
+use crate::analysis::{Analysis, Code};
+use crate::cluster::Cluster;
+use crate::filter::any_matches;
+use crate::key::InstanceKey;
+use crate::snapshot::FleetSnapshot;
+use crate::time::Timestamp;
+
+use super::candidate::Situation;
+use super::plan::plan;
+use super::{Cause, Hooks, Kind, Phase, Recovery, Refused};
+
+/// Who runs a recovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runner {
+    /// A name for the recovery that nobody ever used.
+    pub uid: Arc<str>,
+    /// The node.
+    pub node: String,
+    /// Its token.
+    pub token: String,
+}
+
+/// What somebody, or baton itself, wants to recover from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The instance.
+    pub key: InstanceKey,
+    /// Why.
+    pub cause: Cause,
+    /// Who has to succeed, if that is said.
+    pub wanted: Option<InstanceKey>,
+    /// Whether user processes run.
+    pub hooks: Hooks,
+}
+
+/// Makes the recovery that a request asks for, if it may begin.
+///
+/// # Errors
+/// With all reasons against it (I13).
+pub fn begin(
+    request: &Request,
+    fleet: &FleetSnapshot,
+    runner: &Runner,
+    now: Timestamp,
+) -> Result<Recovery, Refused> {
+    let Some((cluster, member)) = fleet.member(&request.key) else {
+        return Err(Refused::because(format!("{} is not known", request.key)));
+    };
+    let analysis = subject(request, cluster, now)?;
+    let kind = match request.cause {
+        Cause::Found | Cause::Asked => Kind::of(analysis.code),
+        Cause::ForcedFailover | Cause::ForcedTakeover => Some(Kind::Primary),
+        Cause::Takeover | Cause::TakeoverAuto => Some(Kind::Takeover),
+    };
+    let Some(kind) = kind else {
+        return Err(Refused::because(format!("there is no recovery for {:?}", analysis.code)));
+    };
+    let recovery = Recovery {
+        id: 0,
+        uid: Arc::clone(&runner.uid),
+        cluster: cluster.id.clone(),
+        cluster_name: cluster.name(),
+        cluster_alias: cluster.alias.clone(),
+        cluster_domain: cluster.domain.clone(),
+        kind,
+        cause: request.cause,
+        analysis,
+        wanted: request.wanted.clone(),
+        hooks: request.hooks,
+        replicas: member.replicas.clone(),
+        node: runner.node.clone(),
+        token: runner.token.clone(),
+        begun_at: now,
+        ended_at: None,
+        phase: Phase::Announcing,
+        plan: None,
+        successor: None,
+        tried: Vec::new(),
+        lost: Vec::new(),
+        errors: Vec::new(),
+        log: Vec::new(),
+        acknowledged: None,
+    };
+    let mut reasons = Vec::new();
+    reasons.extend(busy(&recovery, fleet));
+    if request.cause == Cause::Found {
+        reasons.extend(not_by_itself(&recovery, cluster, fleet, now));
+    }
+    if !reasons.is_empty() {
+        return Err(Refused(reasons));
+    }
+    // What cannot work out is refused before anything is touched.
+    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    match kind {
+        Kind::Takeover => super::plan::arrange(&recovery, &situation).map(|_| recovery),
+        _ => plan(&recovery, &situation).map(|_| recovery),
+    }
+}
+
+/// The finding a request is about.
+fn subject(request: &Request, cluster: &Cluster, now: Timestamp) -> Result<Analysis, Refused> {
+    let found = cluster.analyses.iter().find(|it| it.key == request.key);
+    let is_recoverable = |it: &&Analysis| {
+        catalog::entry(it.code).is_some_and(|problem| problem.response == Response::Recover)
+    };
+    match request.cause {
+        Cause::Found | Cause::Asked => found.filter(is_recoverable).cloned().ok_or_else(|| {
+            Refused::because(format!("{} has no problem to recover from", request.key))
+        }),
+        // Whatever is seen, it is treated as dead.
+        _ => Ok(found.cloned().map_or_else(
+            || forced(&request.key, now),
+            |it| Analysis { code: Code::DeadPrimary, ..it },
+        )),
+    }
+}
+
+fn forced(key: &InstanceKey, now: Timestamp) -> Analysis {
+    Analysis {
+        key: key.clone(),
+        code: Code::DeadPrimary,
+        structure: Vec::new(),
+        evidence: crate::analysis::Evidence { is_primary: true, ..Default::default() },
+        downtime_ends_at: None,
+        replicas_downtimed: false,
+        skippable_due_to_downtime: false,
+        since: now,
+    }
+}
+
+/// One recovery per cluster at a time.
+fn busy(recovery: &Recovery, fleet: &FleetSnapshot) -> Option<String> {
+    let running = fleet.ledger.recoveries.values().find(|it| {
+        it.is_running() && (it.cluster == recovery.cluster || it.failed() == recovery.failed())
+    })?;
+    Some(format!("recovery {} of {} is under way", running.id, running.failed()))
+}
+
+/// What keeps baton from acting of its own accord.
+fn not_by_itself(
+    recovery: &Recovery,
+    cluster: &Cluster,
+    fleet: &FleetSnapshot,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let policy = &fleet.policy;
+    if fleet.ledger.recoveries_disabled {
+        reasons.push("recoveries are disabled globally".to_owned());
+    }
+    let (filters, name) = match recovery.kind {
+        Kind::IntermediateSource | Kind::GroupMember => {
+            (&policy.recover_intermediate, "RecoverIntermediateMasterClusterFilters")
+        }
+        _ => (&policy.recover_primary, "RecoverMasterClusterFilters"),
+    };
+    // Making a primary writable is switched on by a key of its own.
+    if recovery.kind != Kind::ReadOnlyPrimary && !any_matches(filters, cluster) {
+        reasons.push(format!("{name} does not name this cluster"));
+    }
+    if recovery.analysis.skippable_due_to_downtime {
+        reasons.push(format!("{} is in downtime", recovery.failed()));
+    }
+    if let Some(maintenance) = fleet.ledger.maintenance_of(recovery.failed(), now) {
+        reasons.push(format!("it is in maintenance by {}", maintenance.owner));
+    }
+    if policy.recovery_ignore.matches(recovery.failed().host()) {
+        reasons.push("RecoveryIgnoreHostnameFilters leaves it out".to_owned());
+    }
+    reasons.extend(blocking(recovery, fleet, now).map(|it| {
+        format!("recovery {} of {} is not long ago and not acknowledged", it.id, it.failed())
+    }));
+    reasons.extend(breaker(fleet));
+    reasons
+}
+
+/// The recovery that keeps another one from beginning by itself: of the same cluster, or one that
+/// made the failed instance what it was.
+pub fn blocking<'a>(
+    recovery: &Recovery,
+    fleet: &'a FleetSnapshot,
+    now: Timestamp,
+) -> Option<&'a Recovery> {
+    let block = fleet.policy.recovery.block;
+    fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
+        it.acknowledged.is_none()
+            && now.since(it.begun_at) < block
+            && (it.cluster == recovery.cluster || it.successor.as_ref() == Some(recovery.failed()))
+    })
+}
+
+/// Whether so much is gone at once that it is more likely us than them (I7).
+pub fn breaker(fleet: &FleetSnapshot) -> Option<String> {
+    let is_headless = |cluster: &&Arc<Cluster>| {
+        let primaries = cluster.primaries();
+        !primaries.is_empty() && primaries.iter().all(|member| member.instance.is_failed())
+    };
+    let all = fleet.clusters.size();
+    let headless = fleet.clusters.values().filter(is_headless).count();
+    let policy = &fleet.policy.recovery;
+    let is_open = headless >= policy.breaker_count.max(1) as usize
+        && headless * 100 > all * policy.breaker_percent as usize;
+    is_open.then(|| {
+        format!("{headless} of {all} clusters lost their primary at once: a person has to decide")
+    })
+}

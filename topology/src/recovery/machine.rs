@@ -1,0 +1,351 @@
+//! What comes after what in a recovery.
+//!
+//! Each step gives the next state of the recovery, what the ledger has to hold before anything
+//! else happens (I2), and one effect to carry out. Going on in the middle, on this node or
+//! another, is one more event.
+
+use std::time::Duration;
+
+use crate::instance::HealthStatus;
+use crate::key::InstanceKey;
+use crate::ledger::{Command, Downtime};
+
+use super::candidate::Situation;
+use super::check::check;
+use super::plan::{arrange, freeze, plan, roll_back};
+use super::{Cause, End, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
+
+/// So many candidates are tried before a recovery gives up.
+pub const TRIES_MAX: usize = 3;
+/// So many errors are kept.
+const ERRORS_MAX: usize = 100;
+/// Downtime of what was lost in a recovery bears this reason; programs look for it.
+pub const LOST_IN_RECOVERY: &str = "lost-in-recovery";
+/// How long that downtime lasts.
+const LOST_FOR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Something that happened to a recovery.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// It is in the ledger.
+    Begun,
+    /// User processes were told; or one of them said no.
+    Announced(Result<(), String>),
+    /// A stage ended.
+    Ran(Vec<Ran>),
+    /// Everybody was looked at: the situation is fresh.
+    Looked,
+    /// Somebody goes on with it, after everybody was looked at.
+    Resumed,
+}
+
+/// How the chain of one server ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// The server.
+    pub on: InstanceKey,
+    /// Whether it had to succeed.
+    pub need: Need,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a chain ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it was done.
+    Done,
+    /// One action was refused or could not even be tried: it and the rest were not done.
+    Refused {
+        /// Which action.
+        at: usize,
+        /// What was said.
+        error: String,
+    },
+    /// One action got no answer: whether it was done is not known, the rest was not.
+    NoAnswer {
+        /// Which action.
+        at: usize,
+        /// What happened.
+        error: String,
+    },
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Tell user processes that it begins.
+    Announce,
+    /// Carry out a stage.
+    Run(Stage),
+    /// Look at these.
+    Look(Vec<InstanceKey>),
+    /// Nothing: tell user processes that it is over.
+    Finish,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The recovery from now on. In the ledger before the effect is carried out.
+    pub recovery: Recovery,
+    /// What else the ledger has to take note of.
+    pub commands: Vec<Command>,
+    /// What is to be done.
+    pub effect: Effect,
+}
+
+/// Returns what follows from an event.
+pub fn step(recovery: &Recovery, event: Event, situation: &Situation<'_>) -> Step {
+    let mut next = recovery.clone();
+    match (recovery.phase, event) {
+        (Phase::Announcing, Event::Begun) if recovery.kind == Kind::Takeover => {
+            begin_takeover(next, situation)
+        }
+        (Phase::Announcing, Event::Begun) => to(next, Phase::Announcing, Effect::Announce),
+        (Phase::Announcing, Event::Announced(Ok(()))) => begin_freezing(next, situation),
+        (Phase::Announcing, Event::Announced(Err(reason))) => {
+            note(&mut next, reason);
+            // Before a takeover is announced, siblings were moved.
+            if recovery.kind == Kind::Takeover {
+                return begin_rolling_back(next, situation);
+            }
+            end(next, End::RolledBack, situation)
+        }
+        (Phase::Arranging, Event::Ran(ran)) => arranged(next, &ran, situation),
+        (Phase::Freezing, Event::Ran(ran)) => frozen(next, &ran, situation),
+        (Phase::Weighing, Event::Looked) => weighed(next, situation),
+        (Phase::Preparing { stage }, Event::Ran(ran)) => prepared(next, stage, &ran, situation),
+        (Phase::Opening, Event::Ran(ran)) => opened(next, &ran, situation),
+        (Phase::Gathering, Event::Ran(ran)) => {
+            note_failures(&mut next, &ran);
+            end(next, End::Done, situation)
+        }
+        (Phase::RollingBack, Event::Ran(ran)) => rolled_back(next, &ran, situation),
+        (Phase::Ended(_), _) => to(next, recovery.phase, Effect::Finish),
+        (_, Event::Resumed) => resume(next, situation),
+        (phase, event) => {
+            // Whoever drives this mixed something up. Nothing is safer than to go back.
+            note(&mut next, format!("{event:?} does not belong to {phase:?}"));
+            begin_rolling_back(next, situation)
+        }
+    }
+}
+
+fn to(mut recovery: Recovery, phase: Phase, effect: Effect) -> Step {
+    recovery.phase = phase;
+    Step { recovery, commands: Vec::new(), effect }
+}
+
+fn note(recovery: &mut Recovery, error: String) {
+    if recovery.errors.len() < ERRORS_MAX {
+        recovery.errors.push(error);
+    }
+}
+
+fn note_failures(recovery: &mut Recovery, ran: &[Ran]) {
+    for Ran { on, outcome, .. } in ran {
+        if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
+            note(recovery, format!("{on}: {error}"));
+        }
+    }
+}
+
+/// Whether everything that had to succeed did.
+fn held(ran: &[Ran]) -> bool {
+    ran.iter().all(|it| it.need == Need::Should || it.outcome == Outcome::Done)
+}
+
+fn begin_takeover(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
+    match arrange(&recovery, situation) {
+        Ok((designated, stage)) => {
+            // Whoever was chosen once stays chosen, wherever siblings are by then.
+            recovery.wanted = Some(designated);
+            to(recovery, Phase::Arranging, Effect::Run(stage))
+        }
+        Err(Refused(reasons)) => {
+            reasons.into_iter().for_each(|reason| note(&mut recovery, reason));
+            end(recovery, End::RolledBack, situation)
+        }
+    }
+}
+
+fn arranged(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
+    note_failures(&mut recovery, ran);
+    if !held(ran) {
+        return begin_rolling_back(recovery, situation);
+    }
+    to(recovery, Phase::Announcing, Effect::Announce)
+}
+
+fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
+    let stage = freeze(&recovery, situation);
+    if stage.chains.is_empty() {
+        return begin_weighing(recovery);
+    }
+    to(recovery, Phase::Freezing, Effect::Run(stage))
+}
+
+fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
+    let fence = ran.iter().find(|it| it.on == *recovery.failed()).map(|it| it.outcome.clone());
+    match fence {
+        Some(Outcome::Refused { error, .. }) => {
+            // It lives, and cannot be made to refuse writes (I1).
+            let error = format!("I1: {} cannot be fenced: {error}", recovery.failed());
+            note(&mut recovery, error);
+            begin_rolling_back(recovery, situation)
+        }
+        Some(Outcome::NoAnswer { error, .. }) if recovery.kind == Kind::Takeover => {
+            let error = format!("{}: {error}", recovery.failed());
+            note(&mut recovery, error);
+            begin_rolling_back(recovery, situation)
+        }
+        // Gone, or fenced. Who could not be stopped does not answer when it is looked at.
+        _ => begin_weighing(recovery),
+    }
+}
+
+fn begin_weighing(recovery: Recovery) -> Step {
+    let mut keys = recovery.replicas.clone();
+    // Nobody waits for what is dead; what steps down has the last word.
+    if matches!(recovery.kind, Kind::Takeover | Kind::ReadOnlyPrimary) {
+        keys.push(recovery.failed().clone());
+    }
+    to(recovery, Phase::Weighing, Effect::Look(keys))
+}
+
+fn weighed(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
+    let checked = plan(&recovery, situation)
+        .and_then(|plan| check(&plan, &recovery, situation).map(|()| plan));
+    match checked {
+        Ok(plan) => {
+            recovery.lost = plan.lost.iter().map(|lost| lost.key.clone()).collect();
+            begin_preparing(recovery, plan, 0)
+        }
+        Err(Refused(reasons)) => {
+            reasons.into_iter().for_each(|reason| note(&mut recovery, reason));
+            begin_rolling_back(recovery, situation)
+        }
+    }
+}
+
+fn begin_preparing(mut recovery: Recovery, plan: Plan, stage: usize) -> Step {
+    let effect = plan.prepare.get(stage).cloned();
+    let open = plan.open.clone();
+    recovery.plan = Some(plan);
+    match effect {
+        Some(work) => to(recovery, Phase::Preparing { stage }, Effect::Run(work)),
+        None => to(recovery, Phase::Opening, Effect::Run(open)),
+    }
+}
+
+fn prepared(mut recovery: Recovery, stage: usize, ran: &[Ran], situation: &Situation<'_>) -> Step {
+    let Some(plan) = recovery.plan.clone() else { return begin_rolling_back(recovery, situation) };
+    note_failures(&mut recovery, ran);
+    if held(ran) {
+        return begin_preparing(recovery, plan, stage + 1);
+    }
+    try_another(recovery, &plan.successor, situation)
+}
+
+/// Nothing was opened on this candidate: the next one, if there may be one.
+fn try_another(mut recovery: Recovery, candidate: &InstanceKey, situation: &Situation<'_>) -> Step {
+    recovery.tried.push(candidate.clone());
+    recovery.plan = None;
+    if recovery.kind == Kind::Takeover || recovery.tried.len() >= TRIES_MAX {
+        return begin_rolling_back(recovery, situation);
+    }
+    begin_weighing(recovery)
+}
+
+fn opened(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
+    let Some(plan) = recovery.plan.clone() else { return stuck(recovery, situation) };
+    note_failures(&mut recovery, ran);
+    let outcome = ran.iter().find(|it| it.on == plan.successor).map(|it| &it.outcome);
+    let last = plan.open.chains.first().map_or(0, |chain| chain.actions.len().saturating_sub(1));
+    match outcome {
+        Some(Outcome::Refused { .. }) => try_another(recovery, &plan.successor, situation),
+        Some(Outcome::NoAnswer { at, .. }) if *at < last => {
+            try_another(recovery, &plan.successor, situation)
+        }
+        // It may accept writes, or not: nobody else can be opened now (I6).
+        Some(Outcome::NoAnswer { .. }) => stuck(recovery, situation),
+        None if !plan.open.chains.is_empty() => stuck(recovery, situation),
+        Some(Outcome::Done) | None => {
+            recovery.successor = Some(plan.successor.clone());
+            let commands = after_opening(&recovery, situation);
+            let step = to(recovery, Phase::Gathering, Effect::Run(plan.gather));
+            Step { commands, ..step }
+        }
+    }
+}
+
+/// What was given up is in downtime from now on, and whoever succeeded is not.
+fn after_opening(recovery: &Recovery, situation: &Situation<'_>) -> Vec<Command> {
+    let mut commands = Vec::new();
+    if matches!(recovery.kind, Kind::Primary | Kind::CoPrimary) {
+        for key in std::iter::once(recovery.failed()).chain(&recovery.lost) {
+            let downtime = Downtime {
+                owner: recovery.node.as_str().into(),
+                reason: LOST_IN_RECOVERY.into(),
+                begins_at: situation.now,
+                ends_at: situation.now.plus(LOST_FOR),
+            };
+            commands.push(Command::BeginDowntime { key: key.clone(), downtime });
+        }
+    }
+    if let Some(successor) = &recovery.successor
+        && situation.ledger.downtime_of(successor, situation.now).is_some()
+    {
+        commands.push(Command::EndDowntime { key: successor.clone() });
+    }
+    commands
+}
+
+fn begin_rolling_back(recovery: Recovery, situation: &Situation<'_>) -> Step {
+    let stage = roll_back(&recovery, situation);
+    if stage.chains.is_empty() {
+        return end(recovery, End::RolledBack, situation);
+    }
+    to(recovery, Phase::RollingBack, Effect::Run(stage))
+}
+
+fn rolled_back(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
+    note_failures(&mut recovery, ran);
+    if held(ran) {
+        return end(recovery, End::RolledBack, situation);
+    }
+    stuck(recovery, situation)
+}
+
+fn stuck(recovery: Recovery, situation: &Situation<'_>) -> Step {
+    end(recovery, End::Stuck, situation)
+}
+
+fn end(mut recovery: Recovery, how: End, situation: &Situation<'_>) -> Step {
+    recovery.ended_at = Some(situation.now);
+    to(recovery, Phase::Ended(how), Effect::Finish)
+}
+
+/// Goes on in the middle. What was begun in peace, or what nobody needs any more, is taken back.
+fn resume(recovery: Recovery, situation: &Situation<'_>) -> Step {
+    let failed = situation.cluster.member(recovery.failed());
+    let status = failed.map(|member| &member.instance.health.status);
+    let is_back = status == Some(&HealthStatus::Valid)
+        && matches!(recovery.cause, Cause::Found | Cause::Asked)
+        && recovery.kind.promotes();
+    match recovery.phase {
+        Phase::Opening => {
+            let open = recovery.plan.as_ref().map(|plan| plan.open.clone()).unwrap_or_default();
+            to(recovery, Phase::Opening, Effect::Run(open))
+        }
+        Phase::Gathering => {
+            let gather = recovery.plan.as_ref().map(|plan| plan.gather.clone()).unwrap_or_default();
+            to(recovery, Phase::Gathering, Effect::Run(gather))
+        }
+        _ if recovery.kind == Kind::Takeover || is_back => begin_rolling_back(recovery, situation),
+        Phase::Announcing => to(recovery, Phase::Announcing, Effect::Announce),
+        Phase::RollingBack => begin_rolling_back(recovery, situation),
+        _ => begin_freezing(recovery, situation),
+    }
+}

@@ -1,0 +1,457 @@
+//! What a recovery would do: who succeeds, what they need first, and where everybody else goes.
+//!
+//! The same function previews a recovery from what probes saw and plans it from what was read
+//! after everything stood still.
+
+mod orphans;
+mod takeover;
+
+use std::time::Duration;
+
+use crate::action::{Action, Place, Switch, Threads, Until};
+use crate::cluster::Member;
+use crate::gtid::{Gtids, Relation};
+use crate::instance::ThreadState;
+use crate::key::InstanceKey;
+
+use super::candidate::{Common, Objection, Situation, objections, rank};
+use super::holding::{Holding, everything, holdings};
+use super::{Cause, Chain, Kind, Loss, Lost, Need, Plan, Recovery, Refused, Stage};
+
+pub use takeover::arrange;
+
+/// No reason lists more than this many servers.
+const NAMED_MAX: usize = 10;
+
+/// Plans a recovery.
+///
+/// # Errors
+/// With all reasons why nothing may be done (I3, I13).
+pub fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
+    match recovery.kind {
+        Kind::Primary | Kind::CoPrimary => promotion(recovery, situation),
+        Kind::IntermediateSource | Kind::GroupMember => orphans::plan(recovery, situation),
+        Kind::ReadOnlyPrimary => reopen(recovery, situation),
+        Kind::Takeover => takeover::plan(recovery, situation),
+    }
+}
+
+/// What is stopped before anything is weighed: receivers of all replicas, so that a primary that
+/// still lives gets no acknowledgement for what nobody will have, and the primary itself.
+pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
+    let fence = Chain {
+        on: recovery.failed().clone(),
+        actions: vec![Action::SetReadOnly, Action::KillClients],
+        need: Need::Should,
+    };
+    let mut chains = vec![fence];
+    match recovery.kind {
+        Kind::Primary | Kind::CoPrimary => {
+            let replicas = members(recovery, situation);
+            let reachable = replicas.iter().filter(|member| member.instance.is_valid());
+            chains.extend(reachable.map(|member| Chain {
+                on: member.key().clone(),
+                actions: vec![Action::Stop(Threads::Receiver)],
+                need: Need::Should,
+            }));
+        }
+        Kind::Takeover => {}
+        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary => chains.clear(),
+    }
+    Stage { chains }
+}
+
+/// Starts again what a recovery that did not open anything has stopped (I9).
+pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
+    let failed = recovery.failed();
+    let back = |member: &&Member| Chain {
+        on: member.key().clone(),
+        actions: if member.instance.facts.source() == Some(failed) {
+            vec![Action::Start(Threads::Both)]
+        } else {
+            follow(failed)
+        },
+        need: Need::Should,
+    };
+    let mut chains = Vec::new();
+    match recovery.kind {
+        Kind::Primary | Kind::CoPrimary | Kind::Takeover => {
+            // A primary that is dead, or was given up on purpose, is not opened again by us.
+            if recovery.kind == Kind::Takeover {
+                let actions = vec![Action::SetWritable];
+                chains.push(Chain { on: failed.clone(), actions, need: Need::Must });
+            }
+            chains.extend(members(recovery, situation).iter().map(back));
+        }
+        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary => {}
+    }
+    Stage { chains }
+}
+
+/// The replicas that what failed had, as far as they are known.
+fn members<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Vec<&'a Member> {
+    recovery.replicas.iter().filter_map(|key| situation.cluster.member(key)).collect()
+}
+
+pub(super) fn follow(source: &InstanceKey) -> Vec<Action> {
+    vec![
+        Action::Stop(Threads::Both),
+        Action::ChangeSource { to: source.clone(), place: Place::Gtid },
+        Action::Start(Threads::Both),
+    ]
+}
+
+fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
+    let replicas = members(recovery, situation);
+    let (reachable, silent): (Vec<&Member>, Vec<&Member>) =
+        replicas.iter().partition(|member| member.instance.is_valid());
+    enough_in_sight(recovery, situation, reachable.len(), silent.len())?;
+    let failed = situation.cluster.member(recovery.failed());
+    let source_had = failed.map(everything).unwrap_or_default();
+    let all = holdings(&reachable, &source_had);
+    let foremost = foremost(&all, recovery)?;
+    let (candidate, donor, why) = choose(recovery, situation, &reachable, &all, foremost)?;
+    let mut lost: Vec<Lost> = silent.iter().map(|it| lost(it, "it does not answer")).collect();
+    let mut followers = Vec::new();
+    for member in reachable.iter().filter(|it| it.key() != &candidate.key) {
+        match obstacle(member, &all, &candidate.key, situation) {
+            Some(why) => lost.push(self::lost(member, &why)),
+            None => followers.push(*member),
+        }
+    }
+    lost.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(Plan {
+        successor: candidate.key.clone(),
+        why,
+        prepare: prepare(candidate, donor, situation),
+        open: Stage { chains: open(&candidate.key, recovery, situation).into_iter().collect() },
+        gather: gather(&candidate.key, &followers, &reachable, &lost, situation),
+        lost,
+        loss: loss(&source_had, &all, failed, situation),
+    })
+}
+
+/// Whether so many witnesses are there that nothing that was acknowledged can be missed (I3, I5).
+fn enough_in_sight(
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+    reachable: usize,
+    silent: usize,
+) -> Result<(), Refused> {
+    let is_forced = matches!(recovery.cause, Cause::ForcedFailover | Cause::ForcedTakeover);
+    if reachable == 0 {
+        return Err(Refused::because("none of the replicas answers"));
+    }
+    let all = reachable + silent;
+    if reachable * 2 < all && !is_forced {
+        return Err(Refused::because(format!(
+            "only {reachable} of {all} replicas answer: the others may have more"
+        )));
+    }
+    let failed = situation.cluster.member(recovery.failed());
+    let semi_sync = failed.map(|member| &member.instance.facts.semi_sync);
+    let waits_for = semi_sync.filter(|it| it.source_active).map_or(0, |it| it.wait_for_replicas);
+    if waits_for > 0 && silent >= waits_for as usize && !is_forced {
+        return Err(Refused::because(format!(
+            "{silent} of {all} replicas do not answer, and writes were acknowledged once \
+             {waits_for} had them: those may have what nobody else has"
+        )));
+    }
+    Ok(())
+}
+
+/// The replica that has all that any of them has.
+fn foremost<'a>(all: &'a [Holding], recovery: &Recovery) -> Result<&'a Holding, Refused> {
+    if let Some(found) = all.iter().find(|one| all.iter().all(|other| one.covers(other))) {
+        return Ok(found);
+    }
+    // Who names the successor accepts that what only others have is lost.
+    let named = recovery.wanted.as_ref().filter(|_| recovery.cause == Cause::ForcedTakeover);
+    if let Some(named) = all.iter().find(|one| Some(&one.key) == named) {
+        return Ok(named);
+    }
+    let mut reasons = Vec::new();
+    for (index, one) in all.iter().enumerate() {
+        for other in all.iter().skip(index + 1) {
+            let reason = match one.relation(other) {
+                Some(Relation::Diverged) => {
+                    format!("{} and {} each have what the other lacks", one.key, other.key)
+                }
+                None => format!("what {} and {} have cannot be compared", one.key, other.key),
+                Some(_) => continue,
+            };
+            reasons.push(reason);
+        }
+    }
+    reasons.truncate(NAMED_MAX);
+    if reasons.is_empty() {
+        reasons.push("no replica has all that the others have".to_owned());
+    }
+    Err(Refused(reasons))
+}
+
+type Choice<'a> = (&'a Holding, Option<&'a Holding>, Vec<String>);
+
+/// The best replica that has everything, or can get it.
+fn choose<'a>(
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+    reachable: &[&Member],
+    all: &'a [Holding],
+    foremost: &'a Holding,
+) -> Result<Choice<'a>, Refused> {
+    let common = Common::of(reachable);
+    let wanted = wanted(recovery, situation);
+    let mut eligible = Vec::new();
+    let mut reasons = Vec::new();
+    for (member, holding) in reachable.iter().zip(all) {
+        if wanted.as_ref().is_some_and(|wanted| wanted != member.key()) {
+            continue;
+        }
+        let found = objections(member, Some(holding), &common, recovery, situation);
+        if found.is_empty() {
+            eligible.push((rank(member, holding, all, recovery, situation), holding));
+        } else {
+            let found: Vec<String> = found.iter().map(Objection::to_string).collect();
+            reasons.push(format!("{} cannot be promoted: {}", member.key(), found.join(", ")));
+        }
+    }
+    if let Some(wanted) = wanted.filter(|wanted| !reachable.iter().any(|it| it.key() == wanted)) {
+        reasons.push(format!("{wanted} is no replica of {} that answers", recovery.failed()));
+    }
+    eligible.sort_by(|a, b| a.0.cmp(&b.0));
+    for (_, candidate) in eligible {
+        if candidate.covers(foremost) {
+            let mut why = vec![format!("{} has all that any replica has", candidate.key)];
+            why.append(&mut reasons);
+            return Ok((candidate, None, why));
+        }
+        let donor = donors(reachable, all, foremost).find(|it| it.key != candidate.key);
+        match donor.filter(|_| candidate.uses_gtid()) {
+            Some(donor) => {
+                let mut why = vec![format!(
+                    "{} goes first and gets what it lacks from {}",
+                    candidate.key, donor.key
+                )];
+                why.append(&mut reasons);
+                return Ok((candidate, Some(donor), why));
+            }
+            None => reasons.push(format!(
+                "{} lacks what {} has, and cannot get it from there",
+                candidate.key, foremost.key
+            )),
+        }
+    }
+    reasons.truncate(NAMED_MAX);
+    Err(Refused(reasons))
+}
+
+/// Who is to succeed, if that is settled.
+fn wanted(recovery: &Recovery, situation: &Situation<'_>) -> Option<InstanceKey> {
+    if recovery.wanted.is_some() {
+        return recovery.wanted.clone();
+    }
+    if recovery.kind != Kind::CoPrimary || !situation.policy.recovery.other_co_primary_only {
+        return None;
+    }
+    let replicas = members(recovery, situation);
+    replicas.iter().find(|member| member.is_co_primary).map(|member| member.key().clone())
+}
+
+/// Who has everything and can hand it on.
+fn donors<'a>(
+    reachable: &[&Member],
+    all: &'a [Holding],
+    foremost: &'a Holding,
+) -> impl Iterator<Item = &'a Holding> {
+    reachable.iter().zip(all).filter_map(move |(member, holding)| {
+        let binlog = &member.instance.facts.binlog;
+        let hands_on = binlog.enabled && binlog.logs_replica_updates;
+        let channel = member.instance.facts.main_channel();
+        let is_whole = channel.is_some_and(|it| !it.has_filters && it.applier_error.number == 0);
+        let is_clean = holding.errant.is_empty() && holding.uses_gtid();
+        (hands_on && is_whole && is_clean && holding.covers(foremost)).then_some(holding)
+    })
+}
+
+/// Why a replica cannot follow the successor.
+fn obstacle(
+    member: &Member,
+    all: &[Holding],
+    successor: &InstanceKey,
+    situation: &Situation<'_>,
+) -> Option<String> {
+    let uses_gtid = all.iter().any(|it| it.key == *member.key() && it.uses_gtid());
+    if !uses_gtid {
+        return Some("it does not use GTID, so its place in another log is not known".to_owned());
+    }
+    let successor = situation.cluster.member(successor)?;
+    let (own, new) = (&member.instance.facts, &successor.instance.facts);
+    let is_older = own.version.major() < new.version.major();
+    if is_older && !situation.policy.recovery.lower_replica_version_allowed {
+        return Some(format!("its version {} is older than {}", own.version, new.version));
+    }
+    if own.binlog.logs_replica_updates && own.binlog.format < new.binlog.format {
+        let (own, new) = (own.binlog.format.as_str(), new.binlog.format.as_str());
+        return Some(format!("it logs {own} and cannot log what is logged as {new}"));
+    }
+    None
+}
+
+fn lost(member: &Member, why: &str) -> Lost {
+    Lost { key: member.key().clone(), why: why.to_owned() }
+}
+
+/// Lets the candidate get and apply everything there is (I4).
+fn prepare(candidate: &Holding, donor: Option<&Holding>, situation: &Situation<'_>) -> Vec<Stage> {
+    let at_most = situation.policy.recovery.apply_patience;
+    let first = [Some(candidate), donor].into_iter().flatten();
+    let first: Vec<Chain> =
+        first.filter_map(|holding| apply_everything(holding, situation, at_most)).collect();
+    let mut stages = Vec::new();
+    if !first.is_empty() {
+        stages.push(Stage { chains: first });
+    }
+    if let Some(donor) = donor {
+        let mut actions = follow(&donor.key);
+        actions.push(Action::WaitExecuted { until: everything_of(donor), at_most });
+        actions.push(Action::Stop(Threads::Both));
+        let chain = Chain { on: candidate.key.clone(), actions, need: Need::Must };
+        stages.push(Stage { chains: vec![chain] });
+    }
+    stages
+}
+
+fn everything_of(holding: &Holding) -> Until {
+    if holding.uses_gtid() {
+        Until::Gtids(holding.received().clone())
+    } else {
+        Until::Source(holding.read().clone())
+    }
+}
+
+/// Always waits, even where everything seems to be applied: it costs a round trip, and is true.
+fn apply_everything(
+    holding: &Holding,
+    situation: &Situation<'_>,
+    at_most: Duration,
+) -> Option<Chain> {
+    let member = situation.cluster.member(&holding.key)?;
+    let channel = member.instance.facts.main_channel()?;
+    let mut actions = Vec::new();
+    if channel.applier != ThreadState::Running {
+        actions.push(Action::Start(Threads::Applier));
+    }
+    actions.push(Action::WaitExecuted { until: everything_of(holding), at_most });
+    Some(Chain { on: holding.key.clone(), actions, need: Need::Must })
+}
+
+/// Opens a server for writes; `None` where the configuration leaves that to user processes.
+fn open(successor: &InstanceKey, recovery: &Recovery, situation: &Situation<'_>) -> Option<Chain> {
+    if !situation.policy.recovery.apply_promotion && recovery.kind != Kind::Takeover {
+        return None;
+    }
+    let semi_sync = |key| {
+        let member = situation.cluster.member(key);
+        member.map(|member| &member.instance.facts.semi_sync)
+    };
+    let mut actions = Vec::new();
+    // A co-primary goes on replicating from its other, should that come back.
+    if recovery.kind != Kind::CoPrimary {
+        actions.push(Action::ForgetSource);
+    }
+    let was_waiting = semi_sync(recovery.failed()).is_some_and(|it| it.source_enabled);
+    if was_waiting && semi_sync(successor).is_some_and(|it| it.available && !it.source_enabled) {
+        actions.push(Action::SetSemiSyncSource(Switch::On));
+    }
+    actions.push(Action::SetWritable);
+    Some(Chain { on: successor.clone(), actions, need: Need::Must })
+}
+
+fn gather(
+    successor: &InstanceKey,
+    followers: &[&Member],
+    reachable: &[&Member],
+    lost: &[Lost],
+    situation: &Situation<'_>,
+) -> Stage {
+    let chain = |on: &InstanceKey, actions| Chain { on: on.clone(), actions, need: Need::Should };
+    let follow = followers.iter().map(|member| chain(member.key(), follow(successor)));
+    let is_reachable = |key: &InstanceKey| reachable.iter().any(|member| member.key() == key);
+    let give_up = lost.iter().filter(|it| is_reachable(&it.key)).map(|it| {
+        let actions = if situation.policy.recovery.detach_lost {
+            vec![Action::Stop(Threads::Both), Action::Detach]
+        } else {
+            vec![Action::Start(Threads::Receiver)]
+        };
+        chain(&it.key, actions)
+    });
+    Stage { chains: follow.chain(give_up).collect() }
+}
+
+fn loss(
+    source_had: &Gtids,
+    all: &[Holding],
+    failed: Option<&Member>,
+    situation: &Situation<'_>,
+) -> Loss {
+    let seen = failed.and_then(|member| member.instance.health.last_seen);
+    let remark = match seen {
+        None => "the old primary was never seen".to_owned(),
+        Some(seen) => {
+            let age = situation.now.since(seen).as_millis();
+            format!("the old primary was last seen {age} ms before; later writes are not known")
+        }
+    };
+    match source_had {
+        Gtids::MySql(had) => {
+            let missing = all.iter().fold(had.clone(), |rest, holding| match holding.received() {
+                Gtids::MySql(theirs) => rest.subtract(theirs),
+                _ => rest,
+            });
+            Loss { known: missing.to_string(), count: missing.count(), remark }
+        }
+        Gtids::MariaDb(had) => {
+            let ahead = all.iter().filter_map(|holding| match holding.received() {
+                Gtids::MariaDb(theirs) => Some(had.count_ahead_of(theirs)),
+                _ => None,
+            });
+            let count = ahead.min().unwrap_or(0);
+            let known = if count > 0 { format!("up to {had}") } else { String::new() };
+            Loss { known, count, remark }
+        }
+        Gtids::None => Loss { remark, ..Loss::default() },
+    }
+}
+
+/// Opens a primary that refuses writes though nobody else takes them.
+fn reopen(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
+    let failed = recovery.failed();
+    let Some(primary) = situation.cluster.member(failed) else {
+        return Err(Refused::because(format!("{failed} is not known")));
+    };
+    if !primary.instance.is_valid() {
+        return Err(Refused::because(format!("{failed} does not answer")));
+    }
+    let others = situation.cluster.members.values().filter(|member| member.key() != failed);
+    let writable: Vec<String> = others
+        .filter(|member| !member.instance.facts.read_only && member.instance.is_valid())
+        .map(|member| member.key().to_string())
+        .take(NAMED_MAX)
+        .collect();
+    if !writable.is_empty() {
+        let text = format!("{} accepts writes already", writable.join(", "));
+        return Err(Refused::because(text));
+    }
+    let actions = vec![Action::SetWritable];
+    let chain = Chain { on: failed.clone(), actions, need: Need::Must };
+    Ok(Plan {
+        successor: failed.clone(),
+        why: vec!["it heads its cluster and nobody else accepts writes".to_owned()],
+        prepare: Vec::new(),
+        open: Stage { chains: vec![chain] },
+        gather: Stage::default(),
+        lost: Vec::new(),
+        loss: Loss::default(),
+    })
+}

@@ -1,0 +1,131 @@
+//! Where the replicas of a dead intermediate source, or of a dead group member, go.
+
+use std::cmp::Reverse;
+
+use crate::cluster::Member;
+use crate::instance::{Positioning, PromotionRule};
+
+use super::super::candidate::Situation;
+use super::super::{Chain, Kind, Loss, Lost, Need, Plan, Recovery, Refused, Stage};
+use super::{follow, lost, members};
+
+/// Plans new places: below a sibling in the same data centre and environment, a sibling
+/// elsewhere, or the source of what failed, in this order.
+pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
+    let failed = recovery.failed();
+    let orphans = members(recovery, situation);
+    let Some(member) = situation.cluster.member(failed) else {
+        return Err(Refused::because(format!("{failed} is not known")));
+    };
+    let places = places(member, recovery, situation);
+    let mut reasons = Vec::new();
+    for place in &places {
+        let (moved, lost) = divide(&orphans, place, situation);
+        if moved.is_empty() {
+            reasons.extend(lost.iter().map(|it| format!("{}: {}", it.key, it.why)));
+            continue;
+        }
+        let chains = moved.iter().map(|orphan| Chain {
+            on: orphan.key().clone(),
+            actions: follow(place.key()),
+            need: Need::Should,
+        });
+        return Ok(Plan {
+            successor: place.key().clone(),
+            why: vec![format!("{} can take {} of {}", place.key(), moved.len(), orphans.len())],
+            prepare: Vec::new(),
+            open: Stage::default(),
+            gather: Stage { chains: chains.collect() },
+            lost,
+            loss: Loss::default(),
+        });
+    }
+    if places.is_empty() {
+        reasons.push(format!(
+            "there is nobody else in the cluster whom replicas of {failed} could follow"
+        ));
+    }
+    Err(Refused(reasons))
+}
+
+/// Who could take them, the best first.
+fn places<'a>(failed: &Member, recovery: &Recovery, situation: &Situation<'a>) -> Vec<&'a Member> {
+    let takes = |member: &&Member| {
+        let facts = &member.instance.facts;
+        let is_orphan = recovery.replicas.contains(member.key());
+        let is_chosen = recovery.wanted.as_ref().is_none_or(|wanted| wanted == member.key());
+        let hands_on = facts.binlog.enabled
+            && (facts.binlog.logs_replica_updates || facts.main_channel().is_none());
+        member.key() != failed.key()
+            && !is_orphan
+            && is_chosen
+            && hands_on
+            && member.instance.is_valid()
+            && situation.ledger.maintenance_of(member.key(), situation.now).is_none()
+    };
+    let is_source = |member: &Member| failed.source.as_ref() == Some(member.key());
+    let is_sibling = |member: &Member| match recovery.kind {
+        Kind::GroupMember => group(member).is_some() && group(member) == group(failed),
+        _ => failed.source.is_some() && member.source == failed.source,
+    };
+    let may_promote = |member: &Member| situation.rule(member) != PromotionRule::MustNot;
+    let rank = |member: &Member| {
+        let (own, lost) = (&member.instance.facts.placement, &failed.instance.facts.placement);
+        (
+            is_source(member),
+            own.data_center != lost.data_center || own.environment != lost.environment,
+            situation.rule(member),
+            Reverse(member.replicas.len()),
+            member.key().clone(),
+        )
+    };
+    let mut found: Vec<&Member> = situation
+        .cluster
+        .members
+        .values()
+        .filter(takes)
+        .filter(|it| is_source(it) || (is_sibling(it) && may_promote(it)))
+        .collect();
+    found.sort_by_key(|member| rank(member));
+    found
+}
+
+fn group(member: &Member) -> Option<&str> {
+    member.instance.facts.group.as_ref().map(|group| group.name.as_str())
+}
+
+/// Those who can follow, and those who cannot.
+fn divide<'a>(
+    orphans: &[&'a Member],
+    place: &Member,
+    situation: &Situation<'_>,
+) -> (Vec<&'a Member>, Vec<Lost>) {
+    let mut moved = Vec::new();
+    let mut left = Vec::new();
+    for orphan in orphans {
+        match obstacle(orphan, place, situation) {
+            None => moved.push(*orphan),
+            Some(why) => left.push(lost(orphan, &why)),
+        }
+    }
+    (moved, left)
+}
+
+fn obstacle(orphan: &Member, place: &Member, situation: &Situation<'_>) -> Option<String> {
+    if !orphan.instance.is_valid() {
+        return Some("it does not answer".to_owned());
+    }
+    let channel = orphan.instance.facts.main_channel();
+    if channel.is_none_or(|it| it.positioning == Positioning::File) {
+        return Some("it does not use GTID, so its place in another log is not known".to_owned());
+    }
+    let (own, new) = (&orphan.instance.facts, &place.instance.facts);
+    if own.version.is_mariadb() != new.version.is_mariadb() {
+        return Some(format!("{} is of another kind: {}", place.key(), new.version));
+    }
+    let is_older = own.version.major() < new.version.major();
+    if is_older && !situation.policy.recovery.lower_replica_version_allowed {
+        return Some(format!("its version {} is older than {}", own.version, new.version));
+    }
+    None
+}

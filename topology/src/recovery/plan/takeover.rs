@@ -1,0 +1,140 @@
+//! How a primary hands over in peace: siblings move first, so that the pause is short.
+
+use crate::action::{Action, Place, Threads, Until};
+use crate::cluster::Member;
+use crate::gtid::Gtids;
+use crate::key::InstanceKey;
+
+use super::super::candidate::{Common, Objection, Situation, objections, rank};
+use super::super::holding::{everything, holdings};
+use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
+use super::{follow, lost, members, obstacle, open};
+
+/// Who takes over, and the siblings' way below: all of them must get there.
+///
+/// # Errors
+/// When there is nobody to take over, or siblings could not follow.
+pub fn arrange(
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> Result<(InstanceKey, Stage), Refused> {
+    let designated = designated(recovery, situation)?;
+    let replicas = members(recovery, situation);
+    let all = holdings(&replicas, &everything_of_old(recovery, situation));
+    let mut stage = Stage::default();
+    for member in replicas.iter().filter(|it| it.key() != designated.key()) {
+        // Whoever is in downtime may be left behind.
+        let is_excused = situation.ledger.downtime_of(member.key(), situation.now).is_some();
+        let why = if member.instance.is_valid() {
+            obstacle(member, &all, designated.key(), situation)
+        } else {
+            Some("it does not answer".to_owned())
+        };
+        if member.instance.facts.source() == Some(designated.key()) {
+            continue;
+        }
+        match why {
+            None => stage.chains.push(Chain {
+                on: member.key().clone(),
+                actions: follow(designated.key()),
+                need: if is_excused { Need::Should } else { Need::Must },
+            }),
+            Some(_) if is_excused => {}
+            Some(why) => {
+                return Err(Refused::because(format!(
+                    "Desginated instance {} cannot take over all of its siblings. Error: {}: {why}",
+                    designated.key(),
+                    member.key()
+                )));
+            }
+        }
+    }
+    Ok((designated.key().clone(), stage))
+}
+
+fn everything_of_old(recovery: &Recovery, situation: &Situation<'_>) -> Gtids {
+    situation.cluster.member(recovery.failed()).map(everything).unwrap_or_default()
+}
+
+/// Who takes over: the one that was named, else the best.
+fn designated<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Result<&'a Member, Refused> {
+    let replicas = members(recovery, situation);
+    let valid: Vec<&Member> =
+        replicas.iter().copied().filter(|member| member.instance.is_valid()).collect();
+    let all = holdings(&valid, &everything_of_old(recovery, situation));
+    let common = Common::of(&valid);
+    let mut eligible = Vec::new();
+    let mut reasons = Vec::new();
+    for (member, holding) in valid.iter().zip(&all) {
+        if recovery.wanted.as_ref().is_some_and(|wanted| wanted != member.key()) {
+            continue;
+        }
+        let found = objections(member, Some(holding), &common, recovery, situation);
+        // What it has not applied yet it will be waited for.
+        let found: Vec<String> = found
+            .iter()
+            .filter(|it| **it != Objection::NotApplied)
+            .map(Objection::to_string)
+            .collect();
+        let lag = member.instance.facts.lag_seconds();
+        let limit = situation.policy.reasonable_maintenance_lag.as_secs();
+        if !found.is_empty() {
+            reasons.push(format!("{} cannot be promoted: {}", member.key(), found.join(", ")));
+        } else if lag.is_none_or(|lag| lag > limit) {
+            reasons.push(format!(
+                "Desginated instance {} seems to be lagging too much for this operation. Aborting.",
+                member.key()
+            ));
+        } else {
+            eligible.push((rank(member, holding, &all, recovery, situation), *member));
+        }
+    }
+    eligible.sort_by(|a, b| a.0.cmp(&b.0));
+    if let Some((_, best)) = eligible.first() {
+        return Ok(best);
+    }
+    if reasons.is_empty() {
+        reasons.push(format!("no replica of {} answers", recovery.failed()));
+    }
+    Err(Refused(reasons))
+}
+
+/// Plans the takeover itself. The old primary stands still when this counts: what it has then is
+/// what the successor must have.
+pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
+    let old = recovery.failed();
+    let Some(primary) = situation.cluster.member(old) else {
+        return Err(Refused::because(format!("{old} is not known")));
+    };
+    if !primary.instance.is_valid() {
+        return Err(Refused::because(format!("{old} does not answer")));
+    }
+    let successor = designated(recovery, situation)?;
+    let at_most = situation.policy.reasonable_maintenance_lag;
+    let until = match everything(primary) {
+        Gtids::None => Until::Source(primary.instance.facts.binlog.position.clone()),
+        set => Until::Gtids(set),
+    };
+    let wait = Chain {
+        on: successor.key().clone(),
+        actions: vec![Action::WaitExecuted { until, at_most }],
+        need: Need::Must,
+    };
+    let mut actions =
+        vec![Action::ChangeSource { to: successor.key().clone(), place: Place::Gtid }];
+    if recovery.cause == Cause::TakeoverAuto {
+        actions.push(Action::Start(Threads::Both));
+    }
+    let step_down = Chain { on: old.clone(), actions, need: Need::Should };
+    let silent = members(recovery, situation);
+    let silent = silent.iter().filter(|member| !member.instance.is_valid());
+    Ok(Plan {
+        successor: successor.key().clone(),
+        why: vec![format!("{} takes over from {old}", successor.key())],
+        prepare: vec![Stage { chains: vec![wait] }],
+        open: Stage { chains: open(successor.key(), recovery, situation).into_iter().collect() },
+        gather: Stage { chains: vec![step_down] },
+        lost: silent.map(|member| lost(member, "it does not answer")).collect(),
+        loss: Loss::default(),
+    })
+}

@@ -1,0 +1,402 @@
+//! Recoveries decided by tables: who is promoted, what is refused, and in which order it goes.
+
+use std::sync::Arc;
+
+use super::candidate::Situation;
+use super::gate::{Request, Runner, begin};
+use super::machine::{Effect, Event, Outcome, Ran, step};
+use super::*;
+use crate::action::{Threads, Until};
+use crate::fleet::{FleetInput, advance};
+use crate::gtid::{GtidSet, Gtids};
+use crate::instance::{Facts, PromotionRule, SourceLink, ThreadState};
+use crate::ledger::{Command, LedgerState, apply};
+use crate::policy::Policy;
+use crate::snapshot::FleetSnapshot;
+use crate::testing::{answered, key, primary_facts, refused, replica_facts};
+
+mod sequences;
+
+const P: &str = "00000000-0000-0000-0000-0000000000aa";
+
+fn now() -> Timestamp {
+    Timestamp::from_secs(100)
+}
+
+fn set(text: &str) -> GtidSet {
+    text.parse().unwrap()
+}
+
+fn of_p(intervals: &str) -> Gtids {
+    Gtids::MySql(if intervals.is_empty() {
+        GtidSet::default()
+    } else {
+        set(&format!("{P}:{intervals}"))
+    })
+}
+
+fn uuid(name: &str) -> uuid::Uuid {
+    let digit = u128::from(*name.as_bytes().last().unwrap());
+    uuid::Uuid::from_u128(0x1000 + digit)
+}
+
+/// A replica of `p` that received and executed these transactions of it, and stands still.
+fn replica(name: &str, received: &str, executed: &str) -> (String, Facts) {
+    let mut facts = replica_facts(&key("p"));
+    facts.server_uuid = Some(uuid(name));
+    facts.gtid.executed = of_p(executed);
+    let channel = &mut facts.channels[0];
+    channel.received = of_p(received);
+    channel.receiver = ThreadState::Other;
+    channel.receiver_error.number = 2003;
+    channel.receiver_error.text = "error connecting to source".into();
+    (name.to_owned(), facts)
+}
+
+/// A fleet in which the primary `p` died, having executed `p_had`, and these are its replicas.
+fn fleet_with(
+    policy: Policy,
+    p_had: &str,
+    replicas: &[(String, Facts)],
+    silent: &[&str],
+) -> FleetSnapshot {
+    let mut p = primary_facts();
+    p.server_uuid = Some(P.parse().unwrap());
+    p.gtid.executed = of_p(p_had);
+    let empty = FleetSnapshot::empty(Arc::new(policy), Arc::default(), Timestamp::from_secs(0));
+    let mut inputs = vec![FleetInput::Probed(answered("p", 10, p))];
+    let seen = replicas.iter().map(|(name, facts)| answered(name, 20, facts.clone()));
+    inputs.extend(seen.map(FleetInput::Probed));
+    inputs.extend(silent.iter().chain(&["p"]).map(|it| FleetInput::Probed(refused(it, 30))));
+    advance(&empty, inputs, now()).snapshot
+}
+
+fn runner() -> Runner {
+    Runner { uid: "1:x".into(), node: "n1".into(), token: "t".into() }
+}
+
+fn request(cause: Cause, wanted: Option<&str>) -> Request {
+    Request { key: key("p"), cause, wanted: wanted.map(key), hooks: Hooks::Run }
+}
+
+fn everywhere() -> Policy {
+    Policy {
+        recover_primary: vec![crate::filter::ClusterFilter::Any],
+        recover_intermediate: vec![crate::filter::ClusterFilter::Any],
+        ..Policy::default()
+    }
+}
+
+fn situation(fleet: &FleetSnapshot) -> Situation<'_> {
+    let cluster = fleet.cluster_with(&key("p")).unwrap();
+    Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now: now() }
+}
+
+fn planned(fleet: &FleetSnapshot, request: &Request) -> Result<(Recovery, Plan), Refused> {
+    let recovery = begin(request, fleet, &runner(), now())?;
+    let plan = super::plan::plan(&recovery, &situation(fleet))?;
+    super::check::check(&plan, &recovery, &situation(fleet))?;
+    Ok((recovery, plan))
+}
+
+/// The successor and, after an arrow, who feeds it; or the refusal.
+fn outcome(fleet: &FleetSnapshot, request: &Request) -> String {
+    match planned(fleet, request) {
+        Ok((_, plan)) => {
+            let fed = plan.prepare.get(1).and_then(|stage| {
+                stage.chains[0].actions.iter().find_map(|action| match action {
+                    Action::ChangeSource { to, .. } => Some(format!("<-{}", to.host())),
+                    _ => None,
+                })
+            });
+            let lost: Vec<&str> = plan.lost.iter().map(|lost| lost.key.host()).collect();
+            let lost =
+                if lost.is_empty() { String::new() } else { format!(" -{}", lost.join("-")) };
+            format!("{}{}{lost}", plan.successor.host(), fed.unwrap_or_default())
+        }
+        Err(refused) => format!("no: {refused}"),
+    }
+}
+
+type Change = fn(&mut Facts);
+
+fn with(base: (String, Facts), change: Change) -> (String, Facts) {
+    let (name, mut facts) = base;
+    change(&mut facts);
+    (name, facts)
+}
+
+#[test]
+fn the_one_with_everything_succeeds_or_feeds_whom_people_prefer() {
+    let prefer: Change = |it| it.promotion_rule = Some(PromotionRule::Prefer);
+    let prefer_not: Change = |it| it.promotion_rule = Some(PromotionRule::PreferNot);
+    let must_not: Change = |it| it.promotion_rule = Some(PromotionRule::MustNot);
+    let silent_log: Change = |it| it.binlog.enabled = false;
+    for (case, replicas, expected) in [
+        ("all equal: by name", vec![replica("b", "1-9", "1-9"), replica("a", "1-9", "1-9")], "a"),
+        (
+            "the most advanced by what it received, not applied",
+            vec![replica("a", "1-8", "1-8"), replica("b", "1-9", "1-3")],
+            "b",
+        ),
+        (
+            "a preferred one that is behind is fed",
+            vec![with(replica("a", "1-5", "1-5"), prefer), replica("b", "1-9", "1-9")],
+            "a<-b",
+        ),
+        (
+            "who must not be promoted still feeds",
+            vec![with(replica("a", "1-9", "1-9"), must_not), replica("b", "1-5", "1-5")],
+            "b<-a",
+        ),
+        (
+            "who is rather not promoted goes last",
+            vec![with(replica("a", "1-9", "1-9"), prefer_not), replica("b", "1-5", "1-5")],
+            "b<-a",
+        ),
+        (
+            "who writes no log can neither be promoted nor feed",
+            vec![with(replica("a", "1-9", "1-9"), silent_log), replica("b", "1-5", "1-5")],
+            "no: a:3306 cannot be promoted: it writes no binary log; \
+             b:3306 lacks what a:3306 has, and cannot get it from there",
+        ),
+        (
+            "who writes no log follows",
+            vec![with(replica("a", "1-5", "1-5"), silent_log), replica("b", "1-9", "1-9")],
+            "b",
+        ),
+        (
+            "each has what the other lacks",
+            vec![replica("a", "1-5", "1-5"), replica("b", "1-3:7-8", "1-3")],
+            "no: a:3306 and b:3306 each have what the other lacks",
+        ),
+    ] {
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        assert_eq!(outcome(&fleet, &request(Cause::Found, None)), expected, "case: {case}");
+        let mut reversed = replicas.clone();
+        reversed.reverse();
+        let fleet = fleet_with(everywhere(), "1-9", &reversed, &[]);
+        assert_eq!(outcome(&fleet, &request(Cause::Found, None)), expected, "reversed: {case}");
+    }
+}
+
+#[test]
+fn a_replica_that_wrote_something_itself_is_never_promoted() {
+    let mut errant = replica("a", "1-9", "1-9");
+    let own = format!("{}:1-2", uuid("a"));
+    errant.1.gtid.executed = Gtids::MySql(set(&format!("{P}:1-9,{own}")));
+    let replicas = [errant.clone(), replica("b", "1-9", "1-9")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    assert_eq!(outcome(&fleet, &request(Cause::Found, None)), "b");
+    let alone = [errant, replica("b", "1-7", "1-7")];
+    let fleet = fleet_with(everywhere(), "1-9", &alone, &[]);
+    let refused = outcome(&fleet, &request(Cause::Found, None));
+    assert!(refused.contains("errant transactions") && refused.contains(&own), "{refused}");
+}
+
+#[test]
+fn places_and_lags_object_before_anything_is_moved() {
+    let west: Change = |it| it.placement.data_center = "west".into();
+    let far: Change = |it| it.placement.region = "far".into();
+    let lagging: Change = |it| it.measured_lag_seconds = Some(61);
+    let dc: fn(&mut Policy) = |policy| policy.recovery.prevent_cross_data_center = true;
+    let region: fn(&mut Policy) = |policy| policy.recovery.prevent_cross_region = true;
+    let lag: fn(&mut Policy) = |policy| {
+        policy.recovery.fail_promotion_on_lag = Some(std::time::Duration::from_secs(60));
+    };
+    for (rule, change, expected) in [
+        (dc, west, "PreventCrossDataCenterMasterFailover"),
+        (region, far, "PreventCrossRegionMasterFailover"),
+        (lag, lagging, "lags by 61 s"),
+    ] {
+        let both =
+            [with(replica("a", "1-9", "1-9"), change), with(replica("b", "1-9", "1-9"), change)];
+        let mut policy = everywhere();
+        rule(&mut policy);
+        let fleet = fleet_with(policy.clone(), "1-9", &both, &[]);
+        let refused = outcome(&fleet, &request(Cause::Found, None));
+        assert!(refused.starts_with("no: ") && refused.contains(expected), "{refused}");
+        let one = [with(replica("a", "1-9", "1-9"), change), replica("b", "1-5", "1-5")];
+        let fleet = fleet_with(policy, "1-9", &one, &[]);
+        assert_eq!(outcome(&fleet, &request(Cause::Found, None)), "b<-a", "the next candidate");
+    }
+}
+
+#[test]
+fn what_cannot_be_seen_is_not_guessed() {
+    let four = ["a", "b", "c", "d"].map(|name| replica(name, "1-9", "1-9"));
+    let with_silent = |silent: &[&str], change: Change| {
+        let fleet = fleet_with(everywhere(), "1-9", &four, silent);
+        let mut p = fleet.instance(&key("p")).unwrap().facts.as_ref().clone();
+        change(&mut p);
+        let again =
+            vec![FleetInput::Probed(answered("p", 40, p)), FleetInput::Probed(refused("p", 50))];
+        let fleet = advance(&fleet, again, now()).snapshot;
+        outcome(&fleet, &request(Cause::Found, None))
+    };
+    let nothing: Change = |_| ();
+    assert_eq!(with_silent(&["d"], nothing), "a -d");
+    assert_eq!(with_silent(&["c", "d"], nothing), "a -c-d");
+    let few = with_silent(&["b", "c", "d"], nothing);
+    assert!(few.contains("only 1 of 4 replicas answer"), "I3: {few}");
+    let acknowledged: Change = |it| {
+        it.semi_sync.source_enabled = true;
+        it.semi_sync.source_active = true;
+        it.semi_sync.wait_for_replicas = 1;
+    };
+    let unsafe_now = with_silent(&["d"], acknowledged);
+    assert!(unsafe_now.contains("writes were acknowledged once 1 had them"), "I5: {unsafe_now}");
+    assert_eq!(with_silent(&[], acknowledged), "a");
+}
+
+#[test]
+fn baton_acts_by_itself_only_where_it_may() {
+    let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let found = request(Cause::Found, None);
+    assert!(begin(&found, &fleet, &runner(), now()).is_ok());
+    let nowhere = fleet_with(Policy::default(), "1-9", &replicas, &[]);
+    let refused = begin(&found, &nowhere, &runner(), now()).unwrap_err().to_string();
+    assert!(refused.contains("RecoverMasterClusterFilters"), "{refused}");
+    let asked = request(Cause::Asked, None);
+    assert!(begin(&asked, &nowhere, &runner(), now()).is_ok(), "a person may");
+
+    let with = |commands: &[Command]| {
+        let ledger = commands
+            .iter()
+            .fold(LedgerState::default(), |state, command| apply(&state, command).unwrap().0);
+        advance(&fleet, vec![FleetInput::Ledger(Arc::new(ledger))], now()).snapshot
+    };
+    let why = |fleet: &FleetSnapshot, request: &Request| {
+        begin(request, fleet, &runner(), now()).map_or_else(|it| it.to_string(), |_| "ok".into())
+    };
+    let disabled = with(&[Command::SetRecoveriesDisabled { disabled: true }]);
+    assert_eq!(why(&disabled, &found), "recoveries are disabled globally");
+    assert_eq!(why(&disabled, &asked), "ok");
+
+    let mut before = begin(&found, &fleet, &runner(), now()).unwrap();
+    before.begun_at = now().minus(std::time::Duration::from_secs(60));
+    let begun = Command::BeginRecovery { recovery: Arc::new(before.clone()) };
+    let running = with(std::slice::from_ref(&begun));
+    assert_eq!(why(&running, &found).split(';').next(), Some("recovery 1 of p:3306 is under way"));
+    assert_eq!(why(&running, &asked), "recovery 1 of p:3306 is under way");
+    let ended =
+        Recovery { id: 1, ended_at: Some(now()), phase: Phase::Ended(End::Done), ..before.clone() };
+    let update = Command::UpdateRecovery { recovery: Arc::new(ended) };
+    let blocked = with(&[begun.clone(), update.clone()]);
+    assert_eq!(why(&blocked, &found), "recovery 1 of p:3306 is not long ago and not acknowledged");
+    assert_eq!(why(&blocked, &asked), "ok");
+    let acknowledgement = Acknowledgement { at: now(), by: "me".into(), comment: "ok".into() };
+    let ack = Command::AcknowledgeRecoveries { ids: vec![1], acknowledgement };
+    assert_eq!(why(&with(&[begun, update, ack]), &found), "ok");
+}
+
+#[test]
+fn a_person_names_the_successor_and_is_told_what_stands_against_it() {
+    let must_not: Change = |it| it.promotion_rule = Some(PromotionRule::MustNot);
+    let replicas = [
+        with(replica("a", "1-9", "1-9"), must_not),
+        replica("b", "1-5", "1-5"),
+        replica("c", "1-9", "1-9"),
+    ];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let asked = |wanted| outcome(&fleet, &request(Cause::Asked, Some(wanted)));
+    assert_eq!(asked("b"), "b<-a");
+    assert_eq!(asked("a"), "no: a:3306 cannot be promoted: its promotion rule is must_not");
+    assert_eq!(asked("z"), "no: z:3306 is no replica of p:3306 that answers");
+}
+
+#[test]
+fn what_may_be_lost_is_said_before() {
+    let replicas = [replica("a", "1-7", "1-7"), replica("b", "1-5", "1-5")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+    assert_eq!((plan.loss.known.as_str(), plan.loss.count), (format!("{P}:8-9").as_str(), 2));
+    assert!(plan.loss.remark.contains("last seen 90000 ms before"), "{}", plan.loss.remark);
+}
+
+#[test]
+fn everything_is_applied_before_anything_is_opened() {
+    let mut stopped = replica("a", "1-9", "1-4");
+    stopped.1.channels[0].applier = ThreadState::Stopped;
+    let fleet = fleet_with(everywhere(), "1-9", &[stopped, replica("b", "1-7", "1-7")], &[]);
+    let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+    let chain = &plan.prepare[0].chains[0];
+    assert_eq!(chain.actions[0], Action::Start(Threads::Applier));
+    let Action::WaitExecuted { until, .. } = &chain.actions[1] else { panic!("{chain:?}") };
+    assert_eq!(*until, Until::Gtids(of_p("1-9")));
+    assert_eq!(plan.open.chains[0].actions, [Action::ForgetSource, Action::SetWritable]);
+    let moved: Vec<&str> = plan.gather.chains.iter().map(|chain| chain.on.host()).collect();
+    assert_eq!(moved, ["b"]);
+}
+
+#[test]
+fn replicas_without_gtid_are_promoted_only_alone() {
+    let file: Change = |it| {
+        it.gtid.mode = "OFF".into();
+        it.channels[0].positioning = crate::instance::Positioning::File;
+        it.channels[0].read = crate::binlog::BinlogCoordinates::new("bin.000002", 700);
+        it.channels[0].executed = crate::binlog::BinlogCoordinates::new("bin.000002", 500);
+    };
+    let alone = [with(replica("a", "", ""), file)];
+    let fleet = fleet_with(everywhere(), "", &alone, &[]);
+    let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+    let until = Until::Source(crate::binlog::BinlogCoordinates::new("bin.000002", 700));
+    let wait = Action::WaitExecuted { until, at_most: Policy::default().recovery.apply_patience };
+    assert_eq!(plan.prepare[0].chains[0].actions, [wait]);
+    let two = [with(replica("a", "", ""), file), with(replica("b", "", ""), file)];
+    let fleet = fleet_with(everywhere(), "", &two, &[]);
+    assert_eq!(outcome(&fleet, &request(Cause::Found, None)), "a -b");
+}
+
+#[test]
+fn a_checked_plan_that_is_bent_is_refused() {
+    let replicas =
+        [replica("a", "1-9", "1-9"), replica("b", "1-5", "1-5"), replica("c", "1-5", "1-5")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let (recovery, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+    let bends: [(&str, fn(&mut Plan)); 6] = [
+        ("I4", |plan| plan.prepare.clear()),
+        ("I6", |plan| plan.gather.chains[0].actions.push(Action::SetWritable)),
+        ("I6", |plan| plan.open.chains[0].actions.push(Action::FlushBinaryLogs)),
+        ("I9", |plan| plan.gather.chains.clear()),
+        ("not in the cluster", |plan| plan.gather.chains[0].on = key("x")),
+        ("which failed", |plan| {
+            plan.gather.chains[0].actions = super::plan::follow(&key("p"));
+        }),
+    ];
+    for (expected, bend) in bends {
+        let mut bent = plan.clone();
+        bend(&mut bent);
+        let verdict = super::check::check(&bent, &recovery, &situation(&fleet));
+        let text = verdict.map_or_else(|refused| refused.to_string(), |()| "accepted".into());
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn orphans_of_an_intermediate_source_go_to_a_sibling() {
+    let sub = |name: &str| {
+        let (name, mut facts) = replica(name, "1-9", "1-9");
+        facts.channels[0].source = SourceLink::Attached(key("i"));
+        (name, facts)
+    };
+    let running: Change = |it| {
+        it.channels[0].receiver = ThreadState::Running;
+        it.channels[0].receiver_error = Default::default();
+    };
+    let mut replicas = vec![with(replica("i", "1-9", "1-9"), running)];
+    replicas.push(with(replica("s", "1-9", "1-9"), running));
+    replicas.extend([sub("x"), sub("y")]);
+    let mut fleet = fleet_with(everywhere(), "1-9", &replicas, &["i"]);
+    let mut p = fleet.instance(&key("p")).unwrap().facts.as_ref().clone();
+    p.read_only = false;
+    fleet = advance(&fleet, vec![FleetInput::Probed(answered("p", 60, p))], now()).snapshot;
+    let request = Request { key: key("i"), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+    let (recovery, plan) = planned(&fleet, &request).unwrap();
+    assert_eq!(recovery.kind, Kind::IntermediateSource);
+    assert_eq!(plan.successor, key("s"));
+    let moved: Vec<&str> = plan.gather.chains.iter().map(|chain| chain.on.host()).collect();
+    assert_eq!(moved, ["x", "y"]);
+    assert!(plan.open.chains.is_empty() && plan.lost.is_empty());
+}
