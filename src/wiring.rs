@@ -14,7 +14,7 @@ use baton_actors::store::OpenBackend;
 use baton_actors::store::sqlite::{self, Retention};
 use baton_topology::filter::{ClusterFilter, HostFilters};
 use baton_topology::key::InstanceKey;
-use baton_topology::policy::{PlacementPatterns, Policy};
+use baton_topology::policy::{PlacementPatterns, Policy, RecoveryPolicy};
 use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
 use regex::Regex;
 use rustls::pki_types::pem::PemObject;
@@ -44,6 +44,7 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         reduce_analysis: recovery.reduce_analysis,
         recover_primary: clusters(&recovery.primary_filters)?,
         recover_intermediate: clusters(&recovery.intermediate_filters)?,
+        recovery: recovery_policy(config),
         recovery_ignore: hosts(&recovery.ignore_instances),
         problem_ignore: hosts(&names.ignore_problems),
         osc_ignore: hosts(&names.ignore_osc),
@@ -65,6 +66,26 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         default_port: connections.default_port,
         node_name: node_name.to_owned(),
     }))
+}
+
+fn recovery_policy(config: &Config) -> RecoveryPolicy {
+    let config::Config { discovery, classification, recovery, .. } = config;
+    RecoveryPolicy {
+        promotion_ignore: HostFilters { patterns: recovery.never_promote.clone() },
+        prevent_cross_data_center: recovery.prevent_cross_data_center,
+        prevent_cross_region: recovery.prevent_cross_region,
+        fail_promotion_on_lag: recovery.fail_promotion_on_lag,
+        fail_promotion_if_applier_behind: recovery.unapplied_relay_log
+            == config::UnappliedRelayLog::Refuse,
+        apply_promotion: recovery.apply_promotion,
+        detach_lost: recovery.detach_lost_replicas,
+        other_co_primary_only: recovery.co_primary_must_promote_other,
+        lower_replica_version_allowed: discovery.lower_replica_version_allowed,
+        block: recovery.recovery_block,
+        apply_patience: classification.reasonable_lag,
+        breaker_count: recovery.breaker_clusters,
+        breaker_percent: recovery.breaker_percent,
+    }
 }
 
 /// How the watched servers are reached, and what they are asked.

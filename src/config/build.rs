@@ -421,6 +421,8 @@ fn recovery(r: &mut Reader<'_>) -> Recovery {
         reasonable_locked_semi_sync: locked
             .unwrap_or_else(|| r.seconds("ReasonableReplicationLagSeconds")),
         reduce_analysis: r.flag("ReduceReplicationAnalysisCount"),
+        breaker_clusters: r.uint("FleetBreakerClusters"),
+        breaker_percent: r.uint("FleetBreakerPercent"),
     }
 }
 

@@ -325,6 +325,8 @@ pub struct Recovery {
     pub recover_locked_semi_sync: bool,
     pub reasonable_locked_semi_sync: Duration,
     pub reduce_analysis: bool,
+    pub breaker_clusters: u64,
+    pub breaker_percent: u64,
 }
 
 /// User processes around recoveries.

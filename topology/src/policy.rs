@@ -92,9 +92,9 @@ pub struct RecoveryPolicy {
     /// How long replicas may take to apply what they received without getting any further.
     pub apply_patience: Duration,
     /// Nothing is done by itself while so many clusters have lost their primary...
-    pub breaker_count: u32,
+    pub breaker_count: u64,
     /// ...and they are more than this share of all clusters, in percent.
-    pub breaker_percent: u32,
+    pub breaker_percent: u64,
 }
 
 impl Default for RecoveryPolicy {

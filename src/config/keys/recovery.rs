@@ -15,17 +15,17 @@ const RECOVERY: &[Key] = &[
         "Clusters whose intermediate sources are recovered.",
     ),
     live("RecoveryIgnoreHostnameFilters", List, "", "Instances left out of analysis."),
-    later("PromotionIgnoreHostnameFilters", List, "", "Instances never promoted."),
+    live("PromotionIgnoreHostnameFilters", List, "", "Instances never promoted."),
     live("FailureDetectionPeriodBlockMinutes", Uint, "60", "Report a failure once in this time."),
-    later("RecoveryPeriodBlockSeconds", Uint, "3600", "Recover a cluster once in this time."),
-    later(
+    live("RecoveryPeriodBlockSeconds", Uint, "3600", "Recover a cluster once in this time."),
+    live(
         "RecoveryPeriodBlockMinutes",
         Uint,
         "60",
         "Old unit; read only when RecoveryPeriodBlockSeconds is explicitly 0.",
     ),
-    later("ApplyMySQLPromotionAfterMasterFailover", Bool, "true", "Make a promoted one writable."),
-    later(
+    live("ApplyMySQLPromotionAfterMasterFailover", Bool, "true", "Make a promoted one writable."),
+    live(
         "DetachLostReplicasAfterMasterFailover",
         Bool,
         "true",
@@ -39,26 +39,26 @@ const RECOVERY: &[Key] = &[
         "Keep a promoted one from reconnecting to its old source.",
     ),
     synonym("MasterFailoverDetachSlaveMasterHost", Bool, "MasterFailoverDetachReplicaMasterHost"),
-    later(
+    live(
         "CoMasterRecoveryMustPromoteOtherCoMaster",
         Bool,
         "true",
         "A dead co-primary's place is only taken by the other.",
     ),
-    later("PreventCrossDataCenterMasterFailover", Bool, "false", "Stay in the data centre."),
-    later("PreventCrossRegionMasterFailover", Bool, "false", "Stay in the region."),
-    later("FailMasterPromotionOnLagMinutes", Uint, "0", "Refuse candidates this late; 0: never."),
-    later(
+    live("PreventCrossDataCenterMasterFailover", Bool, "false", "Stay in the data centre."),
+    live("PreventCrossRegionMasterFailover", Bool, "false", "Stay in the region."),
+    live("FailMasterPromotionOnLagMinutes", Uint, "0", "Refuse candidates this late; 0: never."),
+    live(
         "FailMasterPromotionIfSQLThreadNotUpToDate",
         Bool,
         "false",
         "Refuse a candidate that has not applied all it received.",
     ),
-    later(
+    live(
         "DelayMasterPromotionIfSQLThreadNotUpToDate",
         Bool,
         "false",
-        "Wait for a candidate to apply all it received.",
+        "Wait for a candidate to apply all it received; baton always does.",
     ),
     later(
         "PostponeReplicaRecoveryOnLagMinutes",
@@ -80,6 +80,18 @@ const RECOVERY: &[Key] = &[
         Uint,
         "0",
         "How long waiting is normal; 0: ReasonableReplicationLagSeconds.",
+    ),
+    live(
+        "FleetBreakerClusters",
+        Uint,
+        "5",
+        "Hold all recoveries while at least so many clusters have lost their primary...",
+    ),
+    live(
+        "FleetBreakerPercent",
+        Uint,
+        "50",
+        "...and they are more than this share of all clusters.",
     ),
     live("ReduceReplicationAnalysisCount", Bool, "true", "Analyse only instances that may matter."),
     ignored(

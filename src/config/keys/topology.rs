@@ -83,7 +83,7 @@ const DISCOVERY: &[Key] = &[
         "How long to wait for replicas to apply their relay logs when regrouping.",
     ),
     later("MaxConcurrentReplicaOperations", Uint, "5", "Replicas moved at the same time."),
-    later("LowerReplicaVersionAllowed", Bool, "false", "Let a replica be older than its source."),
+    live("LowerReplicaVersionAllowed", Bool, "false", "Let a replica be older than its source."),
     later("VerifyReplicationFilters", Bool, "false", "Compare replication filters before moves."),
     ignored("EnableDiscoveryFiltersLogs", "filtered instances are logged at debug level"),
     ignored("DiscoveryQueueCapacity", NO_QUEUE),

@@ -203,11 +203,11 @@ pub fn breaker(fleet: &FleetSnapshot) -> Option<String> {
         let primaries = cluster.primaries();
         !primaries.is_empty() && primaries.iter().all(|member| member.instance.is_failed())
     };
-    let all = fleet.clusters.size();
-    let headless = fleet.clusters.values().filter(is_headless).count();
+    let all = fleet.clusters.size() as u64;
+    let headless = fleet.clusters.values().filter(is_headless).count() as u64;
     let policy = &fleet.policy.recovery;
-    let is_open = headless >= policy.breaker_count.max(1) as usize
-        && headless * 100 > all * policy.breaker_percent as usize;
+    let is_open = headless >= policy.breaker_count.max(1)
+        && headless * 100 > all.saturating_mul(policy.breaker_percent);
     is_open.then(|| {
         format!("{headless} of {all} clusters lost their primary at once: a person has to decide")
     })

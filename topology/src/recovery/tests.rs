@@ -119,6 +119,7 @@ fn outcome(fleet: &FleetSnapshot, request: &Request) -> String {
 }
 
 type Change = fn(&mut Facts);
+type Bend = fn(&mut Plan);
 
 fn with(base: (String, Facts), change: Change) -> (String, Facts) {
     let (name, mut facts) = base;
@@ -355,7 +356,7 @@ fn a_checked_plan_that_is_bent_is_refused() {
         [replica("a", "1-9", "1-9"), replica("b", "1-5", "1-5"), replica("c", "1-5", "1-5")];
     let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
     let (recovery, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
-    let bends: [(&str, fn(&mut Plan)); 6] = [
+    let bends: [(&str, Bend); 6] = [
         ("I4", |plan| plan.prepare.clear()),
         ("I6", |plan| plan.gather.chains[0].actions.push(Action::SetWritable)),
         ("I6", |plan| plan.open.chains[0].actions.push(Action::FlushBinaryLogs)),
