@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cluster_analysis;
 pub mod discovery;
+pub mod hooks;
 pub mod metrics;
 pub mod mysql;
 pub mod ports;

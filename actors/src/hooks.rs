@@ -1,0 +1,271 @@
+//! Runs the user processes around recoveries.
+//!
+//! Whether a hook has to run, and what its failure means, is decided in [`baton_topology::hooks`].
+//! Here each becomes a process group of its own with a deadline: nothing a hook does, such as
+//! hanging, filling its output or not reading its input, costs more than that (I12). Nothing
+//! panics and nothing is lost: what cannot even be started is an outcome like any other.
+
+mod process;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::hooks::{
+    HookCommand, HookContext, HookList, HookPolicy, OnFailure, Waits, arguments, environment,
+};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use process::Launch;
+
+/// Hooks that run at the same time; more wait for a place, at most until their deadline.
+pub const HOOKS_MAX: usize = 64;
+/// What Linux lets one variable of an environment hold, with its name.
+const VARIABLE_BYTES_MAX: usize = 128 * 1024;
+
+/// Why a hook failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HookFailure {
+    /// Its text or its input could not be written down.
+    #[error("cannot write the files for it")]
+    Files(#[source] io::Error),
+    /// The shell did not start.
+    #[error("cannot start {shell}")]
+    Start {
+        /// The program.
+        shell: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// How it ended cannot be told.
+    #[error("cannot learn how it ended")]
+    Unknown(#[source] io::Error),
+    /// It says so.
+    #[error("exit status {0}")]
+    Exit(i32),
+    /// Somebody killed it.
+    #[error("killed by signal {0}")]
+    Signal(i32),
+    /// It and all it started were killed.
+    #[error("still running after {0:?}, and killed for that")]
+    Deadline(Duration),
+    /// It never began.
+    #[error("{HOOKS_MAX} others were running for all of {0:?}")]
+    Crowded(Duration),
+}
+
+/// Names one hook in audits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookLabel {
+    /// The list, as the configuration calls it.
+    pub list: String,
+    /// Which one, counted from one.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Whether anybody waits for it.
+    pub waits: Waits,
+}
+
+impl fmt::Display for HookLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} hook {} of {}", self.list, self.number, self.of)?;
+        match self.waits {
+            Waits::ForEnd => Ok(()),
+            Waits::Background => write!(f, " (in the background)"),
+        }
+    }
+}
+
+/// What became of one hook.
+#[derive(Debug)]
+pub struct HookOutcome {
+    /// Which.
+    pub label: HookLabel,
+    /// Its command, as people read it.
+    pub command: String,
+    /// How long it took, waiting for a place included.
+    pub elapsed: Duration,
+    /// How it ended.
+    pub result: Result<(), HookFailure>,
+    /// The last it said, on standard output and standard error.
+    pub output: String,
+}
+
+impl fmt::Display for HookOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Err(failure) = &self.result else {
+            return write!(f, "Completed {} in {:.1?}", self.label, self.elapsed);
+        };
+        write!(f, "{} failed after {:.1?}: {failure}", self.label, self.elapsed)?;
+        if let Some(source) = std::error::Error::source(failure) {
+            write!(f, ": {source}")?;
+        }
+        match self.output.trim_end() {
+            "" => Ok(()),
+            output => write!(f, "; output: {output}"),
+        }
+    }
+}
+
+/// What happens while a list runs. Displays as a line for the audit.
+#[derive(Debug, Clone, Copy)]
+pub enum HookEvent<'a> {
+    /// A hook begins.
+    Started {
+        /// Which.
+        label: &'a HookLabel,
+        /// Its command, as people read it.
+        command: &'a str,
+    },
+    /// A hook is over; one in the background perhaps long after its list.
+    Ended(&'a HookOutcome),
+    /// A hook failed, and the rest of its list does not run.
+    Aborted {
+        /// The list, as the configuration calls it.
+        list: &'a str,
+        /// How many do not run.
+        left: usize,
+    },
+}
+
+impl fmt::Display for HookEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { label, command } => write!(f, "Running {label}: {command}"),
+            Self::Ended(outcome) => outcome.fmt(f),
+            Self::Aborted { list, left } => {
+                write!(f, "Not running further {list} hooks ({left} left)")
+            }
+        }
+    }
+}
+
+/// Who is told what happens. It is called on the runtime's threads and must not block.
+pub type HookListener = Arc<dyn Fn(HookEvent<'_>) + Send + Sync>;
+
+/// What became of a list.
+#[derive(Debug)]
+pub struct HookReport {
+    /// The hooks that were waited for, in order.
+    pub outcomes: Vec<HookOutcome>,
+    /// What was about to happen must not: a hook failed in a list where that counts.
+    pub aborted: bool,
+}
+
+impl HookReport {
+    /// The first hook that failed.
+    pub fn first_failure(&self) -> Option<&HookOutcome> {
+        self.outcomes.iter().find(|outcome| outcome.result.is_err())
+    }
+}
+
+/// Runs hooks. Clones share the limit on hooks that run at the same time.
+#[derive(Debug, Clone)]
+pub struct HookRunner {
+    inherited: Arc<[(OsString, OsString)]>,
+    places: Arc<Semaphore>,
+}
+
+impl HookRunner {
+    /// A runner whose hooks inherit the environment of this process.
+    pub fn of_process() -> Self {
+        Self::new(std::env::vars_os())
+    }
+
+    /// A runner whose hooks inherit `environment`, but not the secrets of baton in it.
+    pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let inherited = environment.into_iter().filter(|(name, _)| !is_secret(name)).collect();
+        Self { inherited, places: Arc::new(Semaphore::new(HOOKS_MAX)) }
+    }
+
+    /// Runs `list`, one hook after the other; returns when those that are waited for are over.
+    ///
+    /// Dropping the future kills the hook that is running.
+    pub async fn run_list(
+        &self,
+        list: HookList,
+        context: &HookContext,
+        policy: &HookPolicy,
+        listener: &HookListener,
+    ) -> HookReport {
+        let mut report = HookReport { outcomes: Vec::new(), aborted: false };
+        let Some(configured) = policy.lists.get(&list) else { return report };
+        let commands = policy.prepare(list, context);
+        let of = commands.len();
+        for (index, command) in commands.into_iter().enumerate() {
+            let number = index + 1;
+            let HookCommand { text, shown, waits } = command;
+            let label = HookLabel { list: configured.name.clone(), number, of, waits };
+            let launch = self.launch(text, context, policy);
+            let run = run(label, shown, launch, Arc::clone(&self.places), Arc::clone(listener));
+            if waits == Waits::Background {
+                tokio::spawn(run);
+                continue;
+            }
+            let outcome = run.await;
+            let failed = outcome.result.is_err();
+            report.outcomes.push(outcome);
+            if failed && list.on_failure() == OnFailure::Abort {
+                report.aborted = true;
+                if number < of {
+                    listener(HookEvent::Aborted { list: &configured.name, left: of - number });
+                }
+                break;
+            }
+        }
+        report
+    }
+
+    fn launch(&self, text: String, context: &HookContext, policy: &HookPolicy) -> Launch {
+        let told =
+            environment(context).into_iter().map(|(name, value)| (name.into(), value.into()));
+        let environment = self.inherited.iter().cloned().chain(told).filter(fits).collect();
+        Launch {
+            shell: policy.shell.clone(),
+            text,
+            arguments: arguments(context),
+            environment,
+            // Texts and numbers always serialise; if not, a hook without input is better than none.
+            input: serde_json::to_vec(context).unwrap_or_default(),
+            timeout: policy.timeout,
+        }
+    }
+}
+
+/// Runs one hook from its announcement to its outcome.
+async fn run(
+    label: HookLabel,
+    command: String,
+    launch: Launch,
+    places: Arc<Semaphore>,
+    listener: HookListener,
+) -> HookOutcome {
+    listener(HookEvent::Started { label: &label, command: &command });
+    let started = Instant::now();
+    let deadline = started + launch.timeout;
+    let (result, output) = match timeout_at(deadline, places.acquire()).await {
+        Ok(_place) => process::run(launch, deadline).await,
+        Err(_) => (Err(HookFailure::Crowded(launch.timeout)), String::new()),
+    };
+    let outcome = HookOutcome { label, command, elapsed: started.elapsed(), result, output };
+    listener(HookEvent::Ended(&outcome));
+    outcome
+}
+
+/// Whether `name` is a variable that baton itself takes a secret from.
+fn is_secret(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let Some(key) = name.strip_prefix("BATON_") else { return false };
+    // Keys are found whatever their case and underscores.
+    let key = key.replace('_', "").to_ascii_uppercase();
+    ["PASSWORD", "TOKEN"].iter().any(|secret| key.contains(secret))
+}
+
+/// One variable that is too long would keep the hook from starting; its value is in the input too.
+fn fits((name, value): &(OsString, OsString)) -> bool {
+    name.len() + value.len() + "=\0".len() <= VARIABLE_BYTES_MAX
+}
