@@ -45,6 +45,7 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         recover_primary: clusters(&recovery.primary_filters)?,
         recover_intermediate: clusters(&recovery.intermediate_filters)?,
         recovery: recovery_policy(config),
+        hooks: config.hooks.clone(),
         recovery_ignore: hosts(&recovery.ignore_instances),
         problem_ignore: hosts(&names.ignore_problems),
         osc_ignore: hosts(&names.ignore_osc),

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use baton_topology::hooks::{HookCommands, HookList, HookPolicy, PlaceholderStyle};
+
 use super::files::{ReadFile, client_credentials, state_folder};
 use super::reader::Reader;
 use super::types::*;
@@ -435,18 +437,39 @@ fn cluster_filters(r: &mut Reader<'_>, key: &'static str) -> Vec<String> {
     filters
 }
 
-fn hooks(r: &Reader<'_>) -> Hooks {
-    Hooks {
-        shell: r.text("ProcessesShellCommand"),
-        on_failure_detection: r.list("OnFailureDetectionProcesses"),
-        pre_graceful_takeover: r.list("PreGracefulTakeoverProcesses"),
-        pre_failover: r.list("PreFailoverProcesses"),
-        post_primary_failover: r.list("PostMasterFailoverProcesses"),
-        post_intermediate_failover: r.list("PostIntermediateMasterFailoverProcesses"),
-        post_failover: r.list("PostFailoverProcesses"),
-        post_unsuccessful_failover: r.list("PostUnsuccessfulFailoverProcesses"),
-        post_graceful_takeover: r.list("PostGracefulTakeoverProcesses"),
-        post_take_primary: r.list("PostTakeMasterProcesses"),
+/// Each list of hooks and the key it is configured by.
+const HOOK_LISTS: [(HookList, &str); 9] = [
+    (HookList::FailureDetection, "OnFailureDetectionProcesses"),
+    (HookList::PreGracefulTakeover, "PreGracefulTakeoverProcesses"),
+    (HookList::PreFailover, "PreFailoverProcesses"),
+    (HookList::PostPrimaryFailover, "PostMasterFailoverProcesses"),
+    (HookList::PostIntermediateFailover, "PostIntermediateMasterFailoverProcesses"),
+    (HookList::PostFailover, "PostFailoverProcesses"),
+    (HookList::PostUnsuccessfulFailover, "PostUnsuccessfulFailoverProcesses"),
+    (HookList::PostGracefulTakeover, "PostGracefulTakeoverProcesses"),
+    (HookList::PostTakePrimary, "PostTakeMasterProcesses"),
+];
+
+fn hooks(r: &mut Reader<'_>) -> HookPolicy {
+    let lists = HOOK_LISTS
+        .iter()
+        .map(|(list, key)| (*list, HookCommands { name: (*key).to_owned(), commands: r.list(key) }))
+        .collect();
+    let standard = HookPolicy::default();
+    let placeholders = if r.flag("UnquotedHookPlaceholders") {
+        r.notice(
+            "UnquotedHookPlaceholders: whoever can name a server or a cluster can run commands \
+             as the account of baton",
+        );
+        PlaceholderStyle::Verbatim
+    } else {
+        PlaceholderStyle::Quoted
+    };
+    HookPolicy {
+        shell: r.some_text("ProcessesShellCommand").unwrap_or(standard.shell),
+        timeout: r.deadline("HookTimeoutSeconds", standard.timeout),
+        placeholders,
+        lists,
     }
 }
 

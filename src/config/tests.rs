@@ -3,6 +3,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use baton_topology::hooks::{HookCommands, HookList, PlaceholderStyle};
 use proptest::prelude::*;
 
 use super::*;
@@ -207,10 +208,10 @@ fn a_long_poll_interval_is_no_contradiction_to_a_default() {
 
 #[test]
 fn what_nothing_acts_on_yet_is_told() {
-    let files = [("orchestrator.conf.json", r#"{"PreFailoverProcesses": ["true"]}"#)];
+    let files = [("orchestrator.conf.json", r#"{"AuditLogFile": "/x"}"#)];
     let loaded = load_from(&files, &[]).unwrap();
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert!(warnings[0].contains("PreFailoverProcesses is checked, but nothing"), "{warnings:?}");
+    assert!(warnings[0].contains("AuditLogFile is checked, but nothing"), "{warnings:?}");
 }
 
 #[test]
@@ -348,6 +349,48 @@ fn the_reference_is_in_step_with_the_table() {
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(written == reference(), "run UPDATE_DOCS=1 cargo test -p baton");
+}
+
+#[test]
+fn each_list_of_hooks_has_its_key() {
+    let names = [
+        (HookList::FailureDetection, "OnFailureDetectionProcesses"),
+        (HookList::PreGracefulTakeover, "PreGracefulTakeoverProcesses"),
+        (HookList::PreFailover, "PreFailoverProcesses"),
+        (HookList::PostPrimaryFailover, "PostMasterFailoverProcesses"),
+        (HookList::PostIntermediateFailover, "PostIntermediateMasterFailoverProcesses"),
+        (HookList::PostFailover, "PostFailoverProcesses"),
+        (HookList::PostUnsuccessfulFailover, "PostUnsuccessfulFailoverProcesses"),
+        (HookList::PostGracefulTakeover, "PostGracefulTakeoverProcesses"),
+        (HookList::PostTakePrimary, "PostTakeMasterProcesses"),
+    ];
+    let keys: Vec<_> =
+        names.iter().map(|(_, key)| format!("{key:?}: [\"do {key}, now\"]")).collect();
+    let loaded = one(&format!("{{{}}}", keys.join(","))).unwrap();
+    assert_eq!(loaded.warnings, []);
+    for (list, name) in names {
+        let expected =
+            HookCommands { name: name.to_owned(), commands: vec![format!("do {name}, now")] };
+        assert_eq!(loaded.config.hooks.lists[&list], expected);
+    }
+}
+
+#[test]
+fn hooks_are_quoted_and_have_a_deadline_unless_told_otherwise() {
+    let hooks = one("{}").unwrap().config.hooks;
+    assert_eq!((hooks.shell.as_str(), hooks.timeout.as_secs()), ("bash", 60));
+    assert_eq!(hooks.placeholders, PlaceholderStyle::Quoted);
+    let told = r#"{"ProcessesShellCommand": "sh", "HookTimeoutSeconds": 0,
+        "UnquotedHookPlaceholders": true}"#;
+    let loaded = one(told).unwrap();
+    let hooks = &loaded.config.hooks;
+    assert_eq!((hooks.shell.as_str(), hooks.timeout.as_secs()), ("sh", 60), "nothing is endless");
+    assert_eq!(hooks.placeholders, PlaceholderStyle::Verbatim);
+    assert_eq!(loaded.warnings.len(), 2, "both are told");
+    let env = [("BATON_HOOK_TIMEOUT_SECONDS", "5"), ("BATON_PRE_FAILOVER_PROCESSES", "a, b")];
+    let hooks = load_from(&[], &env).unwrap().config.hooks;
+    assert_eq!(hooks.timeout.as_secs(), 5);
+    assert_eq!(hooks.lists[&HookList::PreFailover].commands, ["a", "b"]);
 }
 
 proptest! {

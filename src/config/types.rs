@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use baton_topology::hooks::HookPolicy;
 use regex::Regex;
 
 use super::values::Secret;
@@ -27,7 +28,7 @@ pub struct Config {
     /// Failure detection and recovery.
     pub recovery: Recovery,
     /// User processes around recoveries.
-    pub hooks: Hooks,
+    pub hooks: HookPolicy,
     /// Consensus among nodes.
     pub raft: Raft,
     /// Publishing primaries to key-value stores.
@@ -327,22 +328,6 @@ pub struct Recovery {
     pub reduce_analysis: bool,
     pub breaker_clusters: u64,
     pub breaker_percent: u64,
-}
-
-/// User processes around recoveries.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "each field is the key of the same meaning in keys.rs")]
-pub struct Hooks {
-    pub shell: String,
-    pub on_failure_detection: Vec<String>,
-    pub pre_graceful_takeover: Vec<String>,
-    pub pre_failover: Vec<String>,
-    pub post_primary_failover: Vec<String>,
-    pub post_intermediate_failover: Vec<String>,
-    pub post_failover: Vec<String>,
-    pub post_unsuccessful_failover: Vec<String>,
-    pub post_graceful_takeover: Vec<String>,
-    pub post_take_primary: Vec<String>,
 }
 
 /// Consensus among nodes.

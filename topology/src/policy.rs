@@ -5,6 +5,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use crate::filter::{ClusterFilter, HostFilters};
+use crate::hooks::HookPolicy;
 use crate::instance::Placement;
 
 /// The rules in force. Built from the configuration, replaced whole at reload.
@@ -32,6 +33,8 @@ pub struct Policy {
     pub recover_intermediate: Vec<ClusterFilter>,
     /// How recoveries are made.
     pub recovery: RecoveryPolicy,
+    /// User processes around recoveries.
+    pub hooks: HookPolicy,
     /// Instances that are never analysed.
     pub recovery_ignore: HostFilters,
     /// Instances whose problems are not listed.
@@ -164,6 +167,7 @@ impl Default for Policy {
             recover_primary: Vec::new(),
             recover_intermediate: Vec::new(),
             recovery: RecoveryPolicy::default(),
+            hooks: HookPolicy::default(),
             recovery_ignore: HostFilters::default(),
             problem_ignore: HostFilters::default(),
             osc_ignore: HostFilters::default(),

@@ -102,19 +102,36 @@ const RECOVERY: &[Key] = &[
 ];
 
 const HOOKS: &[Key] = &[
-    later("ProcessesShellCommand", Text, "bash", "Shell that runs the hooks."),
-    later("OnFailureDetectionProcesses", List, "", "Run when a failure is detected."),
-    later("PreGracefulTakeoverProcesses", List, "", "Run before a graceful takeover."),
-    later("PreFailoverProcesses", List, "", "Run before a recovery; a failure stops it."),
-    later("PostMasterFailoverProcesses", List, "", "Run after a primary was failed over."),
-    later(
+    live("ProcessesShellCommand", Text, "bash", "Shell that runs the hooks."),
+    live("HookTimeoutSeconds", Uint, "60", "A hook that runs longer is killed."),
+    live(
+        "UnquotedHookPlaceholders",
+        Bool,
+        "false",
+        "Put values into hooks as they are, as orchestrator did: unsafe.",
+    ),
+    live(
+        "OnFailureDetectionProcesses",
+        List,
+        "",
+        "Run when a failure is detected; a failure stops the recovery.",
+    ),
+    live(
+        "PreGracefulTakeoverProcesses",
+        List,
+        "",
+        "Run before a graceful takeover; a failure stops it.",
+    ),
+    live("PreFailoverProcesses", List, "", "Run before a recovery; a failure stops it."),
+    live("PostMasterFailoverProcesses", List, "", "Run after a primary was failed over."),
+    live(
         "PostIntermediateMasterFailoverProcesses",
         List,
         "",
         "Run after an intermediate source was recovered.",
     ),
-    later("PostFailoverProcesses", List, "", "Run after any recovery that succeeded."),
-    later("PostUnsuccessfulFailoverProcesses", List, "", "Run after a recovery that failed."),
-    later("PostGracefulTakeoverProcesses", List, "", "Run after a graceful takeover."),
-    later("PostTakeMasterProcesses", List, "", "Run after take-master."),
+    live("PostFailoverProcesses", List, "", "Run after any recovery that succeeded."),
+    live("PostUnsuccessfulFailoverProcesses", List, "", "Run after a recovery that failed."),
+    live("PostGracefulTakeoverProcesses", List, "", "Run after a graceful takeover."),
+    live("PostTakeMasterProcesses", List, "", "Run after take-master."),
 ];
