@@ -209,6 +209,48 @@ async fn no_value_runs_whatever_the_quotes_around_it() {
     }
 }
 
+/// Quotes in quotes, also those that this is known to misread: every pair of ways to begin.
+#[tokio::test]
+async fn no_value_runs_even_where_quotes_are_misread() {
+    const WAYS: [(&str, &str); 12] = [
+        ("", ""),
+        ("'", "'"),
+        ("\"", "\""),
+        ("$'", "'"),
+        ("\\", ""),
+        ("`", "`"),
+        ("$(echo ", ")"),
+        ("(", ")"),
+        ("# ", "\n"),
+        ("${x:-", "}"),
+        ("<<E\n", "\nE\n"),
+        ("$", ""),
+    ];
+    let folder = TempDir::new().unwrap();
+    let trap = folder.path().join("trap");
+    let touch = format!("touch {}", trap.display());
+    let templates: Vec<String> = WAYS
+        .iter()
+        .flat_map(|outer| WAYS.iter().map(move |inner| (outer, inner)))
+        .map(|((a, z), (b, y))| format!("echo {a}{b}{{failureClusterAlias}}{y}{z}"))
+        .collect();
+    let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
+    for value in [
+        format!("$({touch})`{touch}`"),
+        format!("'\n{touch}\n'"),
+        format!("\"\n{touch}\n\""),
+        format!(")}}\nE\n{touch}\n"),
+    ] {
+        for shell in ["bash", "sh"] {
+            let list = HookList::PostFailover;
+            let policy = HookPolicy { shell: shell.into(), ..policy(list, &templates) };
+            let report = run_as(&policy, list, &with_alias(&value)).await;
+            assert_eq!(report.outcomes.len(), templates.len());
+            assert!(!trap.exists(), "{shell} ran {value:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn verbatim_values_run_because_the_operator_wants_it() {
     let list = HookList::PostFailover;

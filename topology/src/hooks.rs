@@ -1,9 +1,9 @@
 //! What user processes around recoveries are told, and which of them run when.
 //!
 //! Placeholders (`{failedHost}`) and variables (`ORC_FAILED_HOST`) are an interface to scripts that
-//! people wrote for orchestrator: the names in the table of facts never change. How a configured text becomes
-//! one that a shell may run without trusting what servers say is decided in `hooks/shell.rs`.
-//! Starting processes is left to the actors.
+//! people wrote for orchestrator: the names in the table of facts never change. How a configured
+//! text becomes one that a shell may run without trusting what servers say is decided in
+//! `hooks/shell.rs`. Starting processes is left to the actors.
 
 mod shell;
 #[cfg(test)]
