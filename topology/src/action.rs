@@ -3,6 +3,10 @@
 //! Whether something should be done is not decided here: that is up to recoveries and commands.
 //! An [`Action`] may be repeated: the second time changes nothing.
 
+mod clients;
+mod credentials;
+mod statements;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids};
 use crate::key::InstanceKey;
+
+pub use self::clients::{is_listed, to_end};
+pub use self::credentials::{Credentials, Secret};
+pub use self::statements::{
+    Expectation, INJECTED_MAX, LIST_EVERYBODY, Statement, Waited, statements,
+};
 
 /// One thing to do on one server. Replication is that of the main channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +34,8 @@ pub enum Action {
     StartUntil(BinlogCoordinates),
     /// Replicate from another server; both threads must stand still. Keeps TLS options, channel,
     /// delay, filters and credentials (I10). A server that has no credentials of its own and none
-    /// by query takes those that `to` keeps: it was a replica of the same account.
+    /// by query takes those that `to` keeps: it was a replica of the same account. They are no part of an
+    /// action, which is stored and shown.
     ChangeSource {
         /// The server.
         to: InstanceKey,
@@ -35,9 +46,9 @@ pub enum Action {
     /// must stand still. Impossible where no query is configured.
     RenewCredentials,
     /// Name another source without anything else, so that the server replicates from nobody but
-    /// can be brought back.
+    /// can be brought back. Both threads must stand still.
     Detach,
-    /// Undo that.
+    /// Undo that. Both threads must stand still.
     Reattach,
     /// Stop replicating for good and forget the source.
     ForgetSource,
@@ -77,7 +88,8 @@ pub enum Action {
         /// The first to stay.
         to: String,
     },
-    /// Pass over the event that the applier stopped at; only where there are no GTIDs.
+    /// Pass over the event that the applier stopped at, at its next start; only where there are no
+    /// GTIDs.
     SkipEvent,
     /// End what a connection is doing.
     KillQuery {

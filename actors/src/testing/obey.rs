@@ -39,6 +39,7 @@ impl State {
                 self.with(&key, |facts| open(facts, Switch::On))
             }
             Action::SetReadOnly => self.with(&key, |facts| open(facts, Switch::Off)),
+            Action::StartUntil(at) => self.start_until(&key, at),
             Action::InjectEmpty(set) => self.inject(&key, set),
             Action::KillClients | Action::KillQuery { .. } | Action::WaitExecuted { .. } => Ok(()),
             other => self.with(&key, |facts| obey_alone(facts, other)),
@@ -83,6 +84,23 @@ impl State {
         self.disown(key);
         self.own(key);
         Ok(())
+    }
+
+    /// A server in memory does not know which transaction is where in a log: it applies all that
+    /// it can receive, and stops.
+    fn start_until(&mut self, key: &InstanceKey, at: &BinlogCoordinates) -> Outcome {
+        self.with(key, |facts| {
+            set_threads(facts, Threads::Both, ThreadState::Running);
+            Ok(())
+        })?;
+        self.spread(key);
+        self.with(key, |facts| {
+            set_threads(facts, Threads::Applier, ThreadState::Stopped);
+            if let Some(channel) = main_channel(facts) {
+                channel.executed = at.clone();
+            }
+            Ok(())
+        })
     }
 
     fn relink(&mut self, key: &InstanceKey, to: impl FnOnce(SourceLink) -> SourceLink) -> Outcome {
@@ -157,6 +175,7 @@ fn obey_alone(facts: &mut Facts, action: &Action) -> Outcome {
             set_threads(facts, *threads, ThreadState::Running);
             Ok(())
         }
+        Action::RenewCredentials => still(facts).map(drop),
         Action::SetSemiSyncSource(switch) => {
             facts.semi_sync.source_enabled = *switch == Switch::On;
             Ok(())

@@ -53,7 +53,7 @@ impl FakeFleet {
 }
 
 impl State {
-    fn spread(&mut self, key: &InstanceKey) {
+    pub(super) fn spread(&mut self, key: &InstanceKey) {
         let mut next = VecDeque::from([self.canonical(key)]);
         let mut is_first = true;
         // Ends because sets only grow, and only growth goes on.

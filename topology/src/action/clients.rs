@@ -1,0 +1,66 @@
+//! Which connections are those of clients.
+//!
+//! Whoever is fenced must lose everybody who could still write, and nobody else: replicas read
+//! what is left to read, and the server's own threads belong to it.
+
+use crate::reading::{RawTable, Row};
+
+/// What the server runs by itself.
+const SERVER_USERS: [&str; 2] = ["system user", "event_scheduler"];
+
+/// Commands of replicas that read here, of MariaDB's own replication threads, of the server.
+const SERVER_COMMANDS: [&str; 3] = ["Binlog Dump", "Slave_", "Daemon"];
+
+/// The ids of the connections to end, of a processlist that `us` asked for.
+pub fn to_end(processlist: &RawTable, us: &str) -> Vec<u64> {
+    let clients = processlist.rows().filter(|row| is_client(row, us));
+    clients.filter_map(|row| row.number("Id")).collect()
+}
+
+/// Whether a processlist holds connections of `user`. One that does not hold those of whoever
+/// asked for it is no answer.
+pub fn is_listed(processlist: &RawTable, user: &str) -> bool {
+    processlist.rows().any(|row| row.text("User") == user)
+}
+
+fn is_client(row: &Row<'_>, us: &str) -> bool {
+    let (user, command) = (row.text("User"), row.text("Command"));
+    user != us
+        && !SERVER_USERS.contains(&user.as_str())
+        && !SERVER_COMMANDS.iter().any(|prefix| command.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_ended_and_nobody_else() {
+        let rows = [
+            ("4", "app", "Sleep", true),
+            ("5", "app", "Query", true),
+            ("6", "root", "Execute", true),
+            ("7", "unauthenticated user", "Connect", true),
+            ("8", "baton", "Query", false),
+            ("9", "repl", "Binlog Dump", false),
+            ("10", "repl", "Binlog Dump GTID", false),
+            ("11", "system user", "Connect", false),
+            ("12", "system user", "Query", false),
+            ("13", "event_scheduler", "Daemon", false),
+            ("14", "system user", "Slave_IO", false),
+            ("15", "", "Slave_worker", false),
+            ("16", "", "Daemon", false),
+        ];
+        let cell = |text: &str| Some(text.as_bytes().to_vec());
+        for columns in [["Id", "User", "Command"], ["ID", "USER", "COMMAND"]] {
+            let table = RawTable {
+                columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+                rows: rows.iter().map(|row| vec![cell(row.0), cell(row.1), cell(row.2)]).collect(),
+            };
+            let expected: Vec<u64> =
+                rows.iter().filter(|row| row.3).map(|row| row.0.parse().unwrap()).collect();
+            assert_eq!(to_end(&table, "baton"), expected);
+            assert!(is_listed(&table, "baton") && !is_listed(&table, "nobody"));
+        }
+    }
+}

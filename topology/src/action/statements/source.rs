@@ -1,0 +1,208 @@
+//! What is said to a replica about its source.
+//!
+//! A server that is told another host forgets where it was in the old one's log, so that place is
+//! said again wherever it counts. TLS options and keys it keeps, but they are said again too: a
+//! replica must never fall back to an open connection because a version reads this differently.
+//! The delay stays until it is changed or replication is reset, as filters do.
+
+use super::Words;
+use super::text::{Options, Statement, quoted};
+use crate::action::{Credentials, Place};
+use crate::binlog::BinlogCoordinates;
+use crate::instance::{Channel, ChannelTls, Positioning, SourceLink, ThreadState};
+use crate::key::InstanceKey;
+
+/// Why nothing is done under file positions while threads run: what the facts tell is outdated.
+const THREADS_RUN: &str = "both threads have to stand still";
+
+impl Words<'_> {
+    pub(super) fn change_source(
+        &self,
+        to: &InstanceKey,
+        place: &Place,
+        credentials: Option<&Credentials>,
+    ) -> Result<Statement, String> {
+        let channel = self.facts.main_channel();
+        let mut options = self.options();
+        options.string("HOST", to.host());
+        options.number("PORT", to.port());
+        // A channel without a user may be one that a certificate is enough for.
+        let lacks_user = channel.is_none_or(|channel| channel.user.is_empty());
+        let credentials = credentials.filter(|_| lacks_user);
+        if let Some(credentials) = credentials {
+            options.string("USER", &credentials.user);
+            options.secret("PASSWORD", &credentials.password);
+        } else if channel.is_none_or(|channel| lacks_user && channel.source == SourceLink::None) {
+            return Err("it has no credentials for replication, and none are at hand".into());
+        }
+        match place {
+            Place::Same => self.same_place(channel, &mut options)?,
+            Place::Gtid => self.by_gtid(channel, &mut options)?,
+            Place::File(at) => {
+                put_place(at, &mut options)?;
+                if self.is_mariadb {
+                    options.word("USE_GTID", "no");
+                } else {
+                    options.number("AUTO_POSITION", 0u8);
+                }
+            }
+        }
+        match credentials {
+            Some(credentials) => self.put_tls(&given(&credentials.tls), &mut options),
+            None => {
+                self.put_tls(&channel.map(|it| it.tls.clone()).unwrap_or_default(), &mut options)
+            }
+        }
+        Ok(self.change(options))
+    }
+
+    pub(super) fn renew_credentials(
+        &self,
+        credentials: Option<&Credentials>,
+    ) -> Result<Statement, String> {
+        let credentials = credentials.ok_or("no credentials for replication are configured")?;
+        self.link()?;
+        let mut options = self.options();
+        options.string("USER", &credentials.user);
+        options.secret("PASSWORD", &credentials.password);
+        self.put_tls(&given(&credentials.tls), &mut options);
+        Ok(self.change(options))
+    }
+
+    /// `None` when it is detached already.
+    pub(super) fn detach(&self) -> Result<Option<Statement>, String> {
+        match self.link()? {
+            SourceLink::Attached(source) => {
+                let host = format!("{}{}", SourceLink::DETACHED_PREFIX, source.host());
+                self.rename_source(&host).map(Some)
+            }
+            SourceLink::Detached(_) | SourceLink::None => Ok(None),
+        }
+    }
+
+    /// `None` when it is not detached.
+    pub(super) fn reattach(&self) -> Result<Option<Statement>, String> {
+        match self.link()? {
+            SourceLink::Detached(source) => self.rename_source(source.host()).map(Some),
+            SourceLink::Attached(_) | SourceLink::None => Ok(None),
+        }
+    }
+
+    pub(super) fn set_delay(&self, seconds: u32) -> Statement {
+        let mut options = self.options();
+        options.number("DELAY", seconds);
+        self.change(options)
+    }
+
+    fn link(&self) -> Result<&SourceLink, String> {
+        match self.facts.main_channel().map(|channel| &channel.source) {
+            None | Some(SourceLink::None) => Err("it replicates from nobody".into()),
+            Some(link) => Ok(link),
+        }
+    }
+
+    fn rename_source(&self, host: &str) -> Result<Statement, String> {
+        let channel = self.facts.main_channel();
+        let mut options = self.options();
+        options.string("HOST", host);
+        self.same_place(channel, &mut options)?;
+        Ok(self.change(options))
+    }
+
+    fn same_place(&self, channel: Option<&Channel>, options: &mut Options) -> Result<(), String> {
+        let Some(channel) = channel else { return self.by_gtid(None, options) };
+        if channel.positioning != Positioning::File {
+            return Ok(());
+        }
+        let runs = |thread| matches!(thread, ThreadState::Running | ThreadState::Other);
+        if runs(channel.receiver) || runs(channel.applier) {
+            return Err(THREADS_RUN.into());
+        }
+        // What was received and not applied is dropped with the relay log, and read again.
+        put_place(&channel.executed, options)
+    }
+
+    fn by_gtid(&self, channel: Option<&Channel>, options: &mut Options) -> Result<(), String> {
+        if !self.is_mariadb {
+            if !self.facts.gtid.is_supported() {
+                return Err("it does not use GTIDs: gtid_mode is OFF".into());
+            }
+            options.number("AUTO_POSITION", 1u8);
+            return Ok(());
+        }
+        let attached = channel.filter(|channel| channel.source.attached().is_some());
+        match attached {
+            // Either position may be in use, and that is not ours to change.
+            Some(channel) if channel.positioning == Positioning::MariaDbGtid => {}
+            Some(_) => options.word("USE_GTID", "slave_pos"),
+            // What it wrote itself as a primary is only in the current position.
+            None => options.word("USE_GTID", "current_pos"),
+        }
+        Ok(())
+    }
+
+    fn put_tls(&self, tls: &ChannelTls, options: &mut Options) {
+        if tls.enabled {
+            options.number("SSL", 1u8);
+            for (name, value) in [
+                ("SSL_CA", &tls.ca_file),
+                ("SSL_CAPATH", &tls.ca_path),
+                ("SSL_CERT", &tls.cert),
+                ("SSL_CIPHER", &tls.cipher),
+                ("SSL_CRL", &tls.crl_file),
+                ("SSL_CRLPATH", &tls.crl_path),
+                ("SSL_KEY", &tls.key),
+            ] {
+                options.string_if_any(name, value);
+            }
+            if let Some(is_verified) = tls.verify_server_cert {
+                options.number("SSL_VERIFY_SERVER_CERT", u8::from(is_verified));
+            }
+            if !self.is_mariadb {
+                options.string_if_any("TLS_VERSION", &tls.version);
+            }
+            if self.since(8, 0, 19) {
+                options.string_if_any("TLS_CIPHERSUITES", &tls.ciphersuites);
+            }
+        }
+        if self.since(8, 0, 4) {
+            options.string_if_any("PUBLIC_KEY_PATH", &tls.public_key_path);
+            if let Some(is_asked) = tls.get_public_key {
+                options.number("GET_PUBLIC_KEY", u8::from(is_asked));
+            }
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options::new(self.prefix())
+    }
+
+    fn change(&self, options: Options) -> Statement {
+        let channel = quoted(self.channel);
+        if self.is_mariadb {
+            options.between(&format!("CHANGE MASTER {channel} TO "), "")
+        } else if self.since(8, 0, 23) {
+            options.between("CHANGE REPLICATION SOURCE TO ", &format!(" FOR CHANNEL {channel}"))
+        } else {
+            options.between("CHANGE MASTER TO ", &format!(" FOR CHANNEL {channel}"))
+        }
+    }
+}
+
+fn put_place(at: &BinlogCoordinates, options: &mut Options) -> Result<(), String> {
+    if at.is_empty() {
+        return Err("its place in the source's log is not known".into());
+    }
+    options.string("LOG_FILE", &at.file);
+    options.number("LOG_POS", at.position);
+    Ok(())
+}
+
+/// Without TLS, newer accounts can only be logged in to with the public key of the source.
+fn given(tls: &ChannelTls) -> ChannelTls {
+    let mut tls = tls.clone();
+    if !tls.enabled && tls.public_key_path.is_empty() {
+        tls.get_public_key = tls.get_public_key.or(Some(true));
+    }
+    tls
+}
