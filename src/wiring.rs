@@ -16,6 +16,7 @@ use baton_topology::filter::{ClusterFilter, HostFilters};
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::{PlacementPatterns, Policy, RecoveryPolicy};
 use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
+use baton_topology::relocate::MovePolicy;
 use regex::Regex;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -64,6 +65,12 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         fuzzy_pool_hosts: classification.fuzzy_pool_hosts,
         detection_block: recovery.detection_block,
         unseen_forget: discovery.forget_unseen_after,
+        moves: MovePolicy {
+            lower_replica_version_allowed: discovery.lower_replica_version_allowed,
+            verify_filters: discovery.verify_replication_filters,
+            parallel: usize::try_from(discovery.max_concurrent_moves).unwrap_or(usize::MAX),
+            ..MovePolicy::default()
+        },
         default_port: connections.default_port,
         node_name: node_name.to_owned(),
     }))

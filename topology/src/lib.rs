@@ -28,6 +28,7 @@ pub mod pools;
 pub mod probe;
 pub mod reading;
 pub mod recovery;
+pub mod relocate;
 pub mod search;
 pub mod snapshot;
 pub mod status;

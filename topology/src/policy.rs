@@ -7,6 +7,7 @@ use regex::Regex;
 use crate::filter::{ClusterFilter, HostFilters};
 use crate::hooks::HookPolicy;
 use crate::instance::Placement;
+use crate::relocate::MovePolicy;
 
 /// The rules in force. Built from the configuration, replaced whole at reload.
 #[derive(Debug, Clone)]
@@ -63,6 +64,8 @@ pub struct Policy {
     pub detection_block: Duration,
     /// Instances not seen for this long are forgotten.
     pub unseen_forget: Duration,
+    /// How replicas are moved.
+    pub moves: MovePolicy,
     /// The port of an instance that is named without one.
     pub default_port: u16,
     /// Name of this node, as analyses and health report it.
@@ -182,6 +185,7 @@ impl Default for Policy {
             fuzzy_pool_hosts: true,
             detection_block: Duration::from_secs(60 * 60),
             unseen_forget: Duration::from_secs(240 * 60 * 60),
+            moves: MovePolicy::default(),
             default_port: 3306,
             node_name: String::new(),
         }

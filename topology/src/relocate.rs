@@ -1,0 +1,175 @@
+//! Every way to rearrange a topology and to steer the replication of one server, as plans.
+//!
+//! [`plan`] answers a [`Request`] with a [`Plan`] or a [`Refused`] that says why not. A plan is made
+//! of units that do not depend on one another; a unit is a [`Script`] that asks for fresh readings
+//! between its steps where coordinates matter, and names the servers whose replication is started
+//! again whatever happens (I9). Moving never changes credentials, TLS options, delay or filters of
+//! a replica (I10), and keeps GTID where it is used.
+//!
+//! Whether a server is dead and who should take over is not decided here: see recoveries.
+
+mod choose;
+mod control;
+mod gtid_repair;
+mod imagine;
+mod many;
+mod plan;
+mod rules;
+mod script;
+mod single;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use regex::Regex;
+
+use crate::key::InstanceKey;
+use crate::snapshot::FleetSnapshot;
+
+pub use control::{Control, Safety};
+pub use imagine::imagine;
+pub use plan::{Plan, Preview, Step, Unit};
+pub use rules::{
+    How, MovePolicy, can_move, can_move_by_gtid, can_replicate_from, is_gtid_compatible,
+};
+pub use script::{Next, STAGES_MAX, Script, Seen};
+pub use words::words;
+
+/// Why something is not done, for a person (I13).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// What somebody wants.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Move a replica below another server by whatever means there are.
+    Relocate {
+        /// The replica.
+        replica: InstanceKey,
+        /// Its next source.
+        below: InstanceKey,
+    },
+    /// Move the replicas of a server below another one.
+    RelocateReplicas {
+        /// The server.
+        of: InstanceKey,
+        /// Their next source.
+        below: InstanceKey,
+        /// Only those whose `host:port` matches.
+        only: Option<Regex>,
+        /// By which means.
+        how: How,
+    },
+    /// Put one of a server's replicas above the others.
+    RegroupReplicas {
+        /// The server.
+        of: InstanceKey,
+    },
+    /// Move a replica below its source's source.
+    MoveUp {
+        /// The replica.
+        replica: InstanceKey,
+    },
+    /// Move all replicas of a server one level up.
+    MoveUpReplicas {
+        /// The server.
+        of: InstanceKey,
+        /// Only those whose `host:port` matches.
+        only: Option<Regex>,
+    },
+    /// Move a replica below its sibling.
+    MoveBelow {
+        /// The replica.
+        replica: InstanceKey,
+        /// The sibling.
+        sibling: InstanceKey,
+    },
+    /// Move a replica below another server by GTID.
+    MoveBelowGtid {
+        /// The replica.
+        replica: InstanceKey,
+        /// Its next source.
+        below: InstanceKey,
+    },
+    /// Name another source and change nothing else; without one, its own again.
+    Repoint {
+        /// The replica.
+        replica: InstanceKey,
+        /// Its next source.
+        below: Option<InstanceKey>,
+    },
+    /// Name their source again to all replicas of a server.
+    RepointReplicas {
+        /// The server.
+        of: InstanceKey,
+        /// Only those whose `host:port` matches.
+        only: Option<Regex>,
+    },
+    /// Move the siblings of a replica below it.
+    TakeSiblings {
+        /// The replica.
+        replica: InstanceKey,
+    },
+    /// Let a replica and its source change places.
+    TakeSource {
+        /// The replica.
+        replica: InstanceKey,
+    },
+    /// Let a replica's source replicate from it too.
+    MakeCoPrimary {
+        /// The replica.
+        replica: InstanceKey,
+    },
+    /// Something on one server.
+    Control {
+        /// The server.
+        key: InstanceKey,
+        /// What.
+        control: Control,
+    },
+}
+
+/// Works out what a request comes to in a fleet.
+///
+/// # Errors
+/// The reason why it is not done.
+pub fn plan(fleet: &FleetSnapshot, request: &Request) -> Result<Plan, Refused> {
+    let view = choose::View { fleet };
+    match request {
+        Request::Relocate { replica, below } => single::relocate(view, replica, below),
+        Request::MoveBelowGtid { replica, below } => single::move_by_gtid(view, replica, below),
+        Request::MoveUp { replica } => single::move_up(view, replica),
+        Request::MoveBelow { replica, sibling } => single::move_below(view, replica, sibling),
+        Request::Repoint { replica, below } => single::repoint(view, replica, below.as_ref()),
+        Request::TakeSource { replica } => single::take_source(view, replica),
+        Request::MakeCoPrimary { replica } => single::make_co_primary(view, replica),
+        Request::RelocateReplicas { of, below, only, how } => {
+            many::relocate_replicas(view, of, below, only.as_ref(), *how)
+        }
+        Request::RegroupReplicas { of } => many::regroup(view, of),
+        Request::MoveUpReplicas { of, only } => many::move_up(view, of, only.as_ref()),
+        Request::RepointReplicas { of, only } => many::repoint(view, of, only.as_ref()),
+        Request::TakeSiblings { replica } => many::take_siblings(view, replica),
+        Request::Control { key, control } => control::plan(view, key, control),
+    }
+}
+
+/// The servers a request names: they are looked at before it is planned.
+pub fn named(request: &Request) -> Vec<&InstanceKey> {
+    match request {
+        Request::Relocate { replica, below }
+        | Request::MoveBelow { replica, sibling: below }
+        | Request::MoveBelowGtid { replica, below }
+        | Request::RelocateReplicas { of: replica, below, .. } => vec![replica, below],
+        Request::Repoint { replica, below } => std::iter::once(replica).chain(below).collect(),
+        Request::RegroupReplicas { of: key }
+        | Request::MoveUp { replica: key }
+        | Request::MoveUpReplicas { of: key, .. }
+        | Request::RepointReplicas { of: key, .. }
+        | Request::TakeSiblings { replica: key }
+        | Request::TakeSource { replica: key }
+        | Request::MakeCoPrimary { replica: key }
+        | Request::Control { key, .. } => vec![key],
+    }
+}

@@ -1,0 +1,225 @@
+//! Who stands where, and by which means a replica gets to its next place.
+
+use super::plan::{Step, Unit};
+use super::rules::{How, can_move, can_move_by_gtid, can_replicate_from, is_gtid_compatible};
+use super::{Refused, Script};
+use crate::action::{Action, Place, Threads};
+use crate::cluster::{Cluster, Member};
+use crate::instance::{Instance, Positioning};
+use crate::key::InstanceKey;
+use crate::policy::Policy;
+use crate::snapshot::FleetSnapshot;
+use crate::status::{is_replica, is_replicating};
+use crate::version::Flavor;
+
+/// No chain of sources is followed further than this.
+const ANCESTORS_MAX: usize = 1_000;
+
+/// The fleet as plans ask it.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) fleet: &'a FleetSnapshot,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn policy(self) -> &'a Policy {
+        &self.fleet.policy
+    }
+
+    pub(super) fn member(self, key: &InstanceKey) -> Result<&'a Member, Refused> {
+        let found = self.fleet.member(key).map(|(_, member)| member);
+        found.ok_or_else(|| Refused(format!("Cannot read instance: {key}")))
+    }
+
+    pub(super) fn cluster(self, key: &InstanceKey) -> Option<&'a Cluster> {
+        self.fleet.cluster_with(key).map(|cluster| &**cluster)
+    }
+
+    pub(super) fn instance(self, key: &InstanceKey) -> Result<&'a Instance, Refused> {
+        self.member(key).map(|member| &*member.instance)
+    }
+
+    /// A replica and the name of its source.
+    pub(super) fn replica(
+        self,
+        key: &InstanceKey,
+    ) -> Result<(&'a Member, &'a InstanceKey), Refused> {
+        let member = self.member(key)?;
+        if !is_replica(&member.instance) {
+            return Err(Refused(format!("instance is not a replica: {key}")));
+        }
+        let source = member.source.as_ref();
+        let source = source.ok_or_else(|| Refused(format!("{key} is detached from its source")))?;
+        Ok((member, source))
+    }
+
+    /// Known replicas of a server, without members of its own group.
+    pub(super) fn replicas(self, of: &Member) -> Vec<&'a Member> {
+        let members = of.replicas.iter().filter_map(|key| self.member(key).ok());
+        members.filter(|member| is_replica(&member.instance)).collect()
+    }
+
+    /// Whether `key` replicates from `ancestor`, directly or not.
+    pub(super) fn is_descendant(self, key: &InstanceKey, ancestor: &InstanceKey) -> bool {
+        let mut at = self.fleet.member(key).and_then(|(_, member)| member.source.as_ref());
+        for _ in 0..ANCESTORS_MAX {
+            match at {
+                Some(source) if source == ancestor => return true,
+                Some(source) if source != key => {
+                    at = self.fleet.member(source).and_then(|(_, member)| member.source.as_ref());
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+/// By which means a replica gets below another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Means {
+    /// It is there: its source is named again.
+    Repoint,
+    /// By GTID.
+    Gtid,
+    /// Below its sibling, by file and position.
+    MoveBelow,
+    /// One level up, by file and position.
+    MoveUp,
+}
+
+/// Chooses the means, or says why there are none.
+pub(super) fn means(view: View<'_>, replica: &Member, below: &Member) -> Result<Means, Refused> {
+    let (key, below_key) = (replica.key(), below.key());
+    may_relocate(view, replica, below)?;
+    let (ours, theirs) = (&*replica.instance, &*below.instance);
+    can_replicate_from(ours, theirs, view.policy(), How::Any).map_err(|why| {
+        Refused(format!("{key} cannot replicate from {below_key}. Reason: {why}"))
+    })?;
+    if replica.source.as_ref() == Some(below_key) {
+        return Ok(Means::Repoint);
+    }
+    for end in [ours, theirs] {
+        if end.facts.version.flavor() == Flavor::MaxScale {
+            return Err(Refused(format!("{} is a binlog server; these are not moved", end.key)));
+        }
+    }
+    if is_gtid_compatible(&ours.facts, &theirs.facts) {
+        by_gtid_is_possible(view, replica, below)?;
+        return Ok(Means::Gtid);
+    }
+    if replica.source.is_some() && replica.source == below.source {
+        let is_writable_co_primary = below.is_co_primary && !theirs.facts.read_only;
+        if !is_writable_co_primary {
+            can_move(ours, view.policy())?;
+            can_move(theirs, view.policy())?;
+            return Ok(Means::MoveBelow);
+        }
+    }
+    let source = replica.source.as_ref().and_then(|source| view.member(source).ok());
+    if source.is_some_and(|source| source.source.as_ref() == Some(below_key)) {
+        can_move(ours, view.policy())?;
+        return Ok(Means::MoveUp);
+    }
+    Err(Refused(format!(
+        "Relocating {key} below {below_key} turns to be too complex; please do it manually"
+    )))
+}
+
+/// Moving by GTID needs a replica that answers, and a source that still has what it lacks.
+pub(super) fn by_gtid_is_possible(
+    view: View<'_>,
+    replica: &Member,
+    below: &Member,
+) -> Result<(), Refused> {
+    can_move_by_gtid(&replica.instance)?;
+    can_move_by_gtid(&below.instance)?;
+    let (key, below_key) = (replica.key(), below.key());
+    can_replicate_from(&replica.instance, &below.instance, view.policy(), How::Gtid)
+        .map_err(|why| Refused(format!("{key} cannot replicate from {below_key}. Reason: {why}")))
+}
+
+/// Groups and rings are not broken up.
+pub(super) fn may_relocate(
+    view: View<'_>,
+    replica: &Member,
+    below: &Member,
+) -> Result<(), Refused> {
+    let (key, below_key) = (replica.key(), below.key());
+    if view.is_descendant(below_key, key) {
+        return Err(Refused(format!("relocate: {below_key} is a descendant of {key}")));
+    }
+    let Some(group) = replica.instance.facts.group.as_ref().filter(|it| it.is_member()) else {
+        return Ok(());
+    };
+    if !group.is_primary() {
+        return Err(Refused(format!(
+            "relocate: {key} is a secondary replication group member, hence it cannot be relocated"
+        )));
+    }
+    let theirs = below.instance.facts.group.as_ref();
+    if theirs.is_some_and(|theirs| theirs.is_member() && theirs.name == group.name) {
+        return Err(Refused(format!(
+            "relocate: {key} is a replication group primary and cannot be relocated below \
+             {below_key}, a member of its own group"
+        )));
+    }
+    Ok(())
+}
+
+/// The unit that moves a replica.
+pub(super) fn unit(view: View<'_>, replica: &Member, below: &Member, means: Means) -> Unit {
+    let key = replica.key();
+    match means {
+        Means::Repoint => change(view, replica, below.key(), Place::Same),
+        Means::Gtid => change(view, replica, below.key(), Place::Gtid),
+        Means::MoveBelow => Unit {
+            subject: key.clone(),
+            script: Script::MoveBelow { replica: key.clone(), sibling: below.key().clone() },
+            restarts: vec![key.clone(), below.key().clone()],
+            is_source_dead: false,
+        },
+        Means::MoveUp => {
+            let source = replica.source.clone().unwrap_or_else(|| key.clone());
+            let mut restarts = vec![key.clone()];
+            restarts.extend(running(view, &source));
+            Unit {
+                subject: key.clone(),
+                script: Script::MoveUp { replica: key.clone(), source, above: below.key().clone() },
+                restarts,
+                is_source_dead: false,
+            }
+        }
+    }
+}
+
+/// The unit that names another source.
+pub(super) fn change(view: View<'_>, replica: &Member, to: &InstanceKey, place: Place) -> Unit {
+    let key = replica.key();
+    let steps = vec![
+        Step::new(key, Action::Stop(Threads::Both)),
+        Step::new(key, Action::ChangeSource { to: to.clone(), place }),
+    ];
+    Unit {
+        subject: key.clone(),
+        script: Script::Steps(steps),
+        restarts: vec![key.clone()],
+        is_source_dead: view.instance(to).map_or(true, |source| !source.is_valid()),
+    }
+}
+
+/// A server whose replication runs, and so has to run again afterwards. What somebody stopped
+/// stays stopped.
+pub(super) fn running(view: View<'_>, key: &InstanceKey) -> Option<InstanceKey> {
+    view.instance(key).ok().filter(|it| is_replicating(it)).map(|it| it.key.clone())
+}
+
+/// What to know of a replica that brings transactions along which its next source does not have.
+pub(super) fn errant_note(replica: &Member, below: &InstanceKey) -> Option<String> {
+    let uses_gtid = replica.instance.facts.main_channel()?.positioning != Positioning::File;
+    if replica.errant.is_empty() || !uses_gtid {
+        return None;
+    }
+    let errant = super::rules::shortened(&replica.errant.to_string());
+    Some(format!("{} has errant transactions that {below} may not have: {errant}", replica.key()))
+}
