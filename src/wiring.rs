@@ -66,7 +66,6 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         detection_block: recovery.detection_block,
         unseen_forget: discovery.forget_unseen_after,
         moves: MovePolicy {
-            lower_replica_version_allowed: discovery.lower_replica_version_allowed,
             verify_filters: discovery.verify_replication_filters,
             parallel: usize::try_from(discovery.max_concurrent_moves).unwrap_or(usize::MAX),
             ..MovePolicy::default()

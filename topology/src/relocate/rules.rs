@@ -13,8 +13,6 @@ use super::Refused;
 /// How replicas are moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovePolicy {
-    /// Replicas of an older version than their source are allowed.
-    pub lower_replica_version_allowed: bool,
     /// A replica without filters does not go below one with filters.
     pub verify_filters: bool,
     /// So many replicas are moved at a time.
@@ -26,12 +24,7 @@ pub struct MovePolicy {
 impl Default for MovePolicy {
     /// What holds without any configuration.
     fn default() -> Self {
-        Self {
-            lower_replica_version_allowed: false,
-            verify_filters: false,
-            parallel: 5,
-            catch_up: std::time::Duration::from_secs(30),
-        }
+        Self { verify_filters: false, parallel: 5, catch_up: std::time::Duration::from_secs(30) }
     }
 }
 
@@ -91,7 +84,7 @@ fn can_read(replica: &Instance, source: &Instance, policy: &Policy) -> Result<()
     let (ours, theirs) = (&*replica.facts, &*source.facts);
     let (key, source_key) = (&replica.key, &source.key);
     let is_older = ours.version.major() < theirs.version.major();
-    if is_older && !policy.moves.lower_replica_version_allowed {
+    if is_older && !policy.recovery.lower_replica_version_allowed {
         return refuse(format!(
             "instance {key} has version {}, which is lower than {} on {source_key}",
             ours.version, theirs.version

@@ -400,13 +400,11 @@ fn moves_by_file_and_position_need_sound_replicas() {
 
 #[test]
 fn lower_versions_and_filters_are_up_to_the_policy() {
-    let policy = |allowed: bool, verify: bool| Policy {
-        moves: MovePolicy {
-            lower_replica_version_allowed: allowed,
-            verify_filters: verify,
-            ..MovePolicy::default()
-        },
-        ..Policy::default()
+    let policy = |allowed: bool, verify: bool| {
+        let mut policy = Policy::default();
+        policy.recovery.lower_replica_version_allowed = allowed;
+        policy.moves.verify_filters = verify;
+        policy
     };
     let replica = valid_instance("r", Facts { server_id: 7, ..replica_facts(&key("x")) });
     let newer = Facts { version: Version::parse("9.0.0", ""), ..primary_facts() };
