@@ -6,6 +6,7 @@ pub mod discovery;
 pub mod hooks;
 pub mod metrics;
 pub mod mysql;
+pub mod operations;
 pub mod ports;
 pub mod probe;
 pub mod store;

@@ -2,19 +2,22 @@
 //!
 //! Below: [`ProbeTarget`], which the MySQL driver and the in-memory fleet implement. Above:
 //! [`Ledger`], [`Discovery`] and [`History`], through which the web and the program reach the
-//! actors without knowing them. Readers of the fleet take [`SnapshotReader`] and never wait.
+//! actors without knowing them; [`Operations`] changes servers for people. Readers of the fleet
+//! take [`SnapshotReader`] and never wait.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_topology::action::Action;
 use baton_topology::fleet::News;
+use baton_topology::gtid::GtidSet;
 use baton_topology::history::{
     AnalysisChange, AuditEntry, DetectionEntry, DetectionSelect, NewAuditEntry,
 };
 use baton_topology::instance::{Facts, Instance, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::relocate::{Plan, Preview, Refused, Request};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
@@ -68,6 +71,56 @@ pub trait ControlSession: Send + 'static {
         action: &'a Action,
         at_most: Duration,
     ) -> BoxFuture<'a, Result<(), ActionFailure>>;
+
+    /// The binary logs, oldest first, that hold any of these transactions.
+    fn logs_with<'a>(
+        &'a mut self,
+        transactions: &'a GtidSet,
+    ) -> BoxFuture<'a, Result<Vec<String>, ActionFailure>> {
+        let text = format!("binary logs cannot be searched here for {transactions}");
+        Box::pin(std::future::ready(Err(ActionFailure::Impossible(text))))
+    }
+}
+
+/// Carries out what people ask of servers.
+pub trait Operations: Send + Sync + 'static {
+    /// Carries out a request. It goes on to its end even if nobody waits for it any more.
+    fn perform(&self, request: Request) -> BoxFuture<'_, Result<Performed, OperationError>>;
+
+    /// Works out what would be done, and does nothing.
+    fn rehearse(&self, request: Request) -> BoxFuture<'_, Result<Preview, OperationError>>;
+
+    /// The binary logs of an instance that hold its errant transactions.
+    fn locate_errant(&self, key: InstanceKey)
+    -> BoxFuture<'_, Result<Vec<String>, OperationError>>;
+}
+
+/// A request that was carried out.
+#[derive(Debug, Clone)]
+pub struct Performed {
+    /// What was done, in words; also what failed, where other parts succeeded.
+    pub message: String,
+    /// The plan that was followed.
+    pub plan: Plan,
+    /// The servers it succeeded for.
+    pub done: Vec<InstanceKey>,
+    /// The servers it failed for, with the reason.
+    pub failed: Vec<(InstanceKey, String)>,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// It makes no sense or is not safe; nothing was done.
+    #[error("{0}")]
+    Refused(Refused),
+    /// Somebody else works on one of its servers, or the ledger cannot be written; nothing was
+    /// done.
+    #[error("{0}")]
+    Locked(ProposeError),
+    /// It was begun and failed. What was stopped is started again.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why an action was not carried out, or not to its end.

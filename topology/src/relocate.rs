@@ -21,6 +21,8 @@ mod single;
 mod tests;
 mod words;
 
+use std::collections::BTreeSet;
+
 use regex::Regex;
 
 use crate::key::InstanceKey;
@@ -155,8 +157,38 @@ pub fn plan(fleet: &FleetSnapshot, request: &Request) -> Result<Plan, Refused> {
     }
 }
 
-/// The servers a request names: they are looked at before it is planned.
-pub fn named(request: &Request) -> Vec<&InstanceKey> {
+/// The servers that have to be looked at before a request is planned: some first, others after
+/// them. Sources come last, because only a later look at them proves transactions errant.
+pub fn looked_at(fleet: &FleetSnapshot, request: &Request) -> [BTreeSet<InstanceKey>; 2] {
+    let source = |key: &InstanceKey| fleet.member(key).and_then(|(_, it)| it.source.clone());
+    let replicas = |key: &InstanceKey| {
+        fleet.member(key).map(|(_, it)| it.replicas.clone()).unwrap_or_default()
+    };
+    let named = named(request);
+    let mut first: BTreeSet<InstanceKey> = named.iter().map(|key| (*key).clone()).collect();
+    let mut then = BTreeSet::new();
+    if let Request::Control { key, control } = request {
+        if control.minds_others() {
+            first.extend(replicas(key));
+            then.extend(source(key));
+        }
+    } else {
+        for key in named {
+            let source_key = source(key);
+            then.extend(source_key.as_ref().and_then(source));
+            if matches!(request, Request::TakeSiblings { .. }) {
+                first.extend(source_key.iter().flat_map(replicas));
+            }
+            then.extend(source_key);
+            first.extend(replicas(key));
+        }
+    }
+    first.retain(|key| fleet.cluster_of.contains_key(key));
+    then.retain(|key| fleet.cluster_of.contains_key(key));
+    [first, then]
+}
+
+fn named(request: &Request) -> Vec<&InstanceKey> {
     match request {
         Request::Relocate { replica, below }
         | Request::MoveBelow { replica, sibling: below }

@@ -72,6 +72,17 @@ pub enum Safety {
 }
 
 impl Control {
+    /// Whether what is done depends on the server's source or replicas.
+    pub(super) fn minds_others(&self) -> bool {
+        matches!(
+            self,
+            Self::EnableGtid
+                | Self::ErrantResetLogs
+                | Self::ErrantInjectEmpty
+                | Self::PurgeLogs { .. }
+        )
+    }
+
     /// What to say when it is done.
     fn message(&self, key: &InstanceKey) -> String {
         match self {
@@ -141,7 +152,7 @@ fn worked_out(view: View<'_>, key: &InstanceKey, control: &Control) -> Result<Pl
     let member = view.member(key)?;
     let kind = control.kind();
     match control {
-        Control::Start => simple(kind, view.replica(key)?.0, Action::Start(Threads::Both)),
+        Control::Start => Ok(started(view.replica(key)?.0)),
         Control::Stop => simple(kind, view.replica(key)?.0, Action::Stop(Threads::Both)),
         Control::Restart => restarted(kind, view.replica(key)?.0),
         Control::StopNice => stop_nice(view, view.replica(key)?.0),
@@ -196,6 +207,13 @@ fn while_stopped(kind: &'static str, member: &Member, action: Action) -> Plan {
     if is_replicating(&member.instance) {
         plan.units[0].restarts.push(member.key().clone());
     }
+    plan
+}
+
+/// Starting is what every plan ends with; here it is all there is.
+fn started(member: &Member) -> Plan {
+    let mut plan = of_actions("start-replica", member, Vec::new());
+    plan.units[0].restarts.push(member.key().clone());
     plan
 }
 

@@ -118,7 +118,8 @@ impl Plan {
             "repoint-replicas" => format!("Repointed {done} replicas of {about}{errors}"),
             "take-siblings" if failed.is_empty() => format!("Took {done} siblings of {about}"),
             "take-siblings" => format!("Took {done} siblings of {about}{errors}"),
-            _ => self.message.clone(),
+            _ if failed.is_empty() => self.message.clone(),
+            _ => format!("{}{errors}", self.message),
         }
     }
 

@@ -1,0 +1,224 @@
+//! Carries out what people ask of servers: looks, plans, locks, does it, and looks again.
+//!
+//! What is done, and whether, is decided in [`baton_topology::relocate`]. Here it is carried out,
+//! a few servers at a time, within deadlines (I12); whatever was stopped is started again (I9),
+//! and whoever asks next sees how the servers stand now.
+
+mod crew;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::history::NewAuditEntry;
+use baton_topology::instance::Instance;
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::Command;
+use baton_topology::relocate::{self, Plan, Preview, Refused, Request, Seen};
+use baton_topology::snapshot::FleetSnapshot;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+
+use crate::clock::Clock;
+use crate::operations::crew::Crew;
+use crate::ports::{
+    Control, Discovery, History, Ledger, OperationError, Operations, Performed, SnapshotReader,
+};
+
+/// A server stays locked no longer than this, should its operation never end.
+const LOCKED_AT_MOST: Duration = Duration::from_secs(10 * 60);
+/// So many servers are looked at side by side.
+const LOOKS_PARALLEL: usize = 16;
+/// Who locks servers, as the ledger shows it.
+const OWNER: &str = "baton";
+
+/// What operations work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Workshop {
+    /// The means to change servers.
+    pub control: Arc<dyn Control>,
+    /// The newest fleet.
+    pub snapshot: SnapshotReader,
+    /// Where servers are locked.
+    pub ledger: Arc<dyn Ledger>,
+    /// Takes fresh looks that the fleet learns of.
+    pub discovery: Arc<dyn Discovery>,
+    /// Where operations are recorded.
+    pub history: Arc<dyn History>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Operations for Workshop {
+    fn perform(&self, request: Request) -> BoxFuture<'_, Result<Performed, OperationError>> {
+        let workshop = self.clone();
+        // A task of its own: what was begun is brought to its end whoever hangs up.
+        let task = tokio::spawn(async move { workshop.carry_out(request).await });
+        let died = |_| Err(OperationError::Failed("the operation broke off".into()));
+        async move { task.await.unwrap_or_else(died) }.boxed()
+    }
+
+    fn rehearse(&self, request: Request) -> BoxFuture<'_, Result<Preview, OperationError>> {
+        async move {
+            let fleet = self.look_around(&request).await;
+            let plan = relocate::plan(&fleet, &request).map_err(OperationError::Refused)?;
+            Ok(plan.preview(&readings(&fleet, &plan)))
+        }
+        .boxed()
+    }
+
+    fn locate_errant(
+        &self,
+        key: InstanceKey,
+    ) -> BoxFuture<'_, Result<Vec<String>, OperationError>> {
+        async move {
+            let fleet = self.fleet();
+            let errant = fleet.member(&key).map(|(_, member)| member.errant.clone());
+            let unknown = || refused(format!("Cannot read instance: {key}"));
+            let errant = errant.ok_or_else(unknown)?;
+            if errant.is_empty() {
+                return Err(refused(format!("no errant transactions are known on {key}")));
+            }
+            Crew::new(self).logs_with(&key, &errant).await.map_err(OperationError::Failed)
+        }
+        .boxed()
+    }
+}
+
+fn refused(why: String) -> OperationError {
+    OperationError::Refused(Refused(why))
+}
+
+impl Workshop {
+    fn fleet(&self) -> Arc<FleetSnapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    async fn carry_out(&self, request: Request) -> Result<Performed, OperationError> {
+        let fleet = self.look_around(&request).await;
+        let plan = relocate::plan(&fleet, &request).map_err(OperationError::Refused)?;
+        self.lock(&plan).await?;
+        tracing::info!(kind = plan.kind, about = %plan.about, "operation begun");
+        let (done, failed) = self.work(&plan).await;
+        self.unlock(&plan.locked).await;
+        self.look_at(plan.touched()).await;
+        self.conclude(plan, done, failed)
+    }
+
+    /// Looks at the servers a request is about, and at those next to them.
+    async fn look_around(&self, request: &Request) -> Arc<FleetSnapshot> {
+        for keys in relocate::looked_at(&self.fleet(), request) {
+            self.look_at(keys).await;
+        }
+        self.fleet()
+    }
+
+    /// The fleet learns how these servers stand now. One that does not answer is known by that.
+    async fn look_at(&self, keys: BTreeSet<InstanceKey>) {
+        let looks = keys.into_iter().map(|key| self.discovery.discover(key));
+        stream::iter(looks).buffer_unordered(LOOKS_PARALLEL).for_each(|_| async {}).await;
+    }
+
+    /// Keeps others from operating on the servers of a plan, or gives back those it got.
+    async fn lock(&self, plan: &Plan) -> Result<(), OperationError> {
+        let reason: Arc<str> = format!("{} {}", plan.kind, plan.about).into();
+        let now = self.clock.now();
+        let mut locked = BTreeSet::new();
+        for key in &plan.locked {
+            let command = Command::BeginMaintenance {
+                key: key.clone(),
+                owner: OWNER.into(),
+                reason: Arc::clone(&reason),
+                begins_at: now,
+                ends_at: now.plus(LOCKED_AT_MOST),
+            };
+            if let Err(error) = self.ledger.propose(command).await {
+                self.unlock(&locked).await;
+                return Err(OperationError::Locked(error));
+            }
+            locked.insert(key.clone());
+        }
+        Ok(())
+    }
+
+    async fn unlock(&self, keys: &BTreeSet<InstanceKey>) {
+        for key in keys {
+            let command = Command::EndMaintenance { key: key.clone() };
+            if let Err(error) = self.ledger.propose(command).await {
+                tracing::warn!(%key, %error, "cannot end maintenance; it will run out");
+            }
+        }
+    }
+
+    /// Does what is planned; the servers it succeeded for and those it failed for.
+    async fn work(&self, plan: &Plan) -> (Vec<InstanceKey>, Vec<(InstanceKey, String)>) {
+        let mut done = Vec::new();
+        let mut failed: Vec<(InstanceKey, String)> =
+            plan.left_out.iter().map(|(key, why)| (key.clone(), why.to_string())).collect();
+        let mut crew = Crew::new(self);
+        let prepared = crew.take(plan.before.clone()).await;
+        match prepared {
+            Ok(()) => {
+                let units = plan.units.clone().into_iter().map(|unit| {
+                    let crew = Crew::new(self);
+                    async move { (unit.subject.clone(), crew.run(&unit).await) }
+                });
+                let mut ended = stream::iter(units).buffer_unordered(plan.parallel.max(1));
+                while let Some((subject, outcome)) = ended.next().await {
+                    match outcome {
+                        Ok(()) => done.push(subject),
+                        Err(why) => failed.push((subject, why)),
+                    }
+                }
+            }
+            Err(why) => failed.push((plan.about.clone(), why)),
+        }
+        for key in &plan.restarts {
+            if let Err(why) = crew.start(key).await {
+                failed.push((key.clone(), why));
+            }
+        }
+        done.sort();
+        (done, failed)
+    }
+
+    fn conclude(
+        &self,
+        plan: Plan,
+        done: Vec<InstanceKey>,
+        failed: Vec<(InstanceKey, String)>,
+    ) -> Result<Performed, OperationError> {
+        let reasons: Vec<String> = failed.iter().map(|(_, why)| why.clone()).collect();
+        let is_failed = done.is_empty() && !failed.is_empty();
+        let mut message = plan.summary(done.len(), &reasons);
+        if is_failed {
+            message = reasons.join("; ");
+        }
+        if !plan.notes.is_empty() {
+            message = format!("{message} ({})", plan.notes.join("; "));
+        }
+        let outcome = if is_failed { "failed: " } else { "" };
+        self.history.record_audit(NewAuditEntry {
+            at: self.clock.now(),
+            kind: plan.kind.to_owned(),
+            key: Some(plan.about.clone()),
+            cluster: self.fleet().cluster_of.get(&plan.about).cloned(),
+            message: format!("{outcome}{message}"),
+        });
+        if is_failed {
+            tracing::warn!(kind = plan.kind, about = %plan.about, message, "operation failed");
+            return Err(OperationError::Failed(message));
+        }
+        tracing::info!(kind = plan.kind, about = %plan.about, message, "operation done");
+        Ok(Performed { message, plan, done, failed })
+    }
+}
+
+/// How the servers of a plan stand, as the fleet knows them.
+fn readings(fleet: &FleetSnapshot, plan: &Plan) -> Seen {
+    let known = |key: InstanceKey| {
+        let instance: Instance = (**fleet.instance(&key)?).clone();
+        Some((key, instance))
+    };
+    plan.touched().into_iter().filter_map(known).collect()
+}

@@ -1,0 +1,182 @@
+//! What people ask of servers, carried out over servers in memory.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_actors::clock::TokioClock;
+use baton_actors::operations::Workshop;
+use baton_actors::ports::{OperationError, Operations};
+use baton_actors::testing::{ActionFault, FakeFleet, FakeTarget, Fault};
+use baton_topology::instance::ThreadState;
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::Command;
+use baton_topology::relocate::{Control, How, Request};
+use baton_topology::time::Timestamp;
+use support::{World, key, watch};
+
+/// `a` above `b` and `e`, `b` above `c` and `d`.
+async fn tree() -> (World, Workshop) {
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("a"));
+    for (name, source) in [("b", "a"), ("c", "b"), ("d", "b"), ("e", "a")] {
+        fleet.add_replica(&key(name), &key(source));
+    }
+    let world = watch(fleet, "a").await;
+    world.until_valid(&["a", "b", "c", "d", "e"]).await;
+    let handles = &world.handles;
+    let workshop = Workshop {
+        control: Arc::new(FakeTarget(Arc::clone(&world.fleet))),
+        snapshot: handles.snapshot.clone(),
+        ledger: Arc::clone(&handles.ledger),
+        discovery: Arc::clone(&handles.discovery),
+        history: Arc::clone(&handles.history),
+        clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_000))),
+    };
+    (world, workshop)
+}
+
+fn relocate(replica: &str, below: &str) -> Request {
+    Request::Relocate { replica: key(replica), below: key(below) }
+}
+
+fn all(of: &str, below: &str) -> Request {
+    Request::RelocateReplicas { of: key(of), below: key(below), only: None, how: How::Any }
+}
+
+/// Where the published fleet has a server, and whether it replicates.
+fn placed(world: &World, name: &str) -> (Option<InstanceKey>, bool) {
+    let snapshot = world.snapshot();
+    let (_, member) = snapshot.member(&key(name)).expect("it is known");
+    let channel = member.instance.facts.main_channel();
+    (member.source.clone(), channel.is_some_and(|channel| channel.is_running()))
+}
+
+fn locks(world: &World) -> usize {
+    world.handles.ledger.state().borrow().maintenances.size()
+}
+
+#[actix::test]
+async fn whoever_asks_next_sees_what_was_done() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    let done = workshop.perform(relocate("c", "e")).await.expect("it is done");
+    assert_eq!(done.message, "Instance c:3306 relocated below e:3306");
+    assert_eq!(placed(&world, "c"), (Some(key("e")), true));
+    let done = workshop.perform(all("b", "a")).await.expect("it is done");
+    assert_eq!(done.message, "Relocated 1 replicas of b:3306 below a:3306; 0 errors: []");
+    assert_eq!(placed(&world, "d"), (Some(key("a")), true));
+    assert_eq!(locks(&world), 0, "nothing stays locked");
+    let audit = world.handles.history.audit(None, 0).await.expect("the store answers");
+    let kinds: Vec<&str> = audit.iter().map(|it| it.entry.kind.as_str()).collect();
+    assert!(kinds.contains(&"relocate-below") && kinds.contains(&"relocate-replicas"), "{kinds:?}");
+}
+
+#[actix::test]
+async fn a_rehearsal_says_what_would_be_done_and_does_nothing() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    let preview = workshop.rehearse(relocate("c", "e")).await.expect("it could be done");
+    assert_eq!(
+        preview.to_string(),
+        "relocate-below:\n  c:3306: stop replication\n  \
+         c:3306: replicate from e:3306, by GTID\n  c:3306: start replication\n"
+    );
+    assert_eq!(world.fleet.actions(), []);
+    let refused = workshop.rehearse(relocate("b", "c")).await;
+    assert!(matches!(refused, Err(OperationError::Refused(_))), "{refused:?}");
+}
+
+#[actix::test]
+async fn whatever_fails_what_was_stopped_is_started_again() {
+    tokio::time::pause();
+    // I9: the first two actions on c are to stop it and to change its source.
+    for (nth, fault) in [
+        (1, ActionFault::Refuse),
+        (1, ActionFault::LoseAfter),
+        (1, ActionFault::HangForever),
+        (2, ActionFault::Refuse),
+        (2, ActionFault::LoseBefore),
+        (2, ActionFault::LoseAfter),
+        (2, ActionFault::Hang),
+        (2, ActionFault::HangForever),
+    ] {
+        let (world, workshop) = tree().await;
+        world.fleet.fail_action(&key("c"), nth, fault.clone());
+        let outcome = workshop.perform(relocate("c", "e")).await;
+        assert!(matches!(outcome, Err(OperationError::Failed(_))), "{nth} {fault:?}: {outcome:?}");
+        assert!(placed(&world, "c").1, "{nth} {fault:?}: c replicates");
+        assert_eq!(locks(&world), 0, "{nth} {fault:?}");
+    }
+}
+
+#[actix::test]
+async fn one_replica_that_fails_does_not_hold_up_the_others() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    world.fleet.fail_action(&key("c"), 2, ActionFault::Refuse);
+    let done = workshop.perform(all("b", "e")).await.expect("one was moved");
+    assert_eq!(done.done, [key("d")]);
+    assert_eq!(done.failed.len(), 1);
+    assert!(done.message.starts_with("Relocated 1 replicas of b:3306 below e:3306; 1 errors: [c"));
+    assert_eq!(placed(&world, "c"), (Some(key("b")), true));
+    assert_eq!(placed(&world, "d"), (Some(key("e")), true));
+}
+
+#[actix::test]
+async fn a_server_that_is_worked_on_is_left_alone() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    let now = Timestamp::from_secs(0);
+    let maintenance = Command::BeginMaintenance {
+        key: key("d"),
+        owner: "ann".into(),
+        reason: "a new disk".into(),
+        begins_at: now,
+        ends_at: now.plus(Duration::from_secs(1_000_000_000)),
+    };
+    world.handles.ledger.propose(maintenance).await.expect("it is free");
+    let refused = workshop.perform(all("b", "a")).await.expect_err("d is in maintenance");
+    assert_eq!(refused.to_string(), "d:3306 is in maintenance by ann: a new disk");
+    assert_eq!(world.fleet.actions(), [], "nothing was done");
+    assert_eq!(locks(&world), 1, "only ann's lock is left");
+}
+
+#[actix::test]
+async fn an_operation_outlives_whoever_asked_for_it() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    world.fleet.set_fault(&key("c"), Fault::Slow(Duration::from_millis(100)));
+    let impatient = workshop.perform(relocate("c", "e"));
+    let hung_up = tokio::time::timeout(Duration::from_millis(250), impatient).await;
+    assert!(hung_up.is_err(), "it takes longer than that");
+    world
+        .until_within(Duration::from_secs(30), "it is done all the same", |fleet| {
+            fleet.member(&key("c")).is_some_and(|(_, it)| it.source == Some(key("e")))
+        })
+        .await;
+}
+
+#[actix::test]
+async fn threads_that_do_not_run_after_all_are_an_error() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    world.fleet.kill(&key("e"));
+    let request = Request::Repoint { replica: key("c"), below: Some(key("e")) };
+    workshop.perform(request).await.expect("its source may be dead");
+    let stop = Request::Control { key: key("d"), control: Control::Stop };
+    workshop.perform(stop).await.expect("it stops");
+    assert_eq!(placed(&world, "d"), (Some(key("b")), false));
+    world.fleet.kill(&key("b"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let start = Request::Control { key: key("d"), control: Control::Start };
+    let told = workshop.perform(start).await.expect_err("its source is dead").to_string();
+    assert!(told.starts_with("d:3306: instance is not replicating"), "{told}");
+    let applier = |world: &World| {
+        let snapshot = world.snapshot();
+        let instance = snapshot.instance(&key("d")).expect("known").clone();
+        instance.facts.main_channel().map(|channel| channel.applier)
+    };
+    assert_eq!(applier(&world), Some(ThreadState::Running), "what can run does");
+}
