@@ -7,8 +7,8 @@ use anyhow::Context;
 use baton_actors::clock::Clock;
 use baton_actors::discovery::resolve::{ByAddress, ByCanonicalName, HostResolver};
 use baton_actors::mysql::{
-    ConnectOptions, DetectionQuery, Password, ReplicationCredentials, TlsIdentity, TlsMode,
-    TlsOptions, TlsVerification,
+    ConnectOptions, CredentialsQuery, DetectionQuery, Password, ReplicationCredentials,
+    TlsIdentity, TlsMode, TlsOptions, TlsVerification,
 };
 use baton_actors::store::OpenBackend;
 use baton_actors::store::sqlite::{self, Retention};
@@ -119,7 +119,7 @@ pub fn connect_options(config: &Config) -> ConnectOptions {
             },
         },
         replication_credentials: match replication_credentials_query {
-            Some(_) => ReplicationCredentials::ByQuery,
+            Some(text) => ReplicationCredentials::ByQuery(CredentialsQuery::new(text)),
             None => ReplicationCredentials::AsReplicasKeepThem,
         },
     }

@@ -2,6 +2,7 @@
 //! [`baton_topology::reading`], when to ask is up to the probe actors.
 
 mod connection;
+mod control;
 mod dialect;
 mod failure;
 mod names;
@@ -18,8 +19,8 @@ use baton_topology::reading::ReadingPolicy;
 use mysql_async::{ClientIdentity, OptsBuilder, SslOpts};
 use tokio::sync::watch;
 
-pub use self::queries::DetectionQuery;
-use crate::ports::{ProbeSession, ProbeTarget};
+pub use self::queries::{CredentialsQuery, DetectionQuery};
+use crate::ports::{Control, ControlSession, ProbeSession, ProbeTarget};
 
 /// The largest packet that is read. A GTID set of a hundred thousand intervals fits many times;
 /// a server that talks nonsense cannot make us reserve more.
@@ -45,7 +46,7 @@ pub struct ConnectOptions {
     pub queries: Vec<DetectionQuery>,
     /// How names and replicas are read.
     pub reading: ReadingPolicy,
-    /// Where credentials for replication would come from.
+    /// Where credentials for replication come from.
     pub replication_credentials: ReplicationCredentials,
 }
 
@@ -120,14 +121,15 @@ pub struct TlsIdentity {
     pub key_file: PathBuf,
 }
 
-/// Where credentials for replication would come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Where credentials for replication come from, for servers that have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ReplicationCredentials {
-    /// From the replicas themselves, where they keep them readable.
+    /// From the replicas themselves, where they keep them readable: MySQL does, in
+    /// `mysql.slave_master_info`; MariaDB does not.
     #[default]
     AsReplicasKeepThem,
     /// From a configured query, so they are always at hand.
-    ByQuery,
+    ByQuery(CredentialsQuery),
 }
 
 /// Access to real servers.
@@ -178,6 +180,13 @@ impl Shared {
 impl ProbeTarget for MySqlTarget {
     fn session(&self, key: &InstanceKey) -> Box<dyn ProbeSession> {
         Box::new(session::MySqlSession::new(key.clone(), self.shared.subscribe()))
+    }
+}
+
+impl Control for MySqlTarget {
+    fn control(&self, key: &InstanceKey) -> Box<dyn ControlSession> {
+        let session = session::MySqlSession::new(key.clone(), self.shared.subscribe());
+        Box::new(control::MySqlControl::new(session))
     }
 }
 

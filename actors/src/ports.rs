@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_topology::action::Action;
+use baton_topology::action::{Action, Credentials};
 use baton_topology::fleet::News;
 use baton_topology::gtid::GtidSet;
 use baton_topology::history::{
@@ -19,6 +19,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
 use baton_topology::relocate::{Plan, Preview, Refused, Request};
 use baton_topology::snapshot::FleetSnapshot;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
@@ -80,6 +81,16 @@ pub trait ControlSession: Send + 'static {
         let text = format!("binary logs cannot be searched here for {transactions}");
         Box::pin(std::future::ready(Err(ActionFailure::Impossible(text))))
     }
+
+    /// The account this server replicates with, as far as it keeps that readable. To be asked of
+    /// a replica before it forgets its source, for [`ControlSession::lend`].
+    fn credentials(&mut self) -> BoxFuture<'_, Option<Credentials>> {
+        std::future::ready(None).boxed()
+    }
+
+    /// Gives credentials to use if this server is told to replicate and has none. Without, they
+    /// are asked of the configured query, or else of the source it is to have.
+    fn lend(&mut self, _credentials: Credentials) {}
 }
 
 /// Carries out what people ask of servers.

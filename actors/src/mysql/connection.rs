@@ -78,25 +78,31 @@ impl Connection {
     }
 
     /// Asks one statement of which nobody knows how many results it has; the first one counts.
-    pub(super) async fn ask_alone(
+    /// The inner error is the server's refusal.
+    pub(super) async fn query(
         &mut self,
-        question: Question,
         statement: &str,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Result<RawTable, ServerError>, Error> {
         let conn = self.conn.as_mut().ok_or(DriverError::ConnectionClosed)?;
         let mut result = match conn.query_iter(statement).await {
             Ok(result) => result,
-            Err(Error::Server(refusal)) => return Ok((question, Err(refusal))),
+            Err(Error::Server(refusal)) => return Ok(Err(refusal)),
             Err(error) => return Err(error),
         };
         let table = read_table(&mut result).await;
         let rest = result.drop_result().await;
         match (table, rest) {
-            (Ok(table), Ok(())) => Ok((question, Ok(table))),
+            (Ok(table), Ok(())) => Ok(Ok(table)),
             (Err(Error::Server(refusal)), Ok(()) | Err(Error::Server(_)))
-            | (Ok(_), Err(Error::Server(refusal))) => Ok((question, Err(refusal))),
+            | (Ok(_), Err(Error::Server(refusal))) => Ok(Err(refusal)),
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
+    }
+
+    /// Asks whether the server is still there.
+    pub(super) async fn ping(&mut self) -> Result<(), Error> {
+        let conn = self.conn.as_mut().ok_or(DriverError::ConnectionClosed)?;
+        conn.ping().await
     }
 
     /// Runs statements whose results do not matter.

@@ -47,6 +47,29 @@ impl DetectionQuery {
     }
 }
 
+/// The configured query for credentials of replication. One row: user, password, and where TLS is
+/// used CA file, certificate file, key file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CredentialsQuery(String);
+
+impl CredentialsQuery {
+    /// Takes the text as configured.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CredentialsQuery {
+    /// Without the text, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialsQuery")
+    }
+}
+
 impl fmt::Debug for DetectionQuery {
     /// Without the text, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

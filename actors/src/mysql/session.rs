@@ -24,6 +24,9 @@ use crate::ports::{Parting, ProbeSession, Reading};
 /// A question that a server refused is not put to it again for this long.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
 
+/// For so long after an answer a connection is taken to stand without asking.
+const PROVEN_FOR: Duration = Duration::from_millis(500);
+
 /// What every server is asked in the first packet.
 const FIRST_PACKET: [Question; 7] = [
     Question::Basics,
@@ -44,8 +47,10 @@ pub(super) struct MySqlSession {
 }
 
 /// An established connection, and what was learned on it.
-struct Live {
-    connection: Connection,
+pub(super) struct Live {
+    pub(super) connection: Connection,
+    /// When it was last known to stand.
+    proven: Instant,
     dialect: Dialect,
     refused: BTreeMap<Question, Instant>,
     /// Whether the server had replicas last time: then they are asked for in the first packet.
@@ -75,6 +80,35 @@ impl MySqlSession {
         }
     }
 
+    /// The options in force.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// A session of the same kind for another server.
+    pub(super) fn beside(&self, key: &InstanceKey) -> Self {
+        Self::new(key.clone(), self.newest.clone())
+    }
+
+    /// Lends out the connection, or a new one. One that lay idle is asked first whether it still
+    /// stands, as what is sent on it must not be sent twice.
+    pub(super) async fn take(&mut self) -> Result<Live, ProbeFailure> {
+        self.refresh();
+        if let Some(mut live) = self.live.take() {
+            let is_fresh = live.proven.elapsed() < PROVEN_FOR;
+            let deadline = self.shared.options.connect_deadline;
+            if is_fresh || matches!(timeout(deadline, live.connection.ping()).await, Ok(Ok(()))) {
+                return Ok(live);
+            }
+        }
+        self.connect().await
+    }
+
+    /// Takes back a connection that stands.
+    pub(super) fn give_back(&mut self, live: Live) {
+        self.live = Some(Live { proven: Instant::now(), ..live });
+    }
+
     async fn probe_once(&mut self) -> Result<Reading, ProbeFailure> {
         // Taken, so that a probe that is cut off leaves no half-read connection behind.
         if let Some(live) = self.live.take() {
@@ -95,7 +129,8 @@ impl MySqlSession {
         let connecting = async {
             let mut connection = Connection::open(&self.shared, &self.key).await?;
             let dialect = connection.greet().await?;
-            Ok(Live { connection, dialect, refused: BTreeMap::new(), is_source: false })
+            let proven = Instant::now();
+            Ok(Live { connection, proven, dialect, refused: BTreeMap::new(), is_source: false })
         };
         timeout(deadline, connecting).await.unwrap_or_else(|_| {
             let message = format!("no connection within {} ms", deadline.as_millis());
@@ -120,7 +155,7 @@ impl MySqlSession {
         if let Some(failed) = failed {
             return Err(ProbeFailure { partial, ..failed });
         }
-        self.live = Some(live);
+        self.give_back(live);
         if let Some(refusal) = progress.refusal {
             return Err(ProbeFailure { partial, ..refusal });
         }
@@ -134,7 +169,7 @@ impl MySqlSession {
             partial: true,
             message: error.to_string(),
         })?;
-        if self.shared.options.replication_credentials == ReplicationCredentials::ByQuery {
+        if let ReplicationCredentials::ByQuery(_) = self.shared.options.replication_credentials {
             facts.replication_credentials_available = true;
         }
         Ok(Reading { canonical, facts })
@@ -188,8 +223,8 @@ impl Live {
         let answers = self.connection.ask(&second).await?;
         self.settle(answers, progress);
         for query in alone {
-            let answer = self.connection.ask_alone(query.question(), query.text()).await?;
-            self.settle(vec![answer], progress);
+            let answer = self.connection.query(query.text()).await?;
+            self.settle(vec![(query.question(), answer)], progress);
         }
         if may_be_source && !has_connections(progress) {
             // Only when the better listing was refused just now.

@@ -1,0 +1,318 @@
+//! Changes one server over one connection: sends the words for an action and reads how it went.
+//!
+//! What the words are is decided in [`baton_topology::action`]. Nothing is ever sent twice: a
+//! connection that breaks while an action runs leaves it open whether it is done.
+
+use std::time::Duration;
+
+use baton_topology::action::{
+    self, Action, Credentials, Expectation, LIST_EVERYBODY, Place, Statement, Until, Waited,
+};
+use baton_topology::instance::{Facts, FailureKind, Positioning, ProbeFailure};
+use baton_topology::reading::RawTable;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mysql_async::{Error, ServerError};
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::ReplicationCredentials;
+use super::failure::{self, Phase};
+use super::session::{Live, MySqlSession};
+use crate::ports::{ActionFailure, ControlSession, ProbeSession, Reading};
+
+/// A wait ends this long before the deadline, so that the server's own answer is in by then.
+const ANSWER_TAKES: Duration = Duration::from_millis(100);
+
+/// What MySQL keeps of the account it replicates with.
+const KEPT_CREDENTIALS: &str = "SELECT * FROM mysql.slave_master_info ORDER BY Channel_name";
+
+/// `ER_NO_SUCH_THREAD`: whom we want to end is gone already.
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// A conversation in which a server is changed.
+pub(super) struct MySqlControl {
+    session: MySqlSession,
+    /// What the newest look read.
+    facts: Option<Facts>,
+    /// Whether an action changed what later words depend on.
+    is_outdated: bool,
+    lent: Option<Credentials>,
+}
+
+impl MySqlControl {
+    pub(super) fn new(session: MySqlSession) -> Self {
+        Self { session, facts: None, is_outdated: false, lent: None }
+    }
+
+    async fn look_now(&mut self) -> Result<Reading, ProbeFailure> {
+        let reading = self.session.probe().await?;
+        self.facts = Some(reading.facts.clone());
+        self.is_outdated = false;
+        Ok(reading)
+    }
+
+    async fn act_by(&mut self, action: &Action, deadline: Instant) -> Result<(), ActionFailure> {
+        let must_look = self.facts.as_ref().is_none_or(|facts| {
+            depends_on_place(action, facts) || (self.is_outdated && depends_on_source(action))
+        });
+        if must_look {
+            self.look_now().await.map_err(ActionFailure::Server)?;
+        }
+        let facts = self.facts.clone().unwrap_or_default();
+        let credentials = self.credentials_for(action, &facts).await;
+        let clamped = clamped(action, deadline);
+        let action = clamped.as_ref().unwrap_or(action);
+        let statements = action::statements(action, &facts, credentials.as_ref())
+            .map_err(ActionFailure::Impossible)?;
+        if statements.is_empty() {
+            return Ok(());
+        }
+        // Taken: whatever goes wrong, a connection in an unknown state is not used again.
+        let mut live = self.session.take().await.map_err(ActionFailure::Server)?;
+        self.is_outdated |= depends_on_source(action);
+        let mut prelude = Some(prelude(deadline));
+        for statement in &statements {
+            debug!(statement = statement.shown(), "changing a server");
+            let outcome = match statement.expects() {
+                Expectation::Nothing => run(&mut live, prelude.take(), statement).await,
+                Expectation::Processlist => self.end_clients(&mut live, statement).await,
+                Expectation::ExecutedGtids | Expectation::ReachedPosition => {
+                    wait(&mut live, statement, action).await
+                }
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(Failed::TooLate(failure)) => {
+                    self.session.give_back(live);
+                    return Err(failure);
+                }
+                Err(Failed::Otherwise(failure)) => return Err(failure),
+            }
+        }
+        self.session.give_back(live);
+        Ok(())
+    }
+
+    /// Ends the connections of clients, all that let themselves be ended.
+    async fn end_clients(&self, live: &mut Live, listing: &Statement) -> Result<(), Failed> {
+        let us = self.session.shared().options.user.as_str();
+        let listed = query(live, listing.text()).await;
+        let listed = match listed {
+            Ok(table) if action::is_listed(&table, us) => table,
+            // Refused, or empty because the server keeps no such table.
+            Ok(_) | Err(Failed::Otherwise(ActionFailure::Refused(_))) => {
+                query(live, LIST_EVERYBODY).await?
+            }
+            Err(failure) => return Err(failure),
+        };
+        let mut refusals = Vec::new();
+        for id in action::to_end(&listed, us) {
+            match live.connection.run(&format!("KILL {id}")).await {
+                Ok(()) => {}
+                Err(Error::Server(refusal)) if refusal.code == NO_SUCH_THREAD => {}
+                Err(Error::Server(refusal)) => refusals.push(failure::server_text(&refusal)),
+                Err(error) => return Err(failed(&error).into()),
+            }
+        }
+        match refusals.first() {
+            None => Ok(()),
+            Some(first) => {
+                let text = format!("{} clients are still connected: {first}", refusals.len());
+                Err(ActionFailure::Refused(text).into())
+            }
+        }
+    }
+
+    /// Credentials for an action that may need some.
+    async fn credentials_for(&mut self, action: &Action, facts: &Facts) -> Option<Credentials> {
+        let to = match action {
+            Action::RenewCredentials => None,
+            Action::ChangeSource { to, .. } if lacks_credentials(facts) => Some(to),
+            _ => return None,
+        };
+        if to.is_some() && self.lent.is_some() {
+            return self.lent.clone();
+        }
+        if let ReplicationCredentials::ByQuery(query) =
+            self.session.shared().options.replication_credentials.clone()
+        {
+            let here = read_credentials(&mut self.session, query.text()).await;
+            return here.as_ref().and_then(Credentials::from_query);
+        }
+        let mut source = self.session.beside(to?);
+        let kept = read_credentials(&mut source, KEPT_CREDENTIALS).await;
+        kept.as_ref().and_then(Credentials::from_metadata)
+    }
+}
+
+impl ControlSession for MySqlControl {
+    fn look(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
+        self.look_now().boxed()
+    }
+
+    fn act<'a>(
+        &'a mut self,
+        action: &'a Action,
+        at_most: Duration,
+    ) -> BoxFuture<'a, Result<(), ActionFailure>> {
+        async move {
+            let deadline = Instant::now() + at_most;
+            timeout(at_most, self.act_by(action, deadline)).await.unwrap_or_else(|_| {
+                let text = format!("no answer within {} ms", at_most.as_millis());
+                Err(ActionFailure::Server(failure::new(FailureKind::Timeout, text)))
+            })
+        }
+        .boxed()
+    }
+
+    fn credentials(&mut self) -> BoxFuture<'_, Option<Credentials>> {
+        async move {
+            let deadline = self.session.shared().options.probe_deadline;
+            let reading = read_credentials(&mut self.session, KEPT_CREDENTIALS);
+            let kept = timeout(deadline, reading).await.ok().flatten();
+            kept.as_ref().and_then(Credentials::from_metadata)
+        }
+        .boxed()
+    }
+
+    fn lend(&mut self, credentials: Credentials) {
+        self.lent = Some(credentials);
+    }
+}
+
+/// How a statement failed, and with it the state of the connection.
+enum Failed {
+    /// A wait ran out: the connection is fine.
+    TooLate(ActionFailure),
+    /// Anything else.
+    Otherwise(ActionFailure),
+}
+
+impl From<ActionFailure> for Failed {
+    fn from(failure: ActionFailure) -> Self {
+        Self::Otherwise(failure)
+    }
+}
+
+/// Whether the words for an action depend on which source a server has.
+fn depends_on_source(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::ChangeSource { .. }
+            | Action::RenewCredentials
+            | Action::Detach
+            | Action::Reattach
+            | Action::ForgetSource
+    )
+}
+
+/// Whether they depend on how far it is: under file positions, and only the newest look tells.
+fn depends_on_place(action: &Action, facts: &Facts) -> bool {
+    let is_by_file =
+        facts.main_channel().is_some_and(|channel| channel.positioning == Positioning::File);
+    let names_place = matches!(
+        action,
+        Action::ChangeSource { place: Place::Same, .. } | Action::Detach | Action::Reattach
+    );
+    is_by_file && names_place
+}
+
+fn lacks_credentials(facts: &Facts) -> bool {
+    facts.main_channel().is_none_or(|channel| channel.user.is_empty())
+}
+
+/// A wait that ends before the deadline does.
+fn clamped(action: &Action, deadline: Instant) -> Option<Action> {
+    let Action::WaitExecuted { until, at_most } = action else { return None };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let at_most = (*at_most).min(left.saturating_sub(ANSWER_TAKES.min(left / 4)));
+    Some(Action::WaitExecuted { until: until.clone(), at_most })
+}
+
+/// Goes in front of the first statement, in the same packet: strings are read as we write them,
+/// and what has to wait for a lock gives up in time.
+fn prelude(deadline: Instant) -> String {
+    let left = deadline.saturating_duration_since(Instant::now());
+    format!("SET SESSION sql_mode = '', lock_wait_timeout = {}", left.as_secs().max(1))
+}
+
+async fn run(
+    live: &mut Live,
+    prelude: Option<String>,
+    statement: &Statement,
+) -> Result<(), Failed> {
+    let packet = match prelude {
+        Some(prelude) => format!("{prelude}; {}", statement.text()),
+        None => statement.text().to_owned(),
+    };
+    match live.connection.run(&packet).await {
+        Ok(()) => Ok(()),
+        Err(Error::Server(refusal)) if refusal.code == NO_SUCH_THREAD => Ok(()),
+        Err(error) => Err(failed(&error).into()),
+    }
+}
+
+async fn wait(live: &mut Live, statement: &Statement, action: &Action) -> Result<(), Failed> {
+    let table = query(live, statement.text()).await?;
+    let value = table.first().and_then(|row| row.at(0));
+    match statement.expects().judge(value.as_deref()) {
+        Waited::Reached => Ok(()),
+        Waited::TooLate => Err(Failed::TooLate(too_late(action))),
+        Waited::Pointless => {
+            let text = "nothing comes of waiting: no applier runs that could get there";
+            Err(ActionFailure::Refused(text.into()).into())
+        }
+    }
+}
+
+fn too_late(action: &Action) -> ActionFailure {
+    let (what, at_most) = match action {
+        Action::WaitExecuted { until: Until::Gtids(gtids), at_most } => {
+            (gtids.to_string(), *at_most)
+        }
+        Action::WaitExecuted { until: Until::Source(at), at_most } => (at.to_string(), *at_most),
+        _ => (String::new(), Duration::ZERO),
+    };
+    ActionFailure::Timeout { what, at_most }
+}
+
+async fn query(live: &mut Live, text: &str) -> Result<RawTable, Failed> {
+    match live.connection.query(text).await {
+        Ok(Ok(table)) => Ok(table),
+        Ok(Err(refusal)) => Err(refused(&refusal).into()),
+        Err(error) => Err(failed(&error).into()),
+    }
+}
+
+/// Credentials are a help where they can be had; who cannot do without says so.
+async fn read_credentials(session: &mut MySqlSession, text: &str) -> Option<RawTable> {
+    let mut live = session.take().await.ok()?;
+    let answer = live.connection.query(text).await.ok()?;
+    session.give_back(live);
+    match answer {
+        Ok(table) => Some(table),
+        Err(refusal) => {
+            let reason = failure::server_text(&refusal);
+            debug!(reason, "credentials for replication cannot be read");
+            None
+        }
+    }
+}
+
+fn failed(error: &Error) -> ActionFailure {
+    match error {
+        Error::Server(refusal) => refused(refusal),
+        other => ActionFailure::Server(failure::of(other, Phase::Talking)),
+    }
+}
+
+/// What the server says instead of doing it; unless it says that it is going away.
+fn refused(refusal: &ServerError) -> ActionFailure {
+    let failure = failure::of_server(refusal);
+    if failure.kind == FailureKind::ConnectionLost {
+        ActionFailure::Server(failure)
+    } else {
+        ActionFailure::Refused(failure.message)
+    }
+}
