@@ -66,7 +66,8 @@ pub trait ControlSession: Send + 'static {
     fn look(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>>;
 
     /// Carries out an action within `at_most`, in the words of the server's version. What the
-    /// words depend on was read by the newest look; looks first if there was none.
+    /// words depend on was read by the newest look; looks first if there was none, and where the
+    /// source is changed.
     fn act<'a>(
         &'a mut self,
         action: &'a Action,

@@ -35,6 +35,21 @@ pub fn least_grants(flavor: Flavor) -> &'static [&'static str] {
     }
 }
 
+/// What changing servers needs on top, by `docs/grants.md`.
+pub fn recovery_grants(flavor: Flavor) -> &'static [&'static str] {
+    match flavor {
+        Flavor::MySql97 => &[
+            "GRANT REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, BINLOG_ADMIN, \
+             RELOAD ON *.* TO {user}",
+            "GRANT SELECT ON mysql.slave_master_info TO {user}",
+        ],
+        Flavor::MariaDb1011 => &[
+            "GRANT REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, BINLOG ADMIN, RELOAD \
+             ON *.* TO {user}",
+        ],
+    }
+}
+
 /// Lets baton watch these servers.
 pub fn admit(servers: &[Server]) {
     for server in servers {

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use baton_topology::action::{
-    self, Action, Credentials, Expectation, LIST_EVERYBODY, Place, Statement, Until, Waited,
+    self, Action, Credentials, Expectation, LIST_EVERYBODY, Statement, Until, Waited,
 };
-use baton_topology::instance::{Facts, FailureKind, Positioning, ProbeFailure};
+use baton_topology::instance::{Facts, FailureKind, ProbeFailure};
 use baton_topology::reading::RawTable;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -35,7 +35,7 @@ pub(super) struct MySqlControl {
     session: MySqlSession,
     /// What the newest look read.
     facts: Option<Facts>,
-    /// Whether an action changed what later words depend on.
+    /// Whether an action changed which channels there are.
     is_outdated: bool,
     lent: Option<Credentials>,
 }
@@ -53,9 +53,9 @@ impl MySqlControl {
     }
 
     async fn act_by(&mut self, action: &Action, deadline: Instant) -> Result<(), ActionFailure> {
-        let must_look = self.facts.as_ref().is_none_or(|facts| {
-            depends_on_place(action, facts) || (self.is_outdated && depends_on_source(action))
-        });
+        let is_about_source = is_about_source(action);
+        let is_outdated = self.is_outdated && *action == Action::ForgetSource;
+        let must_look = self.facts.is_none() || is_about_source || is_outdated;
         if must_look {
             self.look_now().await.map_err(ActionFailure::Server)?;
         }
@@ -70,7 +70,7 @@ impl MySqlControl {
         }
         // Taken: whatever goes wrong, a connection in an unknown state is not used again.
         let mut live = self.session.take().await.map_err(ActionFailure::Server)?;
-        self.is_outdated |= depends_on_source(action);
+        self.is_outdated |= is_about_source || *action == Action::ForgetSource;
         let mut prelude = Some(prelude(deadline));
         for statement in &statements {
             debug!(statement = statement.shown(), "changing a server");
@@ -138,7 +138,13 @@ impl MySqlControl {
             self.session.shared().options.replication_credentials.clone()
         {
             let here = read_credentials(&mut self.session, query.text()).await;
-            return here.as_ref().and_then(Credentials::from_query);
+            let here = here.as_ref().and_then(Credentials::from_query);
+            if here.is_some() || to.is_none() {
+                return here;
+            }
+            // The table it reads may not have got here.
+            let there = read_credentials(&mut self.session.beside(to?), query.text()).await;
+            return there.as_ref().and_then(Credentials::from_query);
         }
         let mut source = self.session.beside(to?);
         let kept = read_credentials(&mut source, KEPT_CREDENTIALS).await;
@@ -195,27 +201,13 @@ impl From<ActionFailure> for Failed {
     }
 }
 
-/// Whether the words for an action depend on which source a server has.
-fn depends_on_source(action: &Action) -> bool {
+/// Whether the words repeat what the server says of its source. That must be what it says now: how
+/// far it is, and what somebody else may have changed.
+fn is_about_source(action: &Action) -> bool {
     matches!(
         action,
-        Action::ChangeSource { .. }
-            | Action::RenewCredentials
-            | Action::Detach
-            | Action::Reattach
-            | Action::ForgetSource
+        Action::ChangeSource { .. } | Action::RenewCredentials | Action::Detach | Action::Reattach
     )
-}
-
-/// Whether they depend on how far it is: under file positions, and only the newest look tells.
-fn depends_on_place(action: &Action, facts: &Facts) -> bool {
-    let is_by_file =
-        facts.main_channel().is_some_and(|channel| channel.positioning == Positioning::File);
-    let names_place = matches!(
-        action,
-        Action::ChangeSource { place: Place::Same, .. } | Action::Detach | Action::Reattach
-    );
-    is_by_file && names_place
 }
 
 fn lacks_credentials(facts: &Facts) -> bool {
