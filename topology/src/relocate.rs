@@ -42,6 +42,25 @@ pub use words::words;
 #[error("{0}")]
 pub struct Refused(pub String);
 
+/// Replicas whose `host:port` matches a pattern.
+#[derive(Debug, Clone)]
+pub struct Only(Regex);
+
+impl Only {
+    /// Reads a regular expression.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(pattern: &str) -> Result<Self, Refused> {
+        let bad = |error| Refused(format!("pattern {pattern:?} is no regular expression: {error}"));
+        Regex::new(pattern).map(Self).map_err(bad)
+    }
+
+    fn is_match(&self, key: &InstanceKey) -> bool {
+        self.0.is_match(&key.to_string())
+    }
+}
+
 /// What somebody wants.
 #[derive(Debug, Clone)]
 pub enum Request {
@@ -59,7 +78,7 @@ pub enum Request {
         /// Their next source.
         below: InstanceKey,
         /// Only those whose `host:port` matches.
-        only: Option<Regex>,
+        only: Option<Only>,
         /// By which means.
         how: How,
     },
@@ -78,7 +97,7 @@ pub enum Request {
         /// The server.
         of: InstanceKey,
         /// Only those whose `host:port` matches.
-        only: Option<Regex>,
+        only: Option<Only>,
     },
     /// Move a replica below its sibling.
     MoveBelow {
@@ -106,7 +125,7 @@ pub enum Request {
         /// The server.
         of: InstanceKey,
         /// Only those whose `host:port` matches.
-        only: Option<Regex>,
+        only: Option<Only>,
     },
     /// Move the siblings of a replica below it.
     TakeSiblings {

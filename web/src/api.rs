@@ -8,6 +8,8 @@ mod meta;
 mod monitoring;
 mod pools;
 mod recovery;
+mod relocate;
+mod replication;
 mod tags;
 
 use futures_util::future::BoxFuture;
@@ -141,6 +143,98 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Read recovery::check_global { "check-global-recoveries" }
     Write recovery::disable_global { "disable-global-recoveries" }
     Write recovery::enable_global { "enable-global-recoveries" }
+
+    Write relocate::relocate {
+        "relocate/:host/:port/:below_host/:below_port",
+        "relocate-below/:host/:port/:below_host/:below_port",
+    }
+    Write relocate::relocate_replicas {
+        "relocate-slaves/:host/:port/:below_host/:below_port",
+        "relocate-replicas/:host/:port/:below_host/:below_port",
+    }
+    Write relocate::regroup {
+        "regroup-slaves/:host/:port", "regroup-replicas/:host/:port",
+        "regroup-slaves-gtid/:host/:port", "regroup-replicas-gtid/:host/:port",
+    }
+    Write relocate::move_up { "move-up/:host/:port" }
+    Write relocate::move_up_replicas {
+        "move-up-slaves/:host/:port", "move-up-replicas/:host/:port",
+    }
+    Write relocate::move_below { "move-below/:host/:port/:below_host/:below_port" }
+    Write relocate::move_equivalent { "move-equivalent/:host/:port/:below_host/:below_port" }
+    Write relocate::repoint { "repoint/:host/:port/:below_host/:below_port" }
+    Write relocate::repoint_replicas {
+        "repoint-slaves/:host/:port", "repoint-replicas/:host/:port",
+    }
+    Write relocate::make_co_primary { "make-co-master/:host/:port" }
+    Write relocate::take_siblings { "enslave-siblings/:host/:port", "take-siblings/:host/:port" }
+    Write relocate::take_source { "enslave-master/:host/:port", "take-master/:host/:port" }
+    Write relocate::equivalents { "master-equivalent/:host/:port/:file/:position" }
+    Write relocate::move_below_gtid { "move-below-gtid/:host/:port/:below_host/:below_port" }
+    Write relocate::move_replicas_gtid {
+        "move-slaves-gtid/:host/:port/:below_host/:below_port",
+        "move-replicas-gtid/:host/:port/:below_host/:below_port",
+    }
+    Write relocate::no_binlog_servers {
+        "regroup-slaves-bls/:host/:port", "regroup-replicas-bls/:host/:port",
+    }
+    Write relocate::no_pseudo_gtid {
+        "match/:host/:port/:below_host/:below_port",
+        "match-below/:host/:port/:below_host/:below_port",
+        "match-up/:host/:port",
+        "match-slaves/:host/:port/:below_host/:below_port",
+        "match-replicas/:host/:port/:below_host/:below_port",
+        "match-up-slaves/:host/:port", "match-up-replicas/:host/:port",
+        "regroup-slaves-pgtid/:host/:port", "regroup-replicas-pgtid/:host/:port",
+        "make-master/:host/:port", "make-local-master/:host/:port",
+        "last-pseudo-gtid/:host/:port",
+    }
+
+    Write replication::enable_gtid { "enable-gtid/:host/:port" }
+    Write replication::disable_gtid { "disable-gtid/:host/:port" }
+    Read replication::locate_errant { "locate-gtid-errant/:host/:port" }
+    Write replication::errant_reset { "gtid-errant-reset-master/:host/:port" }
+    Write replication::errant_inject { "gtid-errant-inject-empty/:host/:port" }
+    Write replication::skip_query { "skip-query/:host/:port" }
+    Write replication::start { "start-slave/:host/:port", "start-replica/:host/:port" }
+    Write replication::restart { "restart-slave/:host/:port", "restart-replica/:host/:port" }
+    Write replication::stop { "stop-slave/:host/:port", "stop-replica/:host/:port" }
+    Write replication::stop_nice {
+        "stop-slave-nice/:host/:port", "stop-replica-nice/:host/:port",
+    }
+    Write replication::reset { "reset-slave/:host/:port", "reset-replica/:host/:port" }
+    Write replication::renew_credentials { "change-master-credentials/:host/:port" }
+    Write replication::detach {
+        "detach-slave/:host/:port", "detach-replica/:host/:port",
+        "detach-slave-master-host/:host/:port", "detach-replica-master-host/:host/:port",
+    }
+    Write replication::reattach {
+        "reattach-slave/:host/:port", "reattach-replica/:host/:port",
+        "reattach-slave-master-host/:host/:port", "reattach-replica-master-host/:host/:port",
+    }
+    Write replication::flush_logs { "flush-binary-logs/:host/:port" }
+    Write replication::purge_logs { "purge-binary-logs/:host/:port/:file" }
+    Write replication::restart_statements {
+        "restart-slave-statements/:host/:port", "restart-replica-statements/:host/:port",
+    }
+    Write replication::enable_semi_sync_source {
+        "enable-semi-sync-master/:host/:port", "enable-semi-sync-source/:host/:port",
+    }
+    Write replication::disable_semi_sync_source {
+        "disable-semi-sync-master/:host/:port", "disable-semi-sync-source/:host/:port",
+    }
+    Write replication::enable_semi_sync_replica { "enable-semi-sync-replica/:host/:port" }
+    Write replication::disable_semi_sync_replica { "disable-semi-sync-replica/:host/:port" }
+    Write replication::delay { "delay-replication/:host/:port/:seconds" }
+    Read replication::can_replicate_from {
+        "can-replicate-from/:host/:port/:below_host/:below_port",
+    }
+    Read replication::can_replicate_from_gtid {
+        "can-replicate-from-gtid/:host/:port/:below_host/:below_port",
+    }
+    Write replication::set_read_only { "set-read-only/:host/:port" }
+    Write replication::set_writable { "set-writeable/:host/:port" }
+    Write replication::kill_query { "kill-query/:host/:port/:process" }
 
     Read meta::headers { "headers" }
     Read meta::health { "health", "status" }

@@ -61,7 +61,16 @@ impl Call {
 
     /// Host and port of the path as they are written.
     pub(crate) fn raw_key(&self) -> Result<InstanceKey, Failure> {
-        let (host, port) = (self.param("host"), self.param("port"));
+        self.raw_key_of("host", "port")
+    }
+
+    /// The other instance of the path, by canonical name.
+    pub(crate) fn below(&self) -> Result<InstanceKey, Failure> {
+        Ok(self.services.discovery.resolve(&self.raw_key_of("below_host", "below_port")?))
+    }
+
+    fn raw_key_of(&self, host: &str, port: &str) -> Result<InstanceKey, Failure> {
+        let (host, port) = (self.param(host), self.param(port));
         let number = port.parse::<u16>().ok().filter(|number| *number > 0);
         let number = number.ok_or_else(|| Failure::new(format!("Invalid port: {port}")))?;
         if host.is_empty() {

@@ -8,6 +8,7 @@ mod channel;
 mod cluster;
 mod instance;
 mod json;
+mod preview;
 mod records;
 
 pub(crate) use analysis::{AnalysisJson, NodeName, code_name};
@@ -15,6 +16,7 @@ pub(crate) use channel::ChannelJson;
 pub(crate) use cluster::{ClusterInfoJson, cluster_infos};
 pub(crate) use instance::InstanceJson;
 pub(crate) use json::{KeyJson, keys, timestamp, to_go_json};
+pub(crate) use preview::PreviewJson;
 pub(crate) use records::*;
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ use crate::services::Services;
 const WORKERS: usize = 2;
 /// No handler takes longer; every port it waits for has a deadline of its own.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// The same for handlers that change servers: a replica may take long to catch up.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// A client that takes longer to send its request is hung up on.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end when the server does.
@@ -201,7 +203,8 @@ async fn api_answer(
         now: services.clock.now(),
         services,
     };
-    let outcome = actix_web::rt::time::timeout(ANSWER_DEADLINE, (route.handler)(call)).await;
+    let deadline = if route.access == Access::Write { CHANGE_DEADLINE } else { ANSWER_DEADLINE };
+    let outcome = actix_web::rt::time::timeout(deadline, (route.handler)(call)).await;
     let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("no answer in time")));
     (route.path, respond(outcome))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use baton_actors::clock::Clock;
-use baton_actors::ports::{Discovery, History, Ledger, SnapshotReader, StoreHealth};
+use baton_actors::ports::{Discovery, History, Ledger, Operations, SnapshotReader, StoreHealth};
 use baton_topology::time::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ pub struct Services {
     pub discovery: Arc<dyn Discovery>,
     /// The past.
     pub history: Arc<dyn History>,
+    /// Changes servers.
+    pub operations: Arc<dyn Operations>,
     /// How the store is doing.
     pub store_health: watch::Receiver<StoreHealth>,
     /// The time.

@@ -112,7 +112,6 @@ pub(super) fn inject_empty(view: View<'_>, member: &Member) -> Result<Plan, Refu
         Refused(format!("{what}: no writable master is known for the cluster of {key}"))
     })?;
     let mut plan = Plan::about(what, key);
-    plan.shown = primary.clone();
     let inject = Step::new(primary, Action::InjectEmpty(errant.clone()));
     plan.units.push(Unit {
         subject: key.clone(),

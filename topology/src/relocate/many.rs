@@ -1,12 +1,10 @@
 //! Plans that move several replicas.
 
-use regex::Regex;
-
-use super::Refused;
 use super::choose::{Means, View, change, errant_note, means, running, unit};
 use super::plan::{Plan, Step};
 use super::rules::{How, can_move, can_move_by_gtid, can_replicate_from, is_gtid_compatible};
 use super::single::could_use_gtid;
+use super::{Only, Refused};
 use crate::action::{Action, Place, Threads};
 use crate::cluster::Member;
 use crate::gtid::{Gtids, Relation};
@@ -17,7 +15,7 @@ pub(super) fn relocate_replicas(
     view: View<'_>,
     of: &InstanceKey,
     below: &InstanceKey,
-    only: Option<&Regex>,
+    only: Option<&Only>,
     how: How,
 ) -> Result<Plan, Refused> {
     if of == below {
@@ -89,15 +87,15 @@ fn add(plan: &mut Plan, view: View<'_>, replica: &Member, target: &Member, means
     plan.units.push(unit);
 }
 
-fn matching<'a>(replicas: Vec<&'a Member>, only: Option<&Regex>) -> Vec<&'a Member> {
-    let is_meant = |it: &&Member| only.is_none_or(|only| only.is_match(&it.key().to_string()));
+fn matching<'a>(replicas: Vec<&'a Member>, only: Option<&Only>) -> Vec<&'a Member> {
+    let is_meant = |it: &&Member| only.is_none_or(|only| only.is_match(it.key()));
     replicas.into_iter().filter(is_meant).collect()
 }
 
 pub(super) fn repoint(
     view: View<'_>,
     of: &InstanceKey,
-    only: Option<&Regex>,
+    only: Option<&Only>,
 ) -> Result<Plan, Refused> {
     let source = view.member(of)?;
     let mut plan = Plan::about("repoint-replicas", of);
@@ -123,7 +121,7 @@ pub(super) fn take_siblings(view: View<'_>, replica: &InstanceKey) -> Result<Pla
 pub(super) fn move_up(
     view: View<'_>,
     of: &InstanceKey,
-    only: Option<&Regex>,
+    only: Option<&Only>,
 ) -> Result<Plan, Refused> {
     let (source, above) = view.replica(of)?;
     let above = view.member(above)?;

@@ -138,7 +138,7 @@ fn control(name: &str, control: Control) -> Request {
 #[test]
 fn replicas_end_where_they_are_told_to() {
     let chain = "a b>a c>b d>b";
-    let only_c = Regex::new("^c:").unwrap();
+    let only_c = Only::parse("^c:").unwrap();
     for by in BYS {
         for (case, text, request, expected) in [
             ("one level up", chain, relocate("c", "a"), "a b>a c>a d>b"),
