@@ -10,6 +10,7 @@ use anyhow::Context;
 use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::metrics::Metrics;
 use baton_actors::mysql::MySqlTarget;
+use baton_actors::operations::Workshop;
 use baton_actors::probe::schedule::Backoff;
 use baton_actors::system::{self, Handles};
 use baton_topology::time::Timestamp;
@@ -76,7 +77,7 @@ impl Service {
             options: options.clone(),
             node_name: node_name.clone(),
             handles: handles.clone(),
-            target,
+            target: Arc::clone(&target),
             current: Mutex::new(loaded.clone()),
             server: Mutex::new(None),
         });
@@ -85,6 +86,7 @@ impl Service {
             ledger: Arc::clone(&handles.ledger),
             discovery: Arc::clone(&handles.discovery),
             history: Arc::clone(&handles.history),
+            operations: operations(&handles, target, &clock),
             store_health: handles.store_health.clone(),
             clock: Arc::clone(&clock),
             reloader: reloader.clone(),
@@ -117,6 +119,22 @@ impl Service {
             arbiter.stop();
         }
     }
+}
+
+/// What changes servers.
+fn operations(
+    handles: &Handles,
+    control: Arc<MySqlTarget>,
+    clock: &Arc<dyn Clock>,
+) -> Arc<Workshop> {
+    Arc::new(Workshop {
+        control,
+        snapshot: handles.snapshot.clone(),
+        ledger: Arc::clone(&handles.ledger),
+        discovery: Arc::clone(&handles.discovery),
+        history: Arc::clone(&handles.history),
+        clock: Arc::clone(clock),
+    })
 }
 
 /// The wall clock, read once: everything after counts from here.

@@ -44,7 +44,6 @@ pub(super) fn relocate_replicas(
     if plan.units.is_empty() && !plan.left_out.is_empty() {
         return Err(nobody_moves(&plan, below));
     }
-    plan.locked.insert(below.clone());
     Ok(plan)
 }
 
@@ -205,7 +204,6 @@ pub(super) fn regroup(view: View<'_>, of: &InstanceKey) -> Result<Plan, Refused>
     }
     let is_dead = |replica: &&Member| Refused(format!("{}: last check invalid", replica.key()));
     plan.left_out.extend(lost.iter().map(|replica| (replica.key().clone(), is_dead(replica))));
-    plan.locked.insert(chosen.key().clone());
     plan.message = format!(
         "promoted replica: {}, lost: {}, trivial: 0, pseudo-gtid: 0",
         chosen.key(),

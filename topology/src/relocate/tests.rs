@@ -857,7 +857,7 @@ fn plans_name_every_server_they_touch_and_lock_those_they_move() {
     for (request, locked) in [
         (relocate("c", "d"), "c d"),
         (Request::MoveUp { replica: key("c") }, "b c"),
-        (relocate_replicas("b", "a"), "a b c d"),
+        (relocate_replicas("b", "a"), "b c d"),
         (control("c", Control::Detach), "c"),
         (control("c", Control::Stop), ""),
     ] {
