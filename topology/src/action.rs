@@ -5,6 +5,7 @@
 
 mod clients;
 mod credentials;
+mod logs;
 mod statements;
 
 use std::time::Duration;
@@ -17,8 +18,10 @@ use crate::key::InstanceKey;
 
 pub use self::clients::{is_listed, to_end};
 pub use self::credentials::{Credentials, Secret};
+pub use self::logs::LogSearch;
 pub use self::statements::{
-    Expectation, INJECTED_MAX, LIST_EVERYBODY, Statement, Waited, statements,
+    EXECUTED_GTIDS, Expectation, INJECTED_MAX, LIST_BINARY_LOGS, LIST_EVERYBODY, PREVIOUS_GTIDS,
+    Statement, Waited, WordingOptions, ask_heartbeat, beginning_of_log, heartbeat, statements,
 };
 
 /// One thing to do on one server. Replication is that of the main channel.

@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use baton_topology::action::{
-    self, Action, Credentials, Expectation, LIST_EVERYBODY, Statement, Until, Waited,
+    self, Action, Credentials, Expectation, LIST_EVERYBODY, LogSearch, Statement, Until, Waited,
+    WordingOptions,
 };
+use baton_topology::gtid::GtidSet;
 use baton_topology::instance::{Facts, FailureKind, ProbeFailure};
-use baton_topology::reading::RawTable;
+use baton_topology::reading::{RawTable, Row};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::{Error, ServerError};
@@ -60,11 +62,14 @@ impl MySqlControl {
             self.look_now().await.map_err(ActionFailure::Server)?;
         }
         let facts = self.facts.clone().unwrap_or_default();
-        let credentials = self.credentials_for(action, &facts).await;
+        let options = WordingOptions {
+            credentials: self.credentials_for(action, &facts).await,
+            heartbeat: self.heartbeat_for(action, &facts).await,
+        };
         let clamped = clamped(action, deadline);
         let action = clamped.as_ref().unwrap_or(action);
-        let statements = action::statements(action, &facts, credentials.as_ref())
-            .map_err(ActionFailure::Impossible)?;
+        let statements =
+            action::statements(action, &facts, &options).map_err(ActionFailure::Impossible)?;
         if statements.is_empty() {
             return Ok(());
         }
@@ -92,6 +97,33 @@ impl MySqlControl {
         }
         self.session.give_back(live);
         Ok(())
+    }
+
+    async fn search_logs(&mut self, wanted: &GtidSet) -> Result<Vec<String>, ActionFailure> {
+        if self.facts.is_none() {
+            self.look_now().await.map_err(ActionFailure::Server)?;
+        }
+        if self.facts.as_ref().is_none_or(|facts| !facts.gtid.is_supported()) {
+            let text = "only binary logs of MySQL with GTIDs can be searched";
+            return Err(ActionFailure::Impossible(text.into()));
+        }
+        let mut live = self.session.take().await.map_err(ActionFailure::Server)?;
+        let executed = query(&mut live, action::EXECUTED_GTIDS).await?;
+        let executed = executed.first().and_then(|row| row.at(0)).unwrap_or_default();
+        let mut search = LogSearch::new(wanted, gtids(&executed)?);
+        let logs = query(&mut live, action::LIST_BINARY_LOGS).await?;
+        let names: Vec<String> = logs.rows().map(|row| row.text("Log_name")).collect();
+        for name in names.iter().rev() {
+            if search.is_complete() {
+                break;
+            }
+            let events = query(&mut live, &action::beginning_of_log(name)).await?;
+            let is_wanted = |row: &Row<'_>| row.text("Event_type") == action::PREVIOUS_GTIDS;
+            let before = events.rows().find(is_wanted).map(|row| row.text("Info"));
+            search.examine(name, gtids(&before.unwrap_or_default())?);
+        }
+        self.session.give_back(live);
+        search.finish().map_err(ActionFailure::Refused)
     }
 
     /// Ends the connections of clients, all that let themselves be ended.
@@ -124,6 +156,15 @@ impl MySqlControl {
         }
     }
 
+    /// The heartbeat period, for an action that makes the server forget it.
+    async fn heartbeat_for(&mut self, action: &Action, facts: &Facts) -> Option<Duration> {
+        let changes = is_about_source(action) || matches!(action, Action::SetDelay { .. });
+        let has_one = changes && facts.main_channel().is_some();
+        let question = has_one.then(|| action::ask_heartbeat(facts))?;
+        let answer = read_if_possible(&mut self.session, &question).await?;
+        action::heartbeat(&answer, facts)
+    }
+
     /// Credentials for an action that may need some.
     async fn credentials_for(&mut self, action: &Action, facts: &Facts) -> Option<Credentials> {
         let to = match action {
@@ -137,17 +178,17 @@ impl MySqlControl {
         if let ReplicationCredentials::ByQuery(query) =
             self.session.shared().options.replication_credentials.clone()
         {
-            let here = read_credentials(&mut self.session, query.text()).await;
+            let here = read_if_possible(&mut self.session, query.text()).await;
             let here = here.as_ref().and_then(Credentials::from_query);
             if here.is_some() || to.is_none() {
                 return here;
             }
             // The table it reads may not have got here.
-            let there = read_credentials(&mut self.session.beside(to?), query.text()).await;
+            let there = read_if_possible(&mut self.session.beside(to?), query.text()).await;
             return there.as_ref().and_then(Credentials::from_query);
         }
         let mut source = self.session.beside(to?);
-        let kept = read_credentials(&mut source, KEPT_CREDENTIALS).await;
+        let kept = read_if_possible(&mut source, KEPT_CREDENTIALS).await;
         kept.as_ref().and_then(Credentials::from_metadata)
     }
 }
@@ -172,10 +213,17 @@ impl ControlSession for MySqlControl {
         .boxed()
     }
 
+    fn logs_with<'a>(
+        &'a mut self,
+        transactions: &'a GtidSet,
+    ) -> BoxFuture<'a, Result<Vec<String>, ActionFailure>> {
+        self.search_logs(transactions).boxed()
+    }
+
     fn credentials(&mut self) -> BoxFuture<'_, Option<Credentials>> {
         async move {
             let deadline = self.session.shared().options.probe_deadline;
-            let reading = read_credentials(&mut self.session, KEPT_CREDENTIALS);
+            let reading = read_if_possible(&mut self.session, KEPT_CREDENTIALS);
             let kept = timeout(deadline, reading).await.ok().flatten();
             kept.as_ref().and_then(Credentials::from_metadata)
         }
@@ -193,6 +241,14 @@ enum Failed {
     TooLate(ActionFailure),
     /// Anything else.
     Otherwise(ActionFailure),
+}
+
+impl From<Failed> for ActionFailure {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::TooLate(failure) | Failed::Otherwise(failure) => failure,
+        }
+    }
 }
 
 impl From<ActionFailure> for Failed {
@@ -277,8 +333,8 @@ async fn query(live: &mut Live, text: &str) -> Result<RawTable, Failed> {
     }
 }
 
-/// Credentials are a help where they can be had; who cannot do without says so.
-async fn read_credentials(session: &mut MySqlSession, text: &str) -> Option<RawTable> {
+/// Asks for what is a help where it can be had; who cannot do without says so.
+async fn read_if_possible(session: &mut MySqlSession, text: &str) -> Option<RawTable> {
     let mut live = session.take().await.ok()?;
     let answer = live.connection.query(text).await.ok()?;
     session.give_back(live);
@@ -286,10 +342,17 @@ async fn read_credentials(session: &mut MySqlSession, text: &str) -> Option<RawT
         Ok(table) => Some(table),
         Err(refusal) => {
             let reason = failure::server_text(&refusal);
-            debug!(reason, "credentials for replication cannot be read");
+            debug!(reason, "the server refused a question about its replication");
             None
         }
     }
+}
+
+fn gtids(text: &str) -> Result<GtidSet, ActionFailure> {
+    text.parse().map_err(|_| {
+        let text = "the server's answer is no GTID set".to_owned();
+        ActionFailure::Server(failure::new(FailureKind::Protocol, text))
+    })
 }
 
 fn failed(error: &Error) -> ActionFailure {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_topology::action::{Action, Until};
-use baton_topology::gtid::Gtids;
+use baton_topology::gtid::{GtidSet, Gtids};
 use baton_topology::instance::{FailureKind, ProbeFailure, ThreadState};
 use baton_topology::key::InstanceKey;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::{FakeFleet, FakeTarget, Fault, State, failure};
+use super::{FakeFleet, FakeTarget, Fault, SESSION_DEADLINE, State, failure};
 use crate::ports::{ActionFailure, Control, ControlSession, Reading};
 
 /// What goes wrong with an action.
@@ -235,6 +235,21 @@ impl ControlSession for FakeControl {
         at_most: Duration,
     ) -> BoxFuture<'a, Result<(), ActionFailure>> {
         self.fleet.act(&self.key, action, at_most).boxed()
+    }
+
+    /// A server in memory has all it executed in its newest binary log.
+    fn logs_with<'a>(
+        &'a mut self,
+        transactions: &'a GtidSet,
+    ) -> BoxFuture<'a, Result<Vec<String>, ActionFailure>> {
+        async move {
+            self.fleet.reach(&self.key, SESSION_DEADLINE).await?;
+            let state = self.fleet.state();
+            let found = state.server(&self.key);
+            let found = found.filter(|(_, it)| !it.executed().intersect(transactions).is_empty());
+            Ok(found.map(|(_, it)| it.facts.binlog.position.file.clone()).into_iter().collect())
+        }
+        .boxed()
     }
 }
 

@@ -17,6 +17,7 @@ use super::{Action, Credentials, Switch, Threads, Until};
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids};
 use crate::instance::{Facts, Positioning};
+use crate::reading::{RawTable, Row};
 use crate::version::Flavor;
 
 /// At most so many empty transactions are made at once: with more, something else is wrong.
@@ -24,6 +25,20 @@ pub const INJECTED_MAX: u64 = 10_000;
 
 /// Lists all connections, where the better list does not answer.
 pub const LIST_EVERYBODY: &str = "SHOW PROCESSLIST";
+
+/// Lists the binary logs, oldest first.
+pub const LIST_BINARY_LOGS: &str = "SHOW BINARY LOGS";
+
+/// All that a server has executed, in MySQL's words.
+pub const EXECUTED_GTIDS: &str = "SELECT @@global.gtid_executed";
+
+/// Shows the beginning of a binary log: one of these events tells what came before it.
+pub fn beginning_of_log(name: &str) -> String {
+    format!("SHOW BINLOG EVENTS IN {} LIMIT 4", quoted(name))
+}
+
+/// The kind of event that tells what came before a binary log.
+pub const PREVIOUS_GTIDS: &str = "Previous_gtids";
 
 /// What the answer to a statement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,26 +80,36 @@ impl Expectation {
     }
 }
 
+/// What words may need besides the facts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WordingOptions {
+    /// An account for replication: used only where the server has none, or where it is to be
+    /// renewed.
+    pub credentials: Option<Credentials>,
+    /// How often the source of the main channel gives a sign of life. Servers forget it when they
+    /// are told something else.
+    pub heartbeat: Option<Duration>,
+}
+
 /// Returns what to send, in order and on one connection, or why this server cannot do that.
 ///
 /// `facts` must be newer than what they are about: under file positions, the place of a replica
-/// is told by them, so its threads must have stopped before they were read. Credentials are used
-/// only where the server has none, or where they are to be renewed.
+/// is told by them, so its threads must have stopped before they were read.
 ///
 /// # Errors
 /// With the reason, when a server of this kind or in this state cannot do that.
 pub fn statements(
     action: &Action,
     facts: &Facts,
-    credentials: Option<&Credentials>,
+    options: &WordingOptions,
 ) -> Result<Vec<Statement>, String> {
-    let words = Words::of(facts)?;
+    let words = Words::of(facts, options)?;
     Ok(match action {
         Action::Stop(threads) => vec![words.threads("STOP", *threads)],
         Action::Start(threads) => vec![words.threads("START", *threads)],
         Action::StartUntil(at) => vec![words.start_until(at)],
-        Action::ChangeSource { to, place } => vec![words.change_source(to, place, credentials)?],
-        Action::RenewCredentials => vec![words.renew_credentials(credentials)?],
+        Action::ChangeSource { to, place } => vec![words.change_source(to, place)?],
+        Action::RenewCredentials => vec![words.renew_credentials()?],
         Action::Detach => words.detach()?.into_iter().collect(),
         Action::Reattach => words.reattach()?.into_iter().collect(),
         Action::ForgetSource => {
@@ -115,13 +140,14 @@ pub fn statements(
 /// The words of one server.
 struct Words<'a> {
     facts: &'a Facts,
+    options: &'a WordingOptions,
     /// The name of the main channel.
     channel: &'a str,
     is_mariadb: bool,
 }
 
 impl<'a> Words<'a> {
-    fn of(facts: &'a Facts) -> Result<Self, String> {
+    fn of(facts: &'a Facts, options: &'a WordingOptions) -> Result<Self, String> {
         let is_mariadb = match facts.version.flavor() {
             Flavor::MariaDb => true,
             Flavor::MySql | Flavor::Percona => false,
@@ -129,7 +155,7 @@ impl<'a> Words<'a> {
             Flavor::Unknown => return Err("it is not known what kind of server this is".into()),
         };
         let channel = facts.main_channel().map_or("", |channel| channel.name.as_str());
-        Ok(Self { facts, channel, is_mariadb })
+        Ok(Self { facts, options, channel, is_mariadb })
     }
 
     /// Whether this is MySQL of at least this version.
@@ -283,10 +309,34 @@ impl<'a> Words<'a> {
     }
 }
 
+/// Asks for the heartbeat of the main channel; the answer is for [`heartbeat`].
+pub fn ask_heartbeat(facts: &Facts) -> String {
+    if facts.version.is_mariadb() {
+        return "SHOW ALL SLAVES STATUS".into();
+    }
+    let channel = facts.main_channel().map_or("", |channel| channel.name.as_str());
+    let channel = quoted(channel);
+    format!("SELECT Heartbeat FROM mysql.slave_master_info WHERE Channel_name = {channel}")
+}
+
+/// Reads the heartbeat of the main channel.
+pub fn heartbeat(answer: &RawTable, facts: &Facts) -> Option<Duration> {
+    let channel = facts.main_channel()?;
+    let of_channel =
+        |row: &Row<'_>| row.get("Connection_name").is_none_or(|name| name == channel.name.as_str());
+    let row = answer.rows().find(of_channel)?;
+    let seconds: f64 = row.number_any(&["Heartbeat", "Slave_heartbeat_period"])?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 /// Seconds with milliseconds, and never 0, which means "for ever".
 fn fractional(time: Duration) -> String {
-    let millis = time.as_millis().max(1);
-    format!("{}.{:03}", millis / 1_000, millis % 1_000)
+    seconds(time.max(Duration::from_millis(1)))
+}
+
+/// Seconds with milliseconds.
+fn seconds(time: Duration) -> String {
+    format!("{}.{:03}", time.as_secs(), time.subsec_millis())
 }
 
 /// Whole seconds, for those who read nothing else; never 0.

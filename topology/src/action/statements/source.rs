@@ -3,11 +3,12 @@
 //! A server that is told another host forgets where it was in the old one's log, so that place is
 //! said again wherever it counts. TLS options and keys it keeps, but they are said again too: a
 //! replica must never fall back to an open connection because a version reads this differently.
-//! The delay stays until it is changed or replication is reset, as filters do.
+//! The heartbeat period falls back to its default (in MariaDB whatever is changed), so it is said
+//! again where it is known. The delay stays until it is changed or replication is reset, as filters do.
 
-use super::Words;
 use super::text::{Options, Statement, quoted};
-use crate::action::{Credentials, Place};
+use super::{Words, seconds};
+use crate::action::Place;
 use crate::binlog::BinlogCoordinates;
 use crate::instance::{Channel, ChannelTls, Positioning, SourceLink, ThreadState};
 use crate::key::InstanceKey;
@@ -20,7 +21,6 @@ impl Words<'_> {
         &self,
         to: &InstanceKey,
         place: &Place,
-        credentials: Option<&Credentials>,
     ) -> Result<Statement, String> {
         let channel = self.facts.main_channel();
         let mut options = self.options();
@@ -28,7 +28,7 @@ impl Words<'_> {
         options.number("PORT", to.port());
         // A channel without a user may be one that a certificate is enough for.
         let lacks_user = channel.is_none_or(|channel| channel.user.is_empty());
-        let credentials = credentials.filter(|_| lacks_user);
+        let credentials = self.options.credentials.as_ref().filter(|_| lacks_user);
         if let Some(credentials) = credentials {
             options.string("USER", &credentials.user);
             options.secret("PASSWORD", &credentials.password);
@@ -56,10 +56,8 @@ impl Words<'_> {
         Ok(self.change(options))
     }
 
-    pub(super) fn renew_credentials(
-        &self,
-        credentials: Option<&Credentials>,
-    ) -> Result<Statement, String> {
+    pub(super) fn renew_credentials(&self) -> Result<Statement, String> {
+        let credentials = self.options.credentials.as_ref();
         let credentials = credentials.ok_or("no credentials for replication are configured")?;
         self.link()?;
         let mut options = self.options();
@@ -177,7 +175,10 @@ impl Words<'_> {
         Options::new(self.prefix())
     }
 
-    fn change(&self, options: Options) -> Statement {
+    fn change(&self, mut options: Options) -> Statement {
+        if let Some(period) = self.options.heartbeat {
+            options.word("HEARTBEAT_PERIOD", &seconds(period));
+        }
         let channel = quoted(self.channel);
         if self.is_mariadb {
             options.between(&format!("CHANGE MASTER {channel} TO "), "")

@@ -55,12 +55,16 @@ fn alone(version: &str) -> Facts {
     Facts { channels: Vec::new(), ..replica(version) }
 }
 
+fn given(credentials: &Credentials) -> WordingOptions {
+    WordingOptions { credentials: Some(credentials.clone()), heartbeat: None }
+}
+
 fn below(place: Place) -> Action {
     Action::ChangeSource { to: key("new"), place }
 }
 
 fn said(action: &Action, facts: &Facts) -> Result<Vec<String>, String> {
-    let statements = statements(action, facts, None)?;
+    let statements = statements(action, facts, &WordingOptions::default())?;
     Ok(statements.iter().map(|statement| statement.text().to_owned()).collect())
 }
 
@@ -120,6 +124,7 @@ fn credentials_are_renewed() {
         Credentials { user: "r2".into(), password: Secret::new("x'y"), tls: ChannelTls::default() };
     credentials.tls.enabled = true;
     credentials.tls.ca_file = "/ca.pem".into();
+    let given = given(&credentials);
     for (version, expected) in [
         (
             "5.7.44",
@@ -138,11 +143,11 @@ fn credentials_are_renewed() {
         ),
     ] {
         let renew = Action::RenewCredentials;
-        let said = statements(&renew, &replica(version), Some(&credentials)).unwrap();
+        let said = statements(&renew, &replica(version), &given).unwrap();
         assert_eq!(said[0].text(), expected);
         assert!(!said[0].shown().contains("x''y"));
-        assert!(statements(&renew, &replica(version), None).is_err());
-        assert!(statements(&renew, &alone(version), Some(&credentials)).is_err());
+        assert!(statements(&renew, &replica(version), &WordingOptions::default()).is_err());
+        assert!(statements(&renew, &alone(version), &given).is_err());
     }
 }
 
@@ -292,12 +297,41 @@ fn tls_options_and_keys_are_said_again() {
 }
 
 #[test]
+fn the_heartbeat_is_said_again_with_every_change() {
+    let options =
+        WordingOptions { heartbeat: Some(Duration::from_millis(2_500)), ..Default::default() };
+    for (version, expected) in [
+        ("5.7.44", "MASTER_HEARTBEAT_PERIOD = 2.500"),
+        ("9.7.0", "SOURCE_HEARTBEAT_PERIOD = 2.500"),
+        ("10.11.14-MariaDB", "MASTER_HEARTBEAT_PERIOD = 2.500"),
+    ] {
+        for action in [below(Place::Same), Action::Detach, Action::SetDelay { seconds: 1 }] {
+            let said = statements(&action, &replica(version), &options).unwrap();
+            assert!(said[0].text().contains(expected), "{version}: {said:?}");
+        }
+    }
+    let cell = |text: &str| Some(text.as_bytes().to_vec());
+    let columns = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let mysql = RawTable { columns: columns(&["Heartbeat"]), rows: vec![vec![cell("2.5")]] };
+    let seen = heartbeat(&mysql, &replica("9.7.0"));
+    assert_eq!(seen, Some(Duration::from_millis(2_500)));
+    assert_eq!(heartbeat(&RawTable::default(), &replica("9.7.0")), None);
+    let maria = RawTable {
+        columns: columns(&["Connection_name", "Slave_heartbeat_period"]),
+        rows: vec![vec![cell("west"), cell("9.0")], vec![cell("east"), cell("0.000")]],
+    };
+    let seen = heartbeat(&maria, &on_channel("10.11.14-MariaDB", "east"));
+    assert_eq!(seen, Some(Duration::ZERO));
+}
+
+#[test]
 fn a_server_without_credentials_is_given_some_that_nobody_reads() {
     let credentials = Credentials {
         user: "repl".into(),
         password: Secret::new("hunter2"),
         tls: ChannelTls::default(),
     };
+    let given = given(&credentials);
     let place = below(Place::Gtid);
     for (version, before, after) in [
         (
@@ -319,14 +353,14 @@ fn a_server_without_credentials_is_given_some_that_nobody_reads() {
             ", MASTER_USE_GTID = current_pos",
         ),
     ] {
-        let said = statements(&place, &alone(version), Some(&credentials)).unwrap();
+        let said = statements(&place, &alone(version), &given).unwrap();
         assert_eq!(said[0].text(), format!("{before}'hunter2'{after}"));
         assert_eq!(said[0].shown(), format!("{before}'***'{after}"));
         assert!(!format!("{said:?} {credentials:?}").contains("hunter2"));
-        let none = statements(&place, &alone(version), None).unwrap_err();
+        let none = statements(&place, &alone(version), &WordingOptions::default()).unwrap_err();
         assert!(none.contains("no credentials"), "{none}");
         // Who has some keeps them.
-        let said = statements(&place, &replica(version), Some(&credentials)).unwrap();
+        let said = statements(&place, &replica(version), &given).unwrap();
         assert!(!said[0].text().contains("PASSWORD"), "{said:?}");
     }
 }
