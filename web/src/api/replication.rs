@@ -1,6 +1,6 @@
 //! Control of replication on one server.
 
-use baton_topology::action::{self, Action, Switch, Threads};
+use baton_topology::action::{self, Action, Switch, Threads, WordingOptions};
 use baton_topology::relocate::{self, Control, How, Request, Safety};
 use baton_topology::status::is_replicating;
 
@@ -92,7 +92,8 @@ pub(super) async fn restart_statements(call: Call) -> Outcome {
     let facts = &member.instance.facts;
     let statement = call.query("q").unwrap_or_default();
     let words = |action: Action| -> Result<Vec<String>, Failure> {
-        let said = action::statements(&action, facts, None).map_err(Failure::new)?;
+        let said =
+            action::statements(&action, facts, &WordingOptions::default()).map_err(Failure::new)?;
         Ok(said.iter().map(|it| it.shown().to_owned()).collect())
     };
     let mut all = Vec::new();
