@@ -154,3 +154,196 @@ fn moves_that_make_no_sense_are_refused_and_nothing_is_touched() {
     assert!(told.ends_with("is in maintenance by ann: disk"), "{told}");
     until_whole(&servers, &[None, Some(0), Some(0)], 0, 1);
 }
+
+/// Both thread states of a server, as baton shows it.
+fn threads(baton: &Baton, server: &Server) -> [i64; 2] {
+    let shown = baton.get(&format!("/api/instance/{}", at(server)));
+    ["ReplicationIOThreadState", "ReplicationSQLThreadState"]
+        .map(|name| shown[name].as_i64().unwrap_or(-9))
+}
+
+#[test]
+fn replication_is_steered_on_one_server() {
+    for (kind, options) in kinds() {
+        let servers = star(&options, 1);
+        let baton = steer(&servers, &[]);
+        let (a, b) = (at(&servers[0]), at(&servers[1]));
+        for (command, expected) in [
+            ("stop-replica", [0, 0]),
+            ("stop-replica", [0, 0]),
+            ("start-slave", [1, 1]),
+            ("stop-replica-nice", [0, 0]),
+            ("restart-replica", [1, 1]),
+            ("detach-replica", [0, 0]),
+            ("reattach-replica-master-host", [1, 1]),
+            ("detach-slave-master-host", [0, 0]),
+            ("reattach-replica", [1, 1]),
+        ] {
+            let answer = done(&baton, &format!("{command}/{b}"));
+            let shown = &answer["Details"];
+            assert_eq!(threads(&baton, &servers[1]), expected, "{kind}: {command}");
+            assert_eq!(shown["IsDetachedMaster"], command.starts_with("detach"), "{kind}");
+        }
+        until_whole(&servers, &[None, Some(0)], 0, 1);
+
+        let answer = done(&baton, &format!("delay-replication/{b}/60"));
+        assert_eq!(answer["Details"], 60, "{kind}");
+        let shown = baton.get(&format!("/api/instance/{b}"));
+        assert_eq!(
+            (&shown["SQLDelay"], &shown["ReplicationSQLThreadState"]),
+            (&json!(60), &json!(1))
+        );
+        done(&baton, &format!("delay-replication/{b}/0"));
+
+        for (command, expected) in [("set-writeable", false), ("set-read-only", true)] {
+            let answer = done(&baton, &format!("{command}/{b}"));
+            assert_eq!(answer["Details"]["ReadOnly"], expected, "{kind}: {command}");
+        }
+        let before = servers[0].binlog_position().0;
+        done(&baton, &format!("flush-binary-logs/{a}"));
+        let flushed = servers[0].binlog_position().0;
+        assert_ne!(before, flushed, "{kind}");
+        until_whole(&servers, &[None, Some(0)], 0, 2);
+        baton.until(&format!("/api/discover/{b}"), "the replica has read the new log", |answer| {
+            (answer["Details"]["ReadBinlogCoordinates"]["LogFile"] == flushed).then_some(())
+        });
+        done(&baton, &format!("purge-binary-logs/{a}/latest"));
+        let logs = servers[0].query("SHOW BINARY LOGS");
+        assert_eq!(logs.len(), 1, "{kind}: {logs:?}");
+
+        let said = done(&baton, &format!("restart-replica-statements/{b}?q=select%201"));
+        let said = said["Details"].as_array().cloned().unwrap_or_default();
+        assert_eq!(said.len(), 3, "{kind}: {said:?}");
+        assert_eq!(said[1], "select 1", "{kind}");
+        let answer = done(&baton, &format!("can-replicate-from/{b}/{a}"));
+        assert_eq!(
+            (&answer["Message"], &answer["Details"]["Port"]),
+            (&json!("true"), &json!(servers[0].port))
+        );
+
+        done(&baton, &format!("stop-replica/{b}"));
+        let answer = done(&baton, &format!("reset-replica/{b}"));
+        assert_eq!(answer["Details"]["MasterKey"]["Port"], 0, "{kind}");
+        assert_eq!(source_of(&servers[1]), 0, "{kind}");
+    }
+}
+
+#[test]
+fn gtid_is_left_and_taken_up_again() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let servers = star(&Options::new(flavor), 1);
+        let baton = steer(&servers, &[]);
+        let b = at(&servers[1]);
+        let using = |expected: bool| {
+            let shown = baton.get(&format!("/api/instance/{b}"));
+            let uses = shown["UsingOracleGTID"] == true || shown["UsingMariaDBGTID"] == true;
+            assert_eq!(uses, expected, "{flavor:?}");
+        };
+        using(true);
+        until_whole(&servers, &[None, Some(0)], 0, 1);
+        done(&baton, &format!("disable-gtid/{b}"));
+        using(false);
+        assert!(refused(&baton, &format!("disable-gtid/{b}")).ends_with("is not using GTID"));
+        until_whole(&servers, &[None, Some(0)], 0, 2);
+        done(&baton, &format!("enable-gtid/{b}"));
+        using(true);
+        until_whole(&servers, &[None, Some(0)], 0, 3);
+    }
+}
+
+#[test]
+fn what_the_applier_failed_on_is_skipped_and_nothing_else() {
+    let by_file = Options::new(Flavor::MariaDb1011).without_gtid();
+    for options in
+        [Options::new(Flavor::MySql97), Options::new(Flavor::MySql97).without_gtid(), by_file]
+    {
+        let servers = star(&options, 1);
+        servers[0].exec("CREATE DATABASE d");
+        servers[0].exec("CREATE TABLE d.t (id INT PRIMARY KEY)");
+        let table = || servers[1].try_query("SELECT * FROM d.t").ok();
+        wait_until(PATIENCE, "the table is there", table);
+        let baton = steer(&servers, &[]);
+        if options.flavor == Flavor::MariaDb1011 {
+            // Nothing less will do there.
+            servers[1].exec(&format!("GRANT SUPER ON *.* TO '{USER}'@'%'"));
+        }
+        servers[1].exec("INSERT INTO d.t VALUES (1)");
+        servers[0].exec("INSERT INTO d.t VALUES (1)");
+        servers[0].exec("INSERT INTO d.t VALUES (2)");
+        let b = at(&servers[1]);
+        baton.until(&format!("/api/discover/{b}"), "its applier stopped", |answer| {
+            (answer["Details"]["ReplicationSQLThreadState"] == 0).then_some(())
+        });
+        done(&baton, &format!("skip-query/{b}"));
+        wait_until(PATIENCE, "it goes on", || {
+            (servers[1].query("SELECT id FROM d.t").len() == 2).then_some(())
+        });
+        let again = refused(&baton, &format!("skip-query/{b}"));
+        assert!(again.starts_with("Replication SQL thread is running"), "{again}");
+    }
+}
+
+#[test]
+fn errant_transactions_are_located_injected_and_dropped() {
+    let servers = star(&Options::new(Flavor::MySql97), 2);
+    let baton = steer(&servers, &[]);
+    let (b, c) = (at(&servers[1]), at(&servers[2]));
+    for server in &servers[1..] {
+        server.exec("FLUSH BINARY LOGS");
+        server.exec("CREATE DATABASE own");
+        server.exec("FLUSH BINARY LOGS");
+    }
+    let errant = |path: &str| {
+        baton.until(&format!("/api/instance/{path}"), "it has errant transactions", |it| {
+            it["GtidErrant"].as_str().filter(|it| !it.is_empty()).map(str::to_owned)
+        })
+    };
+    let own = servers[1].value("SELECT @@server_uuid");
+    assert_eq!(errant(&b), format!("{own}:1"));
+    let located = done(&baton, &format!("locate-gtid-errant/{b}"));
+    assert_eq!(located["Details"], json!(["binlog.000002"]));
+
+    let answer = done(&baton, &format!("gtid-errant-inject-empty/{b}"));
+    let expected =
+        format!("Have injected 1 transactions on cluster master {}", servers[0].address());
+    assert!(answer["Message"].as_str().unwrap_or_default().starts_with(&expected), "{answer}");
+    assert!(servers[0].executed().contains(&own), "{}", servers[0].executed());
+    baton.until(&format!("/api/instance/{b}"), "nothing is errant any more", |it| {
+        (it["GtidErrant"] == "").then_some(())
+    });
+
+    errant(&c);
+    done(&baton, &format!("gtid-errant-reset-master/{c}"));
+    let own = servers[2].value("SELECT @@server_uuid");
+    assert!(!servers[2].executed().contains(&own), "{}", servers[2].executed());
+    baton.until(&format!("/api/instance/{c}"), "nothing is errant any more", |it| {
+        (it["GtidErrant"] == "").then_some(())
+    });
+    servers[2].exec("SET GLOBAL super_read_only = 0");
+    servers[2].exec("SET GLOBAL read_only = 0");
+    servers[2].exec("DROP DATABASE IF EXISTS own");
+    until_whole(&servers[..2], &[None, Some(0)], 0, 1);
+}
+
+#[test]
+fn two_become_co_primaries() {
+    let query = ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT 'repl', 'repl'");
+    for (kind, options) in kinds() {
+        let servers = star(&options, 2);
+        servers[0].exec("SET GLOBAL read_only = 0");
+        let baton = steer(&servers, &[query]);
+        let (a, b) = (at(&servers[0]), at(&servers[1]));
+        let told = refused(&baton, &format!("make-co-master/{b}"));
+        assert!(told.contains("is not read-only; first make it read-only"), "{kind}: {told}");
+        done(&baton, &format!("set-read-only/{b}"));
+        let answer = done(&baton, &format!("make-co-master/{b}"));
+        assert_eq!(answer["Details"]["IsCoMaster"], true, "{kind}: {answer}");
+        until_whole(&servers, &[Some(1), Some(0), Some(0)], 0, 1);
+        let told = refused(&baton, &format!("make-co-master/{b}"));
+        assert!(told.contains("is already co master of"), "{kind}: {told}");
+        let told = refused(&baton, &format!("take-master/{}", at(&servers[2])));
+        assert!(told.contains("is co-master. Cannot take it."), "{kind}: {told}");
+        done(&baton, &format!("reset-replica/{a}"));
+        until_whole(&servers, &[None, Some(0), Some(0)], 0, 2);
+    }
+}
