@@ -592,6 +592,76 @@ async fn a_server_in_trouble_is_told_by_deadline_and_by_kind() {
     }
 }
 
+/// The ids of our connections.
+fn ours(server: &Server) -> Vec<String> {
+    let rows = server.query("SHOW PROCESSLIST");
+    let ours = rows.iter().filter(|row| row[1].as_deref() == Some("baton"));
+    ours.filter_map(|row| row[0].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_it_lay_idle_is_no_failure() {
+    for flavor in FLAVORS {
+        let server = admitted(Options::new(flavor));
+        let mut session = control(&server);
+        act(&mut session, &Action::SetWritable).await;
+        ours(&server).iter().for_each(|id| server.exec(&format!("KILL {id}")));
+        let gone = || ours(&server).is_empty().then_some(());
+        wait_until(PATIENCE, "the connection is gone", gone);
+        // Long enough that nobody takes the connection for granted.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::resume();
+        act(&mut session, &Action::SetReadOnly).await;
+    }
+}
+
+#[tokio::test]
+async fn an_action_whose_connection_breaks_is_not_sent_again() {
+    for flavor in FLAVORS {
+        let servers = admitted_star(&Options::new(flavor), 1);
+        let [source, replica] = servers.as_slice() else { panic!("a star") };
+        act(&mut control(replica), &Action::Stop(Threads::Both)).await;
+        write(source);
+        let until = Until::Gtids(facts(&mut control(source)).await.gtid.executed);
+        let wait = Action::WaitExecuted { until, at_most: PATIENCE };
+        let mut session = control(replica);
+        let killer = async {
+            let waiting = loop {
+                let rows = replica.query("SHOW PROCESSLIST");
+                let waits =
+                    |row: &&support::Row| row[7].as_deref().is_some_and(|it| it.contains("WAIT"));
+                match rows.iter().find(waits) {
+                    Some(row) => break row[0].clone().unwrap(),
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            replica.exec(&format!("KILL {waiting}"));
+        };
+        let (lost, ()) = futures_util::join!(session.act(&wait, PATIENCE), killer);
+        assert!(matches!(lost, Err(ActionFailure::Server(_))), "{flavor:?} {lost:?}");
+        assert_eq!(ours(replica), [""; 0], "{flavor:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_lock_gives_up_and_does_not_happen_later() {
+    for flavor in FLAVORS {
+        let server = admitted(Options::new(flavor));
+        server.exec("CREATE USER 'app'@'%' IDENTIFIED BY 'app'");
+        server.exec("GRANT ALL ON *.* TO 'app'@'%'");
+        let mut holder = mysql_async::Conn::new(client_of(&server)).await.unwrap();
+        write(&server);
+        holder.query_drop("LOCK TABLES w.w WRITE").await.unwrap();
+        let mut session = control(&server);
+        let locked = session.act(&Action::SetReadOnly, Duration::from_millis(2_500)).await;
+        assert!(matches!(locked, Err(ActionFailure::Refused(_))), "{flavor:?} {locked:?}");
+        holder.query_drop("UNLOCK TABLES").await.unwrap();
+        assert!(!facts(&mut session).await.read_only, "{flavor:?}");
+        act(&mut session, &Action::SetReadOnly).await;
+    }
+}
+
 #[tokio::test]
 async fn whoever_may_only_look_is_refused() {
     for flavor in FLAVORS {

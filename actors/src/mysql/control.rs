@@ -281,7 +281,7 @@ fn clamped(action: &Action, deadline: Instant) -> Option<Action> {
 /// Goes in front of the first statement, in the same packet: strings are read as we write them,
 /// and what has to wait for a lock gives up in time.
 fn prelude(deadline: Instant) -> String {
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = deadline.saturating_duration_since(Instant::now() + ANSWER_TAKES);
     format!("SET SESSION sql_mode = '', lock_wait_timeout = {}", left.as_secs().max(1))
 }
 

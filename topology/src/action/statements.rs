@@ -211,7 +211,7 @@ impl<'a> Words<'a> {
         let (text, expects) = match until {
             Until::Gtids(Gtids::None) => return Ok(Vec::new()),
             Until::Gtids(Gtids::MySql(set)) if !self.is_mariadb => {
-                let (set, seconds) = (quoted(&set.to_string()), fractional(at_most));
+                let (set, seconds) = (quoted(&set.to_string()), self.patience(at_most));
                 let text = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({set}, {seconds})");
                 (text, Expectation::ExecutedGtids)
             }
@@ -234,9 +234,14 @@ impl<'a> Words<'a> {
 
     fn wait_for_position(&self, at: &BinlogCoordinates, at_most: Duration) -> String {
         let function = if self.since(8, 0, 26) { "SOURCE_POS_WAIT" } else { "MASTER_POS_WAIT" };
-        let seconds = if self.since(8, 0, 0) { fractional(at_most) } else { whole(at_most) };
+        let seconds = self.patience(at_most);
         let (file, channel) = (quoted(&at.file), quoted(self.channel));
         format!("SELECT {function}({file}, {}, {seconds}, {channel})", at.position)
+    }
+
+    /// Where fractions of a second may be cut off, to 0, which means "for ever", whole ones.
+    fn patience(&self, at_most: Duration) -> String {
+        if self.since(8, 0, 0) { fractional(at_most) } else { whole(at_most) }
     }
 
     fn semi_sync_source(&self, switch: Switch) -> Vec<Statement> {

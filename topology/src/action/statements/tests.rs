@@ -447,7 +447,8 @@ fn waits_are_said_in_the_words_of_the_version() {
     let wait = |until| Action::WaitExecuted { until, at_most: Duration::from_millis(2_500) };
     let mysql = wait(Until::Gtids(Gtids::MySql(gtids(&format!("{UUID}:1-5")))));
     let text = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{UUID}:1-5', 2.500)");
-    assert_said(&mysql, &[(replica("5.7.44"), &[&text]), (replica("9.7.0"), &[&text])]);
+    let old = text.replace("2.500", "2");
+    assert_said(&mysql, &[(replica("5.7.44"), &[&old]), (replica("9.7.0"), &[&text])]);
     assert!(said(&mysql, &replica("10.11.14-MariaDB")).is_err());
 
     let maria = wait(Until::Gtids(Gtids::MariaDb("0-1-5".parse().unwrap())));
