@@ -218,6 +218,25 @@ async fn tls_options_survive_a_move() {
 }
 
 #[tokio::test]
+async fn tls_options_survive_a_move_on_mariadb_too() {
+    let servers = admitted_star(&Options::new(Flavor::MariaDb1011), 1);
+    let replica = &servers[1];
+    let mut session = control(replica);
+    act(&mut session, &Action::Stop(Threads::Both)).await;
+    replica.exec(
+        "CHANGE MASTER TO MASTER_SSL = 1, MASTER_SSL_CA = '/no/it''s a ca', \
+         MASTER_SSL_CAPATH = '/no/capath', MASTER_SSL_CERT = '/no/cert', \
+         MASTER_SSL_KEY = '/no/key', MASTER_SSL_CIPHER = 'AES', MASTER_SSL_CRL = '/no/crl', \
+         MASTER_SSL_CRLPATH = '/no/crlpath', MASTER_SSL_VERIFY_SERVER_CERT = 1",
+    );
+    let before = channel(&mut session).await.tls;
+    assert!(before.enabled && before.verify_server_cert == Some(true), "{before:?}");
+    act(&mut session, &below(replica, Place::Same)).await;
+    let after = channel(&mut session).await;
+    assert_eq!((after.source, after.tls), (SourceLink::Attached(key(replica)), before));
+}
+
+#[tokio::test]
 async fn a_source_is_detached_and_found_again() {
     for flavor in FLAVORS {
         for options in [Options::new(flavor), Options::new(flavor).without_gtid()] {
@@ -350,6 +369,21 @@ async fn clients_lose_their_connections_and_replicas_do_not() {
         write(source);
         until_same(source, replica);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_be_ended_is_reported_and_the_others_are_ended() {
+    let server = admitted(Options::new(Flavor::MySql97));
+    server.exec("CREATE USER 'app'@'%' IDENTIFIED BY 'app'");
+    server.exec("GRANT SYSTEM_USER ON *.* TO 'app'@'%'");
+    let mut mighty = mysql_async::Conn::new(client_of(&server)).await.unwrap();
+    server.exec("REVOKE SYSTEM_USER ON *.* FROM 'app'@'%'");
+    let mut other = mysql_async::Conn::new(client_of(&server)).await.unwrap();
+    let told = control(&server).act(&Action::KillClients, PATIENCE).await;
+    let Err(ActionFailure::Refused(text)) = told else { panic!("{told:?}") };
+    assert!(text.starts_with("1 of 2 clients are still connected: error 1095"), "{text}");
+    mighty.query_drop("SELECT 1").await.unwrap();
+    assert!(other.query_drop("SELECT 1").await.is_err());
 }
 
 #[tokio::test]

@@ -139,7 +139,8 @@ impl MySqlControl {
             Err(failure) => return Err(failure),
         };
         let mut refusals = Vec::new();
-        for id in action::to_end(&listed, us) {
+        let ids = action::to_end(&listed, us);
+        for id in &ids {
             match live.connection.run(&format!("KILL {id}")).await {
                 Ok(()) => {}
                 Err(Error::Server(refusal)) if refusal.code == NO_SUCH_THREAD => {}
@@ -150,7 +151,8 @@ impl MySqlControl {
         match refusals.first() {
             None => Ok(()),
             Some(first) => {
-                let text = format!("{} clients are still connected: {first}", refusals.len());
+                let (kept, all) = (refusals.len(), ids.len());
+                let text = format!("{kept} of {all} clients are still connected: {first}");
                 Err(ActionFailure::Refused(text).into())
             }
         }
