@@ -187,7 +187,10 @@ fn concerned(next: &FleetSnapshot, ledger: &LedgerState) -> Vec<ClusterId> {
     let aliases = different(&old.cluster_aliases, &ledger.cluster_aliases)
         .filter(|id| next.clusters.contains_key(id))
         .cloned();
-    by_instance.chain(aliases).collect()
+    let recovered = different(&old.recoveries, &ledger.recoveries)
+        .filter_map(|id| ledger.recoveries.get(id))
+        .map(|recovery| recovery.cluster.clone());
+    by_instance.chain(aliases).chain(recovered).collect()
 }
 
 /// The keys whose values differ, or that only one of the maps has.

@@ -13,6 +13,8 @@ use crate::policy::{Policy, configured_alias};
 /// order of the fields is the order of importance.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
+    /// A recovery just made its head the primary of that cluster.
+    head_succeeded: bool,
     /// Members that had the identity.
     members: usize,
     /// The head answers.
@@ -25,7 +27,9 @@ struct Claim {
 
 /// Gives every tree an identity, in the order of `trees`.
 ///
-/// `before` tells which identity each instance had. An identity goes to the tree that holds most
+/// `before` tells which identity each instance had, `successors` which cluster a recovery has just
+/// given each to head: that goes before everything, for the others follow one by one. Else an
+/// identity goes to the tree that holds most
 /// of those who had it, a living and writable head breaking the tie, so that it follows a failover
 /// and not the dead primary. A tree that gets several keeps the one its head had, else the one most
 /// of its members had. A tree that gets none is named after its head (or the source its head
@@ -34,11 +38,12 @@ pub fn assign(
     trees: &[Tree],
     instances: &Instances,
     before: &BTreeMap<InstanceKey, ClusterId>,
+    successors: &BTreeMap<InstanceKey, ClusterId>,
     taken: &dyn Fn(&ClusterId) -> bool,
 ) -> Vec<ClusterId> {
     let mut owners: BTreeMap<&ClusterId, (Claim, usize)> = BTreeMap::new();
     for (index, tree) in trees.iter().enumerate() {
-        for (id, claim) in claims(tree, instances, before) {
+        for (id, claim) in claims(tree, instances, before, successors) {
             // The earlier tree wins among equals; trees are ordered by head.
             match owners.get(id) {
                 Some((best, _)) if *best >= claim => {}
@@ -50,7 +55,7 @@ pub fn assign(
     }
     let mut won: Vec<Option<(Claim, &ClusterId)>> = trees.iter().map(|_| None).collect();
     for (id, (claim, index)) in owners {
-        let rank = |claim: &Claim| (claim.head_had_it, claim.members);
+        let rank = |claim: &Claim| (claim.head_succeeded, claim.head_had_it, claim.members);
         let better = won[index].as_ref().is_none_or(|(best, _)| rank(&claim) > rank(best));
         if better {
             won[index] = Some((claim, id));
@@ -75,18 +80,24 @@ fn claims<'a>(
     tree: &Tree,
     instances: &Instances,
     before: &'a BTreeMap<InstanceKey, ClusterId>,
+    successors: &'a BTreeMap<InstanceKey, ClusterId>,
 ) -> BTreeMap<&'a ClusterId, Claim> {
     let head = instances.get(&tree.head);
+    let succeeded = successors.get(&tree.head);
     let mut claims: BTreeMap<&ClusterId, Claim> = BTreeMap::new();
+    let claim = |id: &ClusterId| Claim {
+        head_succeeded: succeeded == Some(id),
+        members: 0,
+        head_is_valid: head.is_some_and(|head| head.is_valid()),
+        head_is_writable: head.is_some_and(|head| !head.facts.read_only),
+        head_had_it: before.get(&tree.head) == Some(id),
+    };
     for key in tree.nodes.keys() {
         let Some(id) = before.get(key) else { continue };
-        let claim = claims.entry(id).or_insert_with(|| Claim {
-            members: 0,
-            head_is_valid: head.is_some_and(|head| head.is_valid()),
-            head_is_writable: head.is_some_and(|head| !head.facts.read_only),
-            head_had_it: before.get(&tree.head) == Some(id),
-        });
-        claim.members += 1;
+        claims.entry(id).or_insert_with(|| claim(id)).members += 1;
+    }
+    if let Some(id) = succeeded {
+        claims.entry(id).or_insert_with(|| claim(id));
     }
     claims
 }
@@ -162,7 +173,7 @@ mod tests {
         let trees = trees(&instances, &HostNames::default(), &BTreeSet::new());
         let before = before.iter().map(|(name, id)| (key(name), ClusterId::new(*id))).collect();
         let taken = |id: &ClusterId| taken.contains(&id.as_str());
-        assign(&trees, &instances, &before, &taken)
+        assign(&trees, &instances, &before, &BTreeMap::new(), &taken)
             .iter()
             .zip(&trees)
             .map(|(id, tree)| format!("{}={id}", tree.head.host()))

@@ -20,7 +20,7 @@ use crate::analysis::Code;
 use crate::cluster::ClusterId;
 use crate::instance::PromotionRule;
 use crate::key::InstanceKey;
-use crate::recovery::{Acknowledgement, Recovery};
+use crate::recovery::{Acknowledgement, LogLine, Recovery};
 use crate::time::Timestamp;
 
 pub use apply::{Outcome, Refusal, apply};
@@ -64,6 +64,8 @@ pub struct LedgerState {
     pub recoveries: RedBlackTreeMapSync<u64, Arc<Recovery>>,
     /// The number the newest recovery got; 0 before the first.
     pub last_recovery_id: u64,
+    /// When baton last did something to an instance beside recoveries, such as fencing it.
+    pub chores: RedBlackTreeMapSync<InstanceKey, Timestamp>,
     /// The number the newest maintenance got; 0 before the first.
     pub last_maintenance_id: u64,
     /// The number the newest detection got; 0 before the first.
@@ -268,6 +270,20 @@ pub enum Command {
     UpdateRecovery {
         /// The recovery as it is now.
         recovery: Arc<Recovery>,
+    },
+    /// Replace the log of a recovery, ended or not.
+    LogRecovery {
+        /// Its number.
+        id: u64,
+        /// All lines.
+        lines: Vec<LogLine>,
+    },
+    /// Take note that something is done to an instance beside recoveries.
+    NoteChore {
+        /// The instance.
+        key: InstanceKey,
+        /// When.
+        at: Timestamp,
     },
     /// Acknowledge recoveries: they block no others any more.
     AcknowledgeRecoveries {

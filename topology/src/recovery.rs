@@ -10,8 +10,11 @@ pub mod gate;
 mod holding;
 pub mod machine;
 pub mod plan;
+pub mod preview;
+pub mod scene;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 
 use std::sync::Arc;
 

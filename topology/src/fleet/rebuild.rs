@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use crate::gtid::GtidSet;
 use crate::identity::{assign, claimed_alias};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
+use crate::ledger::LedgerState;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -24,16 +26,30 @@ struct Before {
     heads: BTreeSet<InstanceKey>,
 }
 
+/// For so long after a recovery its cluster's identity follows the one who succeeded.
+const SUCCESSION: Duration = Duration::from_secs(60);
+
+/// Who was made primary just now, and of which cluster.
+fn successors(ledger: &LedgerState, now: Timestamp) -> BTreeMap<InstanceKey, ClusterId> {
+    let recent = ledger.recoveries.values().filter(|it| {
+        it.kind.promotes() && it.ended_at.is_none_or(|ended| now.since(ended) < SUCCESSION)
+    });
+    let named = recent.filter_map(|it| Some((it.successor.clone()?, it.cluster.clone())));
+    named.collect()
+}
+
 /// Applies `changes` to `next`; returns the rebuilt clusters and the news.
 pub(super) fn rebuild(
     next: &mut FleetSnapshot,
     mut changes: Changes,
     now: Timestamp,
 ) -> (Vec<ClusterId>, Vec<News>) {
-    let instances = affected(next, &mut changes);
+    let successors = successors(&next.ledger, now);
+    let instances = affected(next, &mut changes, &successors);
     let before = take_apart(next, &changes);
     let trees = trees(&instances, &next.names, &before.heads);
-    let ids = assign(&trees, &instances, &before.identities, &|id| next.clusters.contains_key(id));
+    let taken = |id: &ClusterId| next.clusters.contains_key(id);
+    let ids = assign(&trees, &instances, &before.identities, &successors, &taken);
     let mut aliases_in_motion: BTreeSet<Arc<str>> = BTreeSet::new();
     for old in before.clusters.values() {
         aliases_in_motion.insert(old.claimed_alias.as_str().into());
@@ -51,8 +67,17 @@ pub(super) fn rebuild(
 
 /// All instances of the clusters to rebuild, as they are now. Marks clusters dirty that changed
 /// instances link to, until no link leaves the dirty ones.
-fn affected(next: &FleetSnapshot, changes: &mut Changes) -> Instances {
+fn affected(
+    next: &FleetSnapshot,
+    changes: &mut Changes,
+    successors: &BTreeMap<InstanceKey, ClusterId>,
+) -> Instances {
     let mut queue: Vec<ClusterId> = changes.dirty.iter().cloned().collect();
+    // Whoever gets an identity and whoever has it are looked at together.
+    for (key, id) in successors {
+        let own = next.cluster_of.get(key).filter(|own| *own != id);
+        queue.extend(own.into_iter().flat_map(|own| [own.clone(), id.clone()]));
+    }
     for (key, changed) in &changes.instances {
         queue.extend(next.cluster_of.get(key).cloned());
         if let Some(instance) = changed {

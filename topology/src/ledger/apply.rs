@@ -129,14 +129,7 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
             Ok(vec![key.clone()])
         }
         Command::BeginMaintenance { key, owner, reason, begins_at, ends_at } => {
-            let (owner, reason) = (Arc::clone(owner), Arc::clone(reason));
-            let wanted = Maintenance {
-                id: state.last_maintenance_id.saturating_add(1),
-                owner,
-                reason,
-                begins_at: *begins_at,
-                ends_at: *ends_at,
-            };
+            let wanted = maintenance(state, owner, reason, *begins_at, *ends_at);
             begin_maintenance(state, key, wanted)
         }
         Command::EndMaintenance { key } => {
@@ -183,6 +176,12 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         }
         Command::BeginRecovery { recovery } => recoveries::begin(state, recovery),
         Command::UpdateRecovery { recovery } => recoveries::update(state, recovery),
+        Command::NoteChore { key, at } => {
+            check_key(key)?;
+            insert(&mut state.chores, key, *at, "instances with chores")?;
+            Ok(vec![key.clone()])
+        }
+        Command::LogRecovery { id, lines } => recoveries::log(state, *id, lines),
         Command::AcknowledgeRecoveries { ids, acknowledgement } => {
             Ok(recoveries::acknowledge(state, ids, acknowledgement))
         }
@@ -204,6 +203,17 @@ fn begin_downtime(
     check_order("downtime", key, downtime.begins_at, downtime.ends_at)?;
     insert(&mut state.downtimes, key, downtime.clone(), "downtimes")?;
     Ok(vec![key.clone()])
+}
+
+fn maintenance(
+    state: &LedgerState,
+    owner: &Arc<str>,
+    reason: &Arc<str>,
+    begins_at: Timestamp,
+    ends_at: Timestamp,
+) -> Maintenance {
+    let id = state.last_maintenance_id.saturating_add(1);
+    Maintenance { id, owner: Arc::clone(owner), reason: Arc::clone(reason), begins_at, ends_at }
 }
 
 fn begin_maintenance(
@@ -357,6 +367,7 @@ fn purge(state: &mut LedgerState, before: Timestamp) {
     drop_where(&mut state.pools, |it| it.expires_at <= before);
     drop_where(&mut state.forgotten, |until| *until <= before);
     drop_where(&mut state.detections, |it| it.fresh_until <= before);
+    drop_where(&mut state.chores, |at| *at <= before);
     drop_where(&mut state.recoveries, |it| it.ended_at.is_some_and(|ended| ended <= before));
 }
 

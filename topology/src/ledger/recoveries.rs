@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{LedgerState, RECOVERIES_MAX, Refusal};
 use crate::key::InstanceKey;
-use crate::recovery::{Acknowledgement, Recovery};
+use crate::recovery::{Acknowledgement, LOG_LINES_MAX, LogLine, Recovery};
 
 pub(super) fn begin(
     state: &mut LedgerState,
@@ -58,6 +58,23 @@ pub(super) fn update(
     let updated = Recovery { acknowledged, ..(**recovery).clone() };
     let failed = updated.failed().clone();
     state.recoveries.insert_mut(id, Arc::new(updated));
+    Ok(vec![failed])
+}
+
+pub(super) fn log(
+    state: &mut LedgerState,
+    id: u64,
+    lines: &[LogLine],
+) -> Result<Vec<InstanceKey>, Refusal> {
+    let Some(known) = state.recoveries.get(&id) else {
+        return Err(Refusal::NoSuchRecovery { id });
+    };
+    if lines.len() > LOG_LINES_MAX {
+        return Err(Refusal::TooMany { what: "lines of a log", limit: LOG_LINES_MAX });
+    }
+    let failed = known.failed().clone();
+    let known = Recovery { log: lines.to_vec(), ..(**known).clone() };
+    state.recoveries.insert_mut(id, Arc::new(known));
     Ok(vec![failed])
 }
 

@@ -4,10 +4,11 @@
 //! here, and nowhere else (I8).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::analysis::catalog::{self, Response};
 use crate::analysis::{Analysis, Code};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Member};
 use crate::filter::any_matches;
 use crate::key::InstanceKey;
 use crate::snapshot::FleetSnapshot;
@@ -15,7 +16,11 @@ use crate::time::Timestamp;
 
 use super::candidate::Situation;
 use super::plan::plan;
-use super::{Cause, Hooks, Kind, Phase, Recovery, Refused};
+use super::{Cause, End, Hooks, Kind, Phase, Recovery, Refused};
+
+/// A recovery that changed nothing for good is tried again after this: what stood against it may
+/// be gone, and nobody may be there to say so.
+pub const ROLLED_BACK_BLOCK: Duration = Duration::from_secs(60);
 
 /// Who runs a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +68,31 @@ pub fn begin(
     let Some(kind) = kind else {
         return Err(Refused::because(format!("there is no recovery for {:?}", analysis.code)));
     };
-    let recovery = Recovery {
+    let recovery = draft(request, kind, analysis, (cluster, member), runner, now);
+    let reasons = match request.cause {
+        Cause::Found => held_back(&recovery, cluster, fleet, now),
+        _ => busy(&recovery, fleet).into_iter().collect(),
+    };
+    if !reasons.is_empty() {
+        return Err(Refused(reasons));
+    }
+    // What cannot work out is refused before anything is touched.
+    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    match kind {
+        Kind::Takeover => super::plan::arrange(&recovery, &situation).map(|_| recovery),
+        _ => plan(&recovery, &situation).map(|_| recovery),
+    }
+}
+
+fn draft(
+    request: &Request,
+    kind: Kind,
+    analysis: Analysis,
+    (cluster, member): (&Cluster, &Member),
+    runner: &Runner,
+    now: Timestamp,
+) -> Recovery {
+    Recovery {
         id: 0,
         uid: Arc::clone(&runner.uid),
         cluster: cluster.id.clone(),
@@ -88,21 +117,48 @@ pub fn begin(
         errors: Vec::new(),
         log: Vec::new(),
         acknowledged: None,
-    };
-    let mut reasons = Vec::new();
-    reasons.extend(busy(&recovery, fleet));
-    if request.cause == Cause::Found {
-        reasons.extend(not_by_itself(&recovery, cluster, fleet, now));
     }
-    if !reasons.is_empty() {
-        return Err(Refused(reasons));
-    }
-    // What cannot work out is refused before anything is touched.
-    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
-    match kind {
-        Kind::Takeover => super::plan::arrange(&recovery, &situation).map(|_| recovery),
-        _ => plan(&recovery, &situation).map(|_| recovery),
-    }
+}
+
+/// The recovery there would be if a primary died now.
+pub fn supposed(
+    key: &InstanceKey,
+    fleet: &FleetSnapshot,
+    runner: &Runner,
+    now: Timestamp,
+) -> Option<Recovery> {
+    let (cluster, member) = fleet.member(key)?;
+    let kind = if member.is_co_primary { Kind::CoPrimary } else { Kind::Primary };
+    let request =
+        Request { key: key.clone(), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+    Some(draft(&request, kind, forced(key, now), (cluster, member), runner, now))
+}
+
+/// Everything that keeps baton from beginning a recovery of its own accord.
+pub fn held_back(
+    recovery: &Recovery,
+    cluster: &Cluster,
+    fleet: &FleetSnapshot,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut reasons: Vec<String> = busy(recovery, fleet).into_iter().collect();
+    reasons.extend(not_by_itself(recovery, cluster, fleet, now));
+    reasons
+}
+
+/// What user processes are told about a failure that was detected, whether or not there is a
+/// recovery for it: a recovery that is not one. `None` when the instance is not known any more.
+pub fn detection(
+    analysis: Analysis,
+    fleet: &FleetSnapshot,
+    runner: &Runner,
+    now: Timestamp,
+) -> Option<Recovery> {
+    let (cluster, member) = fleet.member(&analysis.key)?;
+    let kind = Kind::of(analysis.code).unwrap_or(Kind::Primary);
+    let key = analysis.key.clone();
+    let request = Request { key, cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+    Some(draft(&request, kind, analysis, (cluster, member), runner, now))
 }
 
 /// The finding a request is about.
@@ -189,10 +245,13 @@ pub fn blocking<'a>(
     fleet: &'a FleetSnapshot,
     now: Timestamp,
 ) -> Option<&'a Recovery> {
-    let block = fleet.policy.recovery.block;
+    let block = |it: &Recovery| match it.phase {
+        Phase::Ended(End::RolledBack) => fleet.policy.recovery.block.min(ROLLED_BACK_BLOCK),
+        _ => fleet.policy.recovery.block,
+    };
     fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
         it.acknowledged.is_none()
-            && now.since(it.begun_at) < block
+            && now.since(it.begun_at) < block(it)
             && (it.cluster == recovery.cluster || it.successor.as_ref() == Some(recovery.failed()))
     })
 }

@@ -51,7 +51,10 @@ pub(super) fn holdings(replicas: &[&Member], source_had: &Gtids) -> Vec<Holding>
             errant,
             read: channel.map(|it| it.read.clone()).unwrap_or_default(),
             executed: channel.map(|it| it.executed.clone()).unwrap_or_default(),
-            uses_gtid: channel.is_some_and(|it| it.positioning != Positioning::File),
+            // Who was about to be opened has forgotten its source, not what it has.
+            uses_gtid: channel.map_or(facts.gtid.executed != Gtids::None, |it| {
+                it.positioning != Positioning::File
+            }),
         }
     };
     replicas.iter().zip(errant).map(holding).collect()

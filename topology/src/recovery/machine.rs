@@ -189,7 +189,7 @@ fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
 fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
     let fence = ran.iter().find(|it| it.on == *recovery.failed()).map(|it| it.outcome.clone());
     match fence {
-        Some(Outcome::Refused { error, .. }) => {
+        Some(Outcome::Refused { at: 0, error }) => {
             // It lives, and cannot be made to refuse writes (I1).
             let error = format!("I1: {} cannot be fenced: {error}", recovery.failed());
             note(&mut recovery, error);

@@ -1,0 +1,186 @@
+//! Recoveries shown before they are made, or when nothing is wrong.
+
+use serde::Serialize;
+
+use crate::action::Action;
+use crate::cluster::Cluster;
+use crate::key::InstanceKey;
+use crate::snapshot::FleetSnapshot;
+use crate::time::Timestamp;
+
+use super::candidate::Situation;
+use super::check::check;
+use super::gate::{self, Request, Runner};
+use super::plan::{arrange, freeze, plan};
+use super::{Chain, Kind, Lost, Need, Plan, Recovery, Refused, Stage};
+
+/// What a recovery would do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Preview {
+    /// What kind of recovery it would be.
+    pub kind: Kind,
+    /// Who would succeed.
+    pub successor: InstanceKey,
+    /// One line for each thing that would be done, in order.
+    pub lines: Vec<String>,
+    /// The stages themselves, in order.
+    pub stages: Vec<Stage>,
+}
+
+/// Who would take the place of a primary now, and whether baton would let it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Readiness {
+    /// Name of the cluster.
+    pub cluster_name: String,
+    /// Its alias.
+    pub cluster_alias: String,
+    /// Its primary.
+    pub primary: InstanceKey,
+    /// Who would succeed; nobody when there are objections to all.
+    pub successor: Option<InstanceKey>,
+    /// Why that one, and why not others.
+    pub why: Vec<String>,
+    /// Why nobody could.
+    pub obstacles: Vec<String>,
+    /// Why baton would not act by itself; empty when it would.
+    pub held_back_by: Vec<String>,
+    /// Who could not come along.
+    pub lost: Vec<String>,
+    /// How many transactions would be lost if the primary died now, as far as is known.
+    pub possible_loss: u64,
+    /// Which those are.
+    pub possible_loss_gtids: String,
+}
+
+/// Shows what a request would do, as far as what probes saw still holds.
+///
+/// # Errors
+/// With all reasons why it would do nothing.
+pub fn preview(
+    request: &Request,
+    fleet: &FleetSnapshot,
+    runner: &Runner,
+    now: Timestamp,
+) -> Result<Preview, Refused> {
+    let recovery = gate::begin(request, fleet, runner, now)?;
+    let Some((cluster, _)) = fleet.member(&request.key) else {
+        return Err(Refused::because(format!("{} is not known", request.key)));
+    };
+    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    let mut stages = Vec::new();
+    let mut recovery = recovery;
+    if recovery.kind == Kind::Takeover {
+        let (designated, stage) = arrange(&recovery, &situation)?;
+        recovery.wanted = Some(designated);
+        stages.push(stage);
+    }
+    stages.push(freeze(&recovery, &situation));
+    let plan = plan(&recovery, &situation)?;
+    check(&plan, &recovery, &situation)?;
+    let lines = headline(&recovery, &plan);
+    stages.extend(plan.prepare.iter().cloned());
+    stages.extend([plan.open.clone(), plan.gather.clone()]);
+    stages.retain(|stage| !stage.chains.is_empty());
+    let steps = stages
+        .iter()
+        .enumerate()
+        .flat_map(|(number, stage)| stage.chains.iter().map(move |chain| line(number + 1, chain)));
+    let lines = lines.into_iter().chain(steps).chain(plan.lost.iter().map(lost_line)).collect();
+    Ok(Preview { kind: recovery.kind, successor: plan.successor, lines, stages })
+}
+
+fn headline(recovery: &Recovery, plan: &Plan) -> Vec<String> {
+    let mut lines = vec![match recovery.kind.promotes() {
+        true => format!("{} takes the place of {}", plan.successor, recovery.failed()),
+        false => format!("{} stands in for {}", plan.successor, recovery.failed()),
+    }];
+    lines.extend(plan.why.iter().cloned());
+    if plan.loss.count > 0 {
+        let (count, known) = (plan.loss.count, &plan.loss.known);
+        lines.push(format!("possible loss: {count} transactions: {known}"));
+    }
+    lines
+}
+
+fn line(number: usize, chain: &Chain) -> String {
+    let actions: Vec<String> = chain.actions.iter().map(in_words).collect();
+    let optional = if chain.need == Need::Should { " (if it can)" } else { "" };
+    format!("{number}. {}: {}{optional}", chain.on, actions.join(", "))
+}
+
+fn lost_line(lost: &Lost) -> String {
+    format!("lost: {}: {}", lost.key, lost.why)
+}
+
+/// An action in a few words.
+fn in_words(action: &Action) -> String {
+    match action {
+        Action::ChangeSource { to, .. } => format!("replicate from {to}"),
+        Action::Stop(threads) => format!("stop {threads:?}").to_lowercase(),
+        Action::Start(threads) => format!("start {threads:?}").to_lowercase(),
+        Action::WaitExecuted { .. } => "wait until everything is applied".to_owned(),
+        Action::SetReadOnly => "refuse writes".to_owned(),
+        Action::SetWritable => "accept writes".to_owned(),
+        Action::KillClients => "end the connections of clients".to_owned(),
+        Action::ForgetSource => "forget the source".to_owned(),
+        Action::Detach => "detach".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Who would take the place of a cluster's primary if that died now.
+pub fn readiness(
+    cluster: &Cluster,
+    fleet: &FleetSnapshot,
+    runner: &Runner,
+    now: Timestamp,
+) -> Option<Readiness> {
+    let primary = cluster.primaries().first()?.key().clone();
+    let mut readiness = Readiness {
+        cluster_name: cluster.name(),
+        cluster_alias: cluster.alias.clone(),
+        primary: primary.clone(),
+        successor: None,
+        why: Vec::new(),
+        obstacles: Vec::new(),
+        held_back_by: Vec::new(),
+        lost: Vec::new(),
+        possible_loss: 0,
+        possible_loss_gtids: String::new(),
+    };
+    let recovery = gate::supposed(&primary, fleet, runner, now)?;
+    readiness.held_back_by = gate::held_back(&recovery, cluster, fleet, now);
+    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    match plan(&recovery, &situation) {
+        Ok(plan) => {
+            readiness.successor = Some(plan.successor);
+            readiness.why = plan.why;
+            readiness.lost = plan.lost.iter().map(lost_line).collect();
+            readiness.possible_loss = plan.loss.count;
+            readiness.possible_loss_gtids = plan.loss.known;
+        }
+        Err(Refused(reasons)) => readiness.obstacles = reasons,
+    }
+    Some(readiness)
+}
+
+/// Why nothing is done about an instance now, or that something would be.
+pub fn verdict(
+    key: &InstanceKey,
+    fleet: &FleetSnapshot,
+    runner: &Runner,
+    now: Timestamp,
+) -> Vec<String> {
+    let request = Request {
+        key: key.clone(),
+        cause: super::Cause::Found,
+        wanted: None,
+        hooks: super::Hooks::Run,
+    };
+    match preview(&request, fleet, runner, now) {
+        Ok(preview) => preview.lines,
+        Err(Refused(reasons)) => reasons,
+    }
+}
