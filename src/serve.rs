@@ -1,5 +1,6 @@
 //! Runs the service: loads the configuration, starts the parts, reloads and ends on signals.
 
+mod announcer;
 mod service;
 
 use std::path::PathBuf;

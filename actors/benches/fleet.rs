@@ -12,7 +12,7 @@ use baton_actors::clock::TokioClock;
 use baton_actors::metrics::Metrics;
 use baton_actors::probe::schedule::Backoff;
 use baton_actors::system::{self, Handles, Options};
-use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore};
+use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore, recovery_setup};
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
 use baton_topology::time::Timestamp;
@@ -36,6 +36,7 @@ async fn run(instances: usize, seconds: u64) -> std::io::Result<()> {
     let memory_before = resident_bytes();
     let options = Options {
         target: Arc::new(FakeTarget(Arc::clone(&fleet))),
+        recovery: recovery_setup(&fleet),
         clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000))),
         policy: Arc::new(Policy { poll_interval: Duration::from_secs(1), ..Policy::default() }),
         open_store: MemoryStore::default().opener(),

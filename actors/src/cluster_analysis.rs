@@ -31,6 +31,7 @@ use crate::discovery::LookNow;
 use crate::metrics::Metrics;
 use crate::ports::{EventSender, Ledger, ProposeError};
 use crate::probe::ProbeFinished;
+use crate::recovery::Detected;
 use crate::store::Record;
 use crate::supervisor::{Outlet, Queued};
 
@@ -80,6 +81,8 @@ pub struct AnalysisWorld {
     pub looks: Outlet<LookNow>,
     /// Who keeps what is worth keeping.
     pub records: Outlet<Record>,
+    /// Who tells user processes of failures.
+    pub detections: Outlet<Detected>,
     /// The counters.
     pub metrics: Metrics,
 }
@@ -284,7 +287,11 @@ impl ClusterAnalysisActor {
             match agreed {
                 Ok(applied) => {
                     entry.id = applied.state.detections.get(&subject).map_or(0, |known| known.id);
+                    let found = Box::new(entry.analysis.clone());
                     act.record(Record::Detection(Box::new(entry)));
+                    if act.world.detections.try_send(Detected(found)).is_err() {
+                        act.world.metrics.dropped("detection", 1);
+                    }
                 }
                 Err(ProposeError::Refused(reason)) => {
                     tracing::debug!(key = %subject.0, reason, "detection not recorded");

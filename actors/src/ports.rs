@@ -17,6 +17,7 @@ use baton_topology::history::{
 use baton_topology::instance::{Facts, Instance, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::recovery::{self, Recovery};
 use baton_topology::relocate::{Plan, Preview, Refused, Request};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::FutureExt;
@@ -246,6 +247,29 @@ pub enum DiscoverError {
     Busy(InstanceKey),
 }
 
+/// What is done about problems.
+pub trait Recoveries: Send + Sync + 'static {
+    /// Recovers, and returns the recovery once it has ended, however that was.
+    fn recover(
+        &self,
+        request: recovery::gate::Request,
+    ) -> BoxFuture<'_, Result<Arc<Recovery>, RecoverError>>;
+}
+
+/// Why there is no recovery, or nobody knows how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// It may not begin.
+    #[error("{}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] ProposeError),
+    /// Too much is going on, or it takes very long: see the audit of recoveries.
+    #[error("no answer in time; see the audit of recoveries")]
+    Busy,
+}
+
 /// What happened in the past. Asked of the store, so every call may fail or time out.
 pub trait History: Send + Sync + 'static {
     /// One page of the audit log, newest first; of one instance when given.
@@ -306,6 +330,8 @@ pub mod deadline {
     pub const PROPOSE: Duration = Duration::from_secs(10);
     /// A question to the store.
     pub const HISTORY: Duration = Duration::from_secs(10);
+    /// A recovery that somebody waits for.
+    pub const RECOVER: Duration = Duration::from_secs(10 * 60);
     /// A synchronous discovery.
     pub const DISCOVER: Duration = Duration::from_secs(15);
 }

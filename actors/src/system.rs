@@ -21,10 +21,12 @@ use crate::discovery::resolve::HostResolver;
 use crate::discovery::{self, Discover, DiscoveryActor, DiscoveryHandle, DiscoveryWorld, Roster};
 use crate::metrics::Metrics;
 use crate::ports::{
-    Discovery, EventSender, History, Ledger, ProbeTarget, SnapshotReader, StoreHealth,
+    Control, Discovery, EventSender, History, Ledger, ProbeTarget, Recoveries, SnapshotReader,
+    StoreHealth,
 };
 use crate::probe::ProbeWorld;
 use crate::probe::schedule::Backoff;
+use crate::recovery::{self, Announcer, RecoveryActor, RecoveryHandle, RecoveryWorld};
 use crate::store::{
     self, Drain, Kept, OpenBackend, SoloLedger, StoreActor, StoreError, StoreHistory, StoreWorld,
 };
@@ -47,6 +49,8 @@ const SEED_EVERY: Duration = Duration::from_secs(60);
 pub struct Options {
     /// The servers.
     pub target: Arc<dyn ProbeTarget>,
+    /// What recoveries need.
+    pub recovery: RecoverySetup,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The rules in force at first.
@@ -69,6 +73,21 @@ pub struct Options {
     pub metrics: Metrics,
 }
 
+/// What recoveries need.
+#[derive(Clone)]
+pub struct RecoverySetup {
+    /// How servers are changed.
+    pub control: Arc<dyn Control>,
+    /// Who tells user processes.
+    pub announcer: Arc<dyn Announcer>,
+    /// Makes names for recoveries that nobody ever used.
+    pub uids: Arc<dyn Fn() -> Arc<str> + Send + Sync>,
+    /// What this node is called.
+    pub node: String,
+    /// Its token.
+    pub token: String,
+}
+
 /// The ports of a running system. Cheap to clone.
 #[derive(Clone)]
 pub struct Handles {
@@ -78,6 +97,8 @@ pub struct Handles {
     pub ledger: Arc<dyn Ledger>,
     /// Which instances are watched.
     pub discovery: Arc<dyn Discovery>,
+    /// What is done about problems.
+    pub recoveries: Arc<dyn Recoveries>,
     /// The past.
     pub history: Arc<dyn History>,
     /// The news.
@@ -98,6 +119,8 @@ pub struct Actors {
     pub analysis: Child<ClusterAnalysisActor>,
     /// Keeps the probes.
     pub discovery: Child<DiscoveryActor>,
+    /// Recovers.
+    pub recovery: Child<RecoveryActor>,
     /// Keeps what is worth keeping.
     pub store: Child<StoreActor>,
     roster: Roster,
@@ -107,6 +130,7 @@ impl Actors {
     fn are_up(&self) -> bool {
         self.analysis.current().is_some()
             && self.discovery.current().is_some()
+            && self.recovery.current().is_some()
             && self.store.current().is_some()
     }
 }
@@ -119,6 +143,7 @@ impl Handles {
 
     /// Ends watching and writes what is not written yet.
     pub async fn shutdown(&self) {
+        self.actors.recovery.retire();
         self.actors.discovery.retire();
         discovery::retire_all(&self.actors.roster);
         self.actors.analysis.retire();
@@ -165,6 +190,7 @@ pub async fn start(options: Options) -> Result<Handles, StoreError> {
     let actors = Actors {
         analysis: Child::new(cluster_analysis::MAILBOX, Restart::CORE, metrics.actor("analysis")),
         discovery: Child::new(discovery::MAILBOX, Restart::CORE, metrics.actor("discovery")),
+        recovery: Child::new(recovery::MAILBOX, Restart::CORE, metrics.actor("recovery")),
         store: Child::new(store::MAILBOX, Restart::CORE, metrics.actor("store")),
         roster: Roster::default(),
     };
@@ -254,6 +280,7 @@ fn connect(
         snapshot: snapshot.subscribe(),
         ledger,
         discovery: Arc::new(discovery),
+        recoveries: Arc::new(RecoveryHandle { child: actors.recovery.clone() }),
         history: Arc::new(history),
         events,
         store_health,
@@ -278,9 +305,24 @@ fn start_watching(
         ledger: Arc::clone(&handles.ledger),
         looks: actors.discovery.outlet(),
         records: actors.store.outlet(),
+        detections: actors.recovery.outlet(),
         metrics: handles.metrics.clone(),
     };
     actors.analysis.start(&Place::Here, move || ClusterAnalysisActor::new(analysis.clone()));
+    let recovery = RecoveryWorld {
+        clock: Arc::clone(&options.clock),
+        snapshot: handles.snapshot.clone(),
+        events: handles.events.clone(),
+        ledger: Arc::clone(&handles.ledger),
+        control: Arc::clone(&options.recovery.control),
+        looks: actors.discovery.outlet(),
+        announcer: Arc::clone(&options.recovery.announcer),
+        uids: Arc::clone(&options.recovery.uids),
+        node: options.recovery.node.clone(),
+        token: options.recovery.token.clone(),
+        metrics: handles.metrics.clone(),
+    };
+    actors.recovery.start(&Place::Here, move || RecoveryActor::new(recovery.clone()));
     let probes = ProbeWorld {
         target: Arc::clone(&options.target),
         clock: Arc::clone(&options.clock),

@@ -22,9 +22,11 @@ use uuid::Uuid;
 mod control;
 mod obey;
 mod replication;
+mod setup;
 mod store;
 
 pub use control::ActionFault;
+pub use setup::recovery_setup;
 pub use store::{Disk, MemoryStore, StoreFault};
 
 use crate::ports::{Parting, ProbeSession, ProbeTarget, Reading};
@@ -239,6 +241,11 @@ impl FakeFleet {
             server.set_fault(fault);
             self.settle(state, key);
         }
+    }
+
+    /// Tells of every change of a server, until the fleet is gone.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// How often a server was probed.

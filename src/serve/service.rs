@@ -12,7 +12,7 @@ use baton_actors::metrics::Metrics;
 use baton_actors::mysql::MySqlTarget;
 use baton_actors::operations::Workshop;
 use baton_actors::probe::schedule::Backoff;
-use baton_actors::system::{self, Handles};
+use baton_actors::system::{self, Handles, RecoverySetup};
 use baton_topology::time::Timestamp;
 use baton_web::auth::{AccessRules, Authentication};
 use baton_web::server::{HttpOptions, Listen, Server};
@@ -20,6 +20,7 @@ use baton_web::services::{Node, Reload, Services};
 use uuid::Uuid;
 
 use super::ServeOptions;
+use super::announcer::HookAnnouncer;
 use crate::config::{self, Config, Loaded};
 use crate::wiring;
 
@@ -45,6 +46,7 @@ impl Service {
         let node_name = gethostname::gethostname().to_string_lossy().into_owned();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(wall_clock()));
         let metrics = Metrics::new();
+        let token = random_text();
         let arbiters: Vec<Arbiter> = (0..PROBE_THREADS).map(|_| Arbiter::new()).collect();
         let (seeds, refused) = wiring::seeds(config, &options.discover);
         if let Some(text) = refused.first() {
@@ -56,6 +58,7 @@ impl Service {
         let target = Arc::new(MySqlTarget::new(connect));
         let handles = system::start(system::Options {
             target: target.clone(),
+            recovery: recovery_setup(target.clone(), &node_name, &token),
             clock: Arc::clone(&clock),
             policy,
             open_store: wiring::open_store(config, Arc::clone(&clock))?,
@@ -85,6 +88,7 @@ impl Service {
             snapshot: handles.snapshot.clone(),
             ledger: Arc::clone(&handles.ledger),
             discovery: Arc::clone(&handles.discovery),
+            recoveries: Arc::clone(&handles.recoveries),
             history: Arc::clone(&handles.history),
             operations: operations(&handles, target, &clock),
             store_health: handles.store_health.clone(),
@@ -93,7 +97,7 @@ impl Service {
             registry: metrics.registry(),
             node: Node {
                 hostname: node_name,
-                token: format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
+                token,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 backend: wiring::backend_name(config),
                 started_at: clock.now(),
@@ -103,9 +107,7 @@ impl Service {
         let listen = options.listen.clone();
         let server = Server::start(services, options)
             .with_context(|| format!("cannot listen on {}", shown(&listen)))?;
-        for address in server.addresses() {
-            tracing::info!(%address, "listening");
-        }
+        server.addresses().iter().for_each(|address| tracing::info!(%address, "listening"));
         let server = Arc::new(server);
         reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
         Ok(Self { handles, server, reloader, arbiters })
@@ -135,6 +137,25 @@ fn operations(
         history: Arc::clone(&handles.history),
         clock: Arc::clone(clock),
     })
+}
+
+/// A text that nobody can guess.
+fn random_text() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}
+
+fn recovery_setup(target: Arc<MySqlTarget>, node: &str, token: &str) -> RecoverySetup {
+    let uid = || {
+        let nanos = u128::from(wall_clock().as_micros().unsigned_abs()) * 1_000;
+        format!("{nanos}:{}", random_text()).into()
+    };
+    RecoverySetup {
+        control: target,
+        announcer: Arc::new(HookAnnouncer::new()),
+        uids: Arc::new(uid),
+        node: node.to_owned(),
+        token: token.to_owned(),
+    }
 }
 
 /// The wall clock, read once: everything after counts from here.

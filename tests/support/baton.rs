@@ -57,6 +57,14 @@ pub fn admit(servers: &[Server]) {
     }
 }
 
+/// Lets baton watch and change these servers.
+pub fn empower(servers: &[Server]) {
+    for server in servers {
+        let grants = [least_grants(server.flavor), recovery_grants(server.flavor)].concat();
+        server.create_monitor_user(USER, PASSWORD, &grants);
+    }
+}
+
 /// A baton process. Ends with whoever started it.
 pub struct Baton {
     child: Option<Child>,

@@ -18,7 +18,7 @@ mod server;
 mod tls;
 mod wait;
 
-pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, least_grants, recovery_grants};
+pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, empower, least_grants, recovery_grants};
 pub use fleet::{Fleet, chain, co_primaries, star};
 pub use options::{Flavor, Options};
 pub use server::{Row, Server};

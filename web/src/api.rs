@@ -7,6 +7,8 @@ mod manage;
 mod meta;
 mod monitoring;
 mod pools;
+mod recover;
+mod recovered;
 mod recovery;
 mod relocate;
 mod replication;
@@ -130,16 +132,49 @@ pub(crate) static ROUTES: &[Route] = &routes! {
         "audit-failure-detection/alias/:alias/:page", "audit-failure-detection/alias/:alias",
     }
     Read recovery::detections { "audit-failure-detection/:page", "audit-failure-detection" }
-    Read recovery::none {
-        "audit-recovery/:page", "audit-recovery",
+    Read recovered::list {
         "audit-recovery/id/:id", "audit-recovery/uid/:uid",
-        "audit-recovery/cluster/:cluster", "audit-recovery/cluster/:cluster/:page",
-        "audit-recovery/alias/:alias", "audit-recovery/alias/:alias/:page",
-        "audit-recovery-steps/:uid",
-        "active-cluster-recovery/:cluster", "recently-active-cluster-recovery/:cluster",
-        "recently-active-instance-recovery/:host/:port",
-        "blocked-recoveries", "blocked-recoveries/cluster/:cluster",
+        "audit-recovery/cluster/:cluster/:page", "audit-recovery/cluster/:cluster",
+        "audit-recovery/alias/:alias/:page", "audit-recovery/alias/:alias",
+        "audit-recovery/:page", "audit-recovery",
     }
+    Read recovered::steps { "audit-recovery-steps/:uid" }
+    Read recovered::active { "active-cluster-recovery/:cluster" }
+    Read recovered::recent {
+        "recently-active-cluster-recovery/:cluster",
+        "recently-active-instance-recovery/:host/:port",
+    }
+    Read recovered::blocked { "blocked-recoveries/cluster/:cluster", "blocked-recoveries" }
+    Write recovered::acknowledge {
+        "ack-recovery/cluster/alias/:alias", "ack-recovery/cluster/:hint",
+        "ack-recovery/instance/:host/:port", "ack-recovery/uid/:uid", "ack-recovery/:id",
+        "ack-all-recoveries",
+    }
+    Write recover::recover {
+        "recover/:host/:port/:candidateHost/:candidatePort", "recover/:host/:port",
+    }
+    Write recover::recover_lite {
+        "recover-lite/:host/:port/:candidateHost/:candidatePort", "recover-lite/:host/:port",
+    }
+    Write recover::takeover {
+        "graceful-master-takeover/:host/:port/:designatedHost/:designatedPort",
+        "graceful-master-takeover/:hint/:designatedHost/:designatedPort",
+        "graceful-master-takeover/:host/:port", "graceful-master-takeover/:hint",
+    }
+    Write recover::takeover_auto {
+        "graceful-master-takeover-auto/:host/:port/:designatedHost/:designatedPort",
+        "graceful-master-takeover-auto/:hint/:designatedHost/:designatedPort",
+        "graceful-master-takeover-auto/:host/:port", "graceful-master-takeover-auto/:hint",
+    }
+    Write recover::force_failover {
+        "force-master-failover/:host/:port", "force-master-failover/:hint",
+    }
+    Write recover::force_takeover {
+        "force-master-takeover/:host/:port/:designatedHost/:designatedPort",
+        "force-master-takeover/:hint/:designatedHost/:designatedPort",
+    }
+    Read recover::readiness { "failover-readiness/:hint" }
+    Read recover::explain { "explain/:host/:port" }
     Read recovery::check_global { "check-global-recoveries" }
     Write recovery::disable_global { "disable-global-recoveries" }
     Write recovery::enable_global { "enable-global-recoveries" }

@@ -60,6 +60,20 @@ pub(crate) enum Verdict {
 const READONLY_USER: &str = "readonly";
 
 impl AccessRules {
+    /// Who sends a request, where the way of authentication tells.
+    pub(crate) fn user(&self, headers: &HeaderMap) -> Option<String> {
+        match &self.authentication {
+            Authentication::None => None,
+            Authentication::Basic { .. } | Authentication::Multi { .. } => {
+                credentials(headers).map(|(user, _)| user)
+            }
+            Authentication::Proxy { header, .. } => {
+                let user = headers.get(header).and_then(|value| value.to_str().ok());
+                user.filter(|user| !user.is_empty()).map(str::to_owned)
+            }
+        }
+    }
+
     /// Judges a request.
     pub(crate) fn judge(&self, access: Access, headers: &HeaderMap) -> Verdict {
         if access == Access::Write && is_cross_site(headers) {

@@ -8,6 +8,7 @@ use baton_topology::cluster::{Cluster, Member};
 use baton_topology::history::NewAuditEntry;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
+use baton_topology::recovery::gate::Runner;
 use baton_topology::search::{cluster_by_hint, fuzzy_match};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -28,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     /// Names and values of the request's headers.
     pub(crate) headers: Vec<(String, String)>,
+    /// Who asks, where that is known.
+    pub(crate) user: Option<String>,
     /// The newest fleet when the request came.
     pub(crate) fleet: Arc<FleetSnapshot>,
     pub(crate) now: Timestamp,
@@ -59,6 +62,11 @@ impl Call {
         Ok(self.services.discovery.resolve(&self.raw_key()?))
     }
 
+    /// Another host and port of the path, by canonical name.
+    pub(crate) fn key_of(&self, host: &str, port: &str) -> Result<InstanceKey, Failure> {
+        Ok(self.services.discovery.resolve(&self.raw_key_of(host, port)?))
+    }
+
     /// Host and port of the path as they are written.
     pub(crate) fn raw_key(&self) -> Result<InstanceKey, Failure> {
         self.raw_key_of("host", "port")
@@ -66,7 +74,7 @@ impl Call {
 
     /// The other instance of the path, by canonical name.
     pub(crate) fn below(&self) -> Result<InstanceKey, Failure> {
-        Ok(self.services.discovery.resolve(&self.raw_key_of("below_host", "below_port")?))
+        self.key_of("below_host", "below_port")
     }
 
     fn raw_key_of(&self, host: &str, port: &str) -> Result<InstanceKey, Failure> {
@@ -110,6 +118,13 @@ impl Call {
     pub(crate) fn node(&self) -> NodeName<'_> {
         let node = &self.services.node;
         NodeName { hostname: &node.hostname, token: &node.token }
+    }
+
+    /// Who would run a recovery that is only supposed.
+    pub(crate) fn runner(&self) -> Runner {
+        let node = &self.services.node;
+        let (node, token) = (node.hostname.clone(), node.token.clone());
+        Runner { uid: "".into(), node, token }
     }
 
     /// Proposes a change, and writes it to the audit log.

@@ -6,6 +6,7 @@
 mod analysis;
 mod channel;
 mod cluster;
+mod hooks;
 mod instance;
 mod json;
 mod preview;
@@ -14,6 +15,7 @@ mod records;
 pub(crate) use analysis::{AnalysisJson, NodeName, code_name};
 pub(crate) use channel::ChannelJson;
 pub(crate) use cluster::{ClusterInfoJson, cluster_infos};
+pub use hooks::hook_context;
 pub(crate) use instance::InstanceJson;
 pub(crate) use json::{KeyJson, keys, timestamp, to_go_json};
 pub(crate) use preview::PreviewJson;

@@ -8,3 +8,5 @@ mod metrics;
 mod reply;
 pub mod server;
 pub mod services;
+
+pub use compat::hook_context;

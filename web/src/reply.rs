@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use baton_actors::ports::{DiscoverError, HistoryError, ProposeError};
+use baton_actors::ports::{DiscoverError, HistoryError, ProposeError, RecoverError};
 use serde::Serialize;
 
 use crate::compat::to_go_json;
@@ -93,6 +93,12 @@ impl From<serde_json::Error> for Failure {
 
 impl From<ProposeError> for Failure {
     fn from(error: ProposeError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<RecoverError> for Failure {
+    fn from(error: RecoverError) -> Self {
         Self::new(error.to_string())
     }
 }

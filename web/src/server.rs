@@ -199,6 +199,10 @@ async fn api_answer(
         params,
         query: api::query(request.query_string()),
         headers: headers_of(request),
+        user: {
+            let rules = state.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            rules.user(request.headers())
+        },
         fleet,
         now: services.clock.now(),
         services,

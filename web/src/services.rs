@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use baton_actors::clock::Clock;
-use baton_actors::ports::{Discovery, History, Ledger, Operations, SnapshotReader, StoreHealth};
+use baton_actors::ports::{
+    Discovery, History, Ledger, Operations, Recoveries, SnapshotReader, StoreHealth,
+};
 use baton_topology::time::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -18,6 +20,8 @@ pub struct Services {
     pub ledger: Arc<dyn Ledger>,
     /// Which instances are watched.
     pub discovery: Arc<dyn Discovery>,
+    /// What is done about problems.
+    pub recoveries: Arc<dyn Recoveries>,
     /// The past.
     pub history: Arc<dyn History>,
     /// Changes servers.

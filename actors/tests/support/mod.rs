@@ -9,7 +9,7 @@ use baton_actors::metrics::Metrics;
 use baton_actors::ports::ProbeTarget;
 use baton_actors::probe::schedule::Backoff;
 use baton_actors::system::{self, Handles, Options};
-use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore};
+use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore, recovery_setup};
 use baton_topology::analysis::Code;
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
@@ -29,6 +29,7 @@ pub(crate) fn key(name: &str) -> InstanceKey {
 pub(crate) fn options(fleet: &Arc<FakeFleet>, store: &MemoryStore, seeds: &[&str]) -> Options {
     Options {
         target: Arc::new(FakeTarget(Arc::clone(fleet))) as Arc<dyn ProbeTarget>,
+        recovery: recovery_setup(fleet),
         clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000))),
         policy: Arc::new(Policy::default()),
         open_store: store.opener(),
@@ -55,7 +56,7 @@ pub(crate) async fn watch_with(
 ) -> World {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string();
-        if !text.contains("on purpose") {
+        if !text.contains("panics on purpose") {
             eprintln_once(&text);
         }
     }));

@@ -75,11 +75,6 @@ async fn list(call: &Call, select: DetectionSelect) -> Outcome {
     Reply::bare(&shown.collect::<Vec<_>>())
 }
 
-/// Recoveries there were: baton has made none yet.
-pub(super) async fn none(_call: Call) -> Outcome {
-    Reply::bare(&[(); 0])
-}
-
 pub(super) async fn check_global(call: Call) -> Outcome {
     let state = if call.fleet.ledger.recoveries_disabled { "disabled" } else { "enabled" };
     Reply::ok(&format!("Global recoveries {state}"), state)

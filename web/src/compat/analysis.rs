@@ -5,6 +5,7 @@ use baton_topology::analysis::{Analysis, Code, Evidence, StructureWarning};
 use baton_topology::cluster::{Cluster, Member};
 use baton_topology::history::DetectionEntry;
 use baton_topology::instance::Facts;
+use baton_topology::recovery::{Cause, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 use serde::Serialize;
@@ -92,6 +93,16 @@ pub(crate) struct NodeName<'a> {
     pub(crate) token: &'a str,
 }
 
+/// The old command that makes such a recovery; empty when nobody asked for it.
+pub(crate) fn command_hint(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Found | Cause::Asked => "",
+        Cause::ForcedFailover => "force-master-failover",
+        Cause::ForcedTakeover => "force-master-takeover",
+        Cause::Takeover | Cause::TakeoverAuto => "graceful-master-takeover",
+    }
+}
+
 impl AnalysisJson {
     /// Renders a finding about a member of a cluster.
     pub(crate) fn of(
@@ -144,6 +155,21 @@ impl AnalysisJson {
             slave_hosts: keys(&detection.replicas),
             analysis: code_name(detection.analysis.code),
             start_active_period: timestamp(detection.at),
+            ..Self::default()
+        }
+    }
+
+    /// What a recovery keeps of the finding it is about.
+    pub(super) fn of_recovery(recovery: &Recovery) -> Self {
+        let details = ClusterInfoJson::named(&recovery.cluster_name, &recovery.cluster_alias);
+        Self {
+            analyzed_instance_key: recovery.failed().into(),
+            cluster_details: Some(details),
+            count_replicas: recovery.analysis.evidence.replicas,
+            replicas: keys(&recovery.replicas),
+            slave_hosts: keys(&recovery.replicas),
+            analysis: code_name(recovery.analysis.code),
+            command_hint: command_hint(recovery.cause).to_owned(),
             ..Self::default()
         }
     }

@@ -99,6 +99,14 @@ pub(crate) fn timestamp_or_empty(at: Option<Timestamp>) -> String {
     at.map(timestamp).unwrap_or_default()
 }
 
+/// A time as it comes out of a column of a database, in UTC.
+pub(crate) fn sql_timestamp(at: Timestamp) -> String {
+    match chrono::DateTime::from_timestamp(at.as_secs(), 0) {
+        Some(time) => time.format("%Y-%m-%d %H:%M:%S").to_string(),
+        None => String::new(),
+    }
+}
+
 /// An error text as Go quotes it: in quotation marks, in ASCII. No error is an empty text.
 pub(crate) fn quote_error(text: &str) -> String {
     if text.is_empty() {

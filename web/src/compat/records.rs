@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use baton_topology::analysis::Code;
 use baton_topology::history::{AnalysisChange, AuditEntry, DetectionEntry};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{LedgerState, Maintenance};
+use baton_topology::recovery::{Kind, Recovery};
 use baton_topology::time::Timestamp;
 use serde::Serialize;
 
 use super::analysis::{AnalysisJson, code_name};
 use super::cluster::ClusterInfoJson;
-use super::json::{BinlogJson, KeyJson, timestamp};
+use super::json::{BinlogJson, KeyJson, keys, sql_timestamp, timestamp};
 
 impl ClusterInfoJson {
     /// What a detection keeps of its cluster.
@@ -136,6 +138,120 @@ impl RecoveryJson {
             recovery_start_timestamp: timestamp(detection.at),
             processing_node_hostname: detection.node.clone(),
             ..Self::default()
+        }
+    }
+}
+
+impl RecoveryJson {
+    /// Renders a recovery; `active_since` is the oldest beginning that still blocks others.
+    pub(crate) fn of(recovery: &Recovery, active_since: Timestamp, ledger: &LedgerState) -> Self {
+        let failed = (recovery.failed().clone(), recovery.analysis.code);
+        let detection = ledger.detections.get(&failed).map_or(0, |known| known.id);
+        let successor = recovery.successor.as_ref().map(KeyJson::from);
+        let acknowledged = recovery.acknowledged.as_ref();
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        Self {
+            id: recovery.id,
+            uid: recovery.uid.to_string(),
+            analysis_entry: AnalysisJson::of_recovery(recovery),
+            // Programs look for an empty host, not for nothing.
+            successor_key: Some(successor.unwrap_or_default()),
+            is_active: recovery.is_running()
+                || (acknowledged.is_none() && recovery.begun_at >= active_since),
+            is_successful: recovery.is_successful(),
+            lost_replicas: keys(&recovery.lost),
+            participating_instance_keys: keys(participants(recovery)),
+            all_errors: Some(match recovery.errors.is_empty() {
+                true => vec![String::new()],
+                false => recovery.errors.clone(),
+            }),
+            recovery_start_timestamp: timestamp(recovery.begun_at),
+            recovery_end_timestamp: recovery.ended_at.map(sql_timestamp).unwrap_or_default(),
+            processing_node_hostname: recovery.node.clone(),
+            processing_node_token: recovery.token.clone(),
+            acknowledged: acknowledged.is_some(),
+            acknowledged_at: acknowledged.map(|it| sql_timestamp(it.at)).unwrap_or_default(),
+            acknowledged_by: text(acknowledged.map(|it| &*it.by)),
+            acknowledged_comment: text(acknowledged.map(|it| &*it.comment)),
+            last_detection_id: detection,
+            r#type: kind_name(recovery.kind).to_owned(),
+            recovery_type: match recovery.kind {
+                Kind::Primary | Kind::CoPrimary | Kind::Takeover => "MasterRecoveryGTID",
+                _ => "NotMasterRecovery",
+            }
+            .to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Primary | Kind::ReadOnlyPrimary | Kind::Takeover => "MasterRecovery",
+        Kind::CoPrimary => "CoMasterRecovery",
+        Kind::IntermediateSource => "IntermediateMasterRecovery",
+        Kind::GroupMember => "ReplicationGroupMemberRecovery",
+    }
+}
+
+/// Everybody a recovery had to do with, each once.
+fn participants(recovery: &Recovery) -> Vec<&InstanceKey> {
+    let mut keys: Vec<&InstanceKey> = recovery.replicas.iter().collect();
+    keys.push(recovery.failed());
+    keys.extend(&recovery.successor);
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+/// One line of a recovery's log.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RecoveryStepJson {
+    id: u64,
+    #[serde(rename = "RecoveryUID")]
+    recovery_uid: String,
+    audit_at: String,
+    message: String,
+}
+
+/// The log of a recovery, oldest line first.
+pub(crate) fn recovery_steps(recovery: &Recovery) -> Vec<RecoveryStepJson> {
+    let lines = recovery.log.iter().zip(1..).map(|(line, id)| RecoveryStepJson {
+        id,
+        recovery_uid: recovery.uid.to_string(),
+        audit_at: timestamp(line.at),
+        message: line.text.clone(),
+    });
+    lines.collect()
+}
+
+/// A recovery that does not begin because of an earlier one.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BlockedJson {
+    failed_instance_key: KeyJson,
+    cluster_name: String,
+    analysis: &'static str,
+    last_blocked_timestamp: String,
+    blocking_recovery_id: u64,
+}
+
+impl BlockedJson {
+    /// Renders one.
+    pub(crate) fn of(
+        key: &InstanceKey,
+        cluster_name: String,
+        code: Code,
+        blocking: u64,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            failed_instance_key: key.into(),
+            cluster_name,
+            analysis: code_name(code),
+            last_blocked_timestamp: timestamp(now),
+            blocking_recovery_id: blocking,
         }
     }
 }

@@ -1,0 +1,339 @@
+//! Recovers: begins what the gate lets through, and drives it to its end.
+//!
+//! What a recovery does is decided in [`baton_topology::recovery`]; how its effects reach servers
+//! is in [`run`]. Everything this actor knows of a recovery is in the ledger, so that its
+//! successor, after a panic or a restart, finds what is under way and goes on with it.
+
+mod chains;
+mod run;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use baton_topology::analysis::Analysis;
+use baton_topology::analysis::catalog::{self, Response};
+use baton_topology::fleet::News;
+use baton_topology::hooks::HookList;
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::Command;
+use baton_topology::recovery::gate::{self, Request, Runner};
+use baton_topology::recovery::upkeep::Vigil;
+use baton_topology::recovery::{Cause, Hooks, Recovery};
+use baton_topology::snapshot::FleetSnapshot;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::clock::Clock;
+use crate::discovery::LookNow;
+use crate::metrics::Metrics;
+use crate::ports::{
+    Control, EventSender, Ledger, RecoverError, Recoveries, SnapshotReader, deadline,
+};
+use crate::supervisor::{Child, Outlet, Queued};
+
+/// Messages that may wait for the actor.
+pub const MAILBOX: usize = 1_000;
+/// So many recoveries run at the same time; the rest begins when one of them ends.
+const RUNNING_MAX: usize = 64;
+/// How often problems that did not change are judged again: what stood against acting may be gone.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked for what else there is to see to.
+const KEEP_UP_EVERY: Duration = Duration::from_millis(200);
+
+/// Tells user processes about a recovery.
+pub trait Announcer: Send + Sync + 'static {
+    /// Runs the processes of a list, each within its deadline.
+    fn announce<'a>(
+        &'a self,
+        list: HookList,
+        recovery: &'a Recovery,
+        fleet: &'a FleetSnapshot,
+    ) -> BoxFuture<'a, Announced>;
+}
+
+/// What user processes said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Announced {
+    /// For the log of the recovery.
+    pub lines: Vec<String>,
+    /// Why the recovery is not to go on, if one of them said so.
+    pub refusal: Option<String>,
+}
+
+/// There are no user processes.
+#[derive(Debug, Clone, Copy)]
+pub struct Silence;
+
+impl Announcer for Silence {
+    fn announce<'a>(
+        &'a self,
+        _list: HookList,
+        _recovery: &'a Recovery,
+        _fleet: &'a FleetSnapshot,
+    ) -> BoxFuture<'a, Announced> {
+        std::future::ready(Announced::default()).boxed()
+    }
+}
+
+/// What the actor works with.
+#[derive(Clone)]
+pub struct RecoveryWorld {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The newest fleet.
+    pub snapshot: SnapshotReader,
+    /// The news.
+    pub events: EventSender,
+    /// Where everything is agreed upon first.
+    pub ledger: Arc<dyn Ledger>,
+    /// How servers are changed.
+    pub control: Arc<dyn Control>,
+    /// Who looks at what was changed.
+    pub looks: Outlet<LookNow>,
+    /// Who tells user processes.
+    pub announcer: Arc<dyn Announcer>,
+    /// Makes names for recoveries that nobody ever used.
+    pub uids: Arc<dyn Fn() -> Arc<str> + Send + Sync>,
+    /// What this node is called.
+    pub node: String,
+    /// Its token.
+    pub token: String,
+    /// The counters.
+    pub metrics: Metrics,
+}
+
+impl RecoveryWorld {
+    fn runner(&self) -> Runner {
+        Runner { uid: (self.uids)(), node: self.node.clone(), token: self.token.clone() }
+    }
+}
+
+/// Reaches the actor from outside.
+pub struct RecoveryHandle {
+    /// The actor.
+    pub child: Child<RecoveryActor>,
+}
+
+impl Recoveries for RecoveryHandle {
+    fn recover(&self, request: Request) -> BoxFuture<'_, Result<Arc<Recovery>, RecoverError>> {
+        let child = self.child.clone();
+        async move {
+            let (reply, ended) = oneshot::channel();
+            child.try_send(Recover { request, reply }).map_err(|_| RecoverError::Busy)?;
+            match tokio::time::timeout(deadline::RECOVER, ended).await {
+                Ok(Ok(ended)) => ended,
+                Ok(Err(_)) | Err(_) => Err(RecoverError::Busy),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Somebody wants a recovery.
+#[derive(Debug)]
+pub struct Recover {
+    /// What of.
+    pub request: Request,
+    /// Who wants to know how it ended.
+    pub reply: oneshot::Sender<Result<Arc<Recovery>, RecoverError>>,
+}
+
+impl Message for Recover {
+    type Result = ();
+}
+
+/// A failure was recorded that was not on record.
+#[derive(Debug)]
+pub struct Detected(pub Box<Analysis>);
+
+impl Message for Detected {
+    type Result = ();
+}
+
+/// Recovers.
+pub struct RecoveryActor {
+    world: RecoveryWorld,
+    /// What this life of the actor begins or drives.
+    busy: BTreeSet<InstanceKey>,
+    vigil: Vigil,
+}
+
+impl RecoveryActor {
+    /// Knows nothing: what is under way is in the ledger.
+    pub fn new(world: RecoveryWorld) -> Self {
+        Self { world, busy: BTreeSet::new(), vigil: Vigil::default() }
+    }
+
+    fn listen(&mut self, mut news: broadcast::Receiver<Arc<News>>, ctx: &mut Context<Self>) {
+        let next = async move {
+            let item = news.recv().await;
+            (item, news)
+        };
+        ctx.spawn(next.into_actor(self).map(|(item, news), act, ctx| {
+            match item {
+                Ok(item) => {
+                    if let News::ProblemChanged { analysis, .. } = &*item {
+                        act.consider(&analysis.key, ctx);
+                    }
+                }
+                // Whatever was missed is found by the next sweep.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+            act.listen(news, ctx);
+        }));
+    }
+
+    /// Looks at everything: what is under way and driven by nobody, and what could begin.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let fleet = self.world.snapshot.borrow().clone();
+        let orphans = fleet.ledger.recoveries.values().filter(|it| it.is_running());
+        for recovery in orphans.map(Arc::clone).collect::<Vec<_>>() {
+            if !self.busy.contains(recovery.failed()) {
+                self.drive(recovery, run::Entry::Resume, None, ctx);
+            }
+        }
+        let recoverable = fleet.clusters.values().flat_map(|cluster| &cluster.analyses);
+        let recoverable = recoverable.filter(|analysis| {
+            catalog::entry(analysis.code).is_some_and(|it| it.response == Response::Recover)
+        });
+        for key in recoverable.map(|analysis| analysis.key.clone()).collect::<Vec<_>>() {
+            self.consider(&key, ctx);
+        }
+    }
+
+    /// Sees to what is not a recovery.
+    fn keep_up(&mut self, ctx: &mut Context<Self>) {
+        let fleet = self.world.snapshot.borrow().clone();
+        for chore in self.vigil.review(&fleet, self.world.clock.now()) {
+            let world = self.world.clone();
+            ctx.spawn(run::do_chore(world, chore).into_actor(self));
+        }
+    }
+
+    /// Begins a recovery of its own accord, where it may.
+    fn consider(&mut self, key: &InstanceKey, ctx: &mut Context<Self>) {
+        if self.busy.contains(key) || self.busy.len() >= RUNNING_MAX {
+            return;
+        }
+        let request =
+            Request { key: key.clone(), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+        match self.judge(&request) {
+            Ok(recovery) => self.begin(recovery, None, ctx),
+            Err(error) => tracing::debug!(%key, %error, "no recovery"),
+        }
+    }
+
+    fn judge(&self, request: &Request) -> Result<Recovery, RecoverError> {
+        let world = &self.world;
+        let fleet = world.snapshot.borrow().clone();
+        gate::begin(request, &fleet, &world.runner(), world.clock.now())
+            .map_err(|refused| RecoverError::Refused(refused.0))
+    }
+
+    /// Has the ledger agree, and then drives.
+    fn begin(
+        &mut self,
+        recovery: Recovery,
+        reply: Option<oneshot::Sender<Result<Arc<Recovery>, RecoverError>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let key = recovery.failed().clone();
+        self.busy.insert(key.clone());
+        let (ledger, uid) = (Arc::clone(&self.world.ledger), Arc::clone(&recovery.uid));
+        let command = Command::BeginRecovery { recovery: Arc::new(recovery) };
+        let agreed = async move { ledger.propose(command).await };
+        ctx.spawn(agreed.into_actor(self).map(move |agreed, act, ctx| {
+            let begun = agreed.map_err(RecoverError::from).and_then(|applied| {
+                let begun = applied.state.recoveries.values().find(|it| it.uid == uid);
+                begun.cloned().ok_or_else(|| RecoverError::Refused(vec!["it is gone".into()]))
+            });
+            match begun {
+                Ok(recovery) => act.drive(recovery, run::Entry::Begin, reply, ctx),
+                Err(error) => {
+                    act.busy.remove(&key);
+                    tracing::warn!(%key, %error, "a recovery did not begin");
+                    answer(reply, Err(error));
+                }
+            }
+        }));
+    }
+
+    fn drive(
+        &mut self,
+        recovery: Arc<Recovery>,
+        entry: run::Entry,
+        reply: Option<oneshot::Sender<Result<Arc<Recovery>, RecoverError>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let key = recovery.failed().clone();
+        self.busy.insert(key.clone());
+        let driven = run::drive(self.world.clone(), recovery, entry);
+        ctx.spawn(driven.into_actor(self).map(move |ended, act, _ctx| {
+            act.busy.remove(&key);
+            answer(reply, ended.map_err(RecoverError::from));
+        }));
+    }
+}
+
+fn answer(
+    reply: Option<oneshot::Sender<Result<Arc<Recovery>, RecoverError>>>,
+    outcome: Result<Arc<Recovery>, RecoverError>,
+) {
+    if let Some(reply) = reply {
+        // Whoever asked may have stopped waiting.
+        let _ = reply.send(outcome);
+    }
+}
+
+impl Actor for RecoveryActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.listen(self.world.events.subscribe(), ctx);
+        ctx.run_interval(SWEEP_EVERY, Self::sweep);
+        ctx.run_interval(KEEP_UP_EVERY, Self::keep_up);
+    }
+}
+
+impl Handler<Queued<Recover>> for RecoveryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Recover>, ctx: &mut Self::Context) {
+        let (Recover { request, reply }, _handling) = message.open();
+        if self.busy.contains(&request.key) {
+            let reason = format!("a recovery of {} is under way", request.key);
+            return answer(Some(reply), Err(RecoverError::Refused(vec![reason])));
+        }
+        match self.judge(&request) {
+            Ok(recovery) => self.begin(recovery, Some(reply), ctx),
+            Err(error) => answer(Some(reply), Err(error)),
+        }
+    }
+}
+
+impl Handler<Queued<Detected>> for RecoveryActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Detected>, ctx: &mut Self::Context) {
+        let (Detected(analysis), _handling) = message.open();
+        let world = self.world.clone();
+        let fleet = world.snapshot.borrow().clone();
+        let key = analysis.key.clone();
+        let now = world.clock.now();
+        let Some(recovery) = gate::detection(*analysis, &fleet, &world.runner(), now) else {
+            return;
+        };
+        let told = async move {
+            let told = world.announcer.announce(HookList::FailureDetection, &recovery, &fleet);
+            for line in told.await.lines {
+                tracing::info!(%key, line, "failure detection");
+            }
+        };
+        ctx.spawn(told.into_actor(self));
+    }
+}

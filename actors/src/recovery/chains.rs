@@ -1,0 +1,219 @@
+//! Carries out chains of actions: all servers at once, one action after the other on each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::action::{Action, Credentials};
+use baton_topology::gtid::Gtids;
+use baton_topology::instance::FailureKind;
+use baton_topology::key::InstanceKey;
+use baton_topology::probe::ProbeResult;
+use baton_topology::recovery::machine::{Outcome, Ran};
+use baton_topology::recovery::{Chain, Stage};
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::ports::{ActionFailure, Control, ControlSession};
+
+/// One action takes no longer than this.
+const ACTION_DEADLINE: Duration = Duration::from_secs(5);
+/// An old primary that answers answers soon. Opening a new one waits no longer for it.
+const FENCE_DEADLINE: Duration = Duration::from_millis(500);
+/// What the session adds to the deadline of an action before it is given up from outside.
+const GRACE: Duration = Duration::from_secs(2);
+/// Applying a backlog takes no longer than this, however steadily it goes on.
+const APPLY_MAX: Duration = Duration::from_secs(60 * 60);
+/// A look takes no longer than this.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The conversations with servers that a recovery keeps open from stage to stage.
+pub(super) struct Sessions {
+    control: Arc<dyn Control>,
+    clock: Arc<dyn Clock>,
+    open: BTreeMap<InstanceKey, Box<dyn ControlSession>>,
+    /// What whoever forgot its source, or never had one, replicates with.
+    lent: Option<Credentials>,
+}
+
+/// Who is acted upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// As long as it takes, within the deadline.
+    Usual,
+    /// An old primary that is dead in all likelihood.
+    Fence,
+}
+
+impl Sessions {
+    pub(super) fn new(control: Arc<dyn Control>, clock: Arc<dyn Clock>) -> Self {
+        Self { control, clock, open: BTreeMap::new(), lent: None }
+    }
+
+    /// Learns what a replica replicates with, before it forgets.
+    pub(super) async fn remember_credentials(&mut self, of: &InstanceKey) {
+        let mut session = self.take(of);
+        if let Ok(Some(credentials)) = timeout(LOOK_DEADLINE, session.credentials()).await {
+            self.lent = Some(credentials);
+        }
+        self.open.insert(of.clone(), session);
+    }
+
+    fn take(&mut self, key: &InstanceKey) -> Box<dyn ControlSession> {
+        let mut session = self.open.remove(key).unwrap_or_else(|| self.control.control(key));
+        if let Some(credentials) = &self.lent {
+            session.lend(credentials.clone());
+        }
+        session
+    }
+
+    /// Carries out a stage; `patience` says how long each server is waited for.
+    pub(super) async fn run(
+        &mut self,
+        stage: &Stage,
+        patience: impl Fn(&InstanceKey) -> Patience,
+    ) -> Vec<Ran> {
+        let started: Vec<_> = stage
+            .chains
+            .iter()
+            .map(|chain| carry_out(chain, self.take(&chain.on), patience(&chain.on)))
+            .collect();
+        let mut ran = Vec::new();
+        for (session, outcome) in join_all(started).await {
+            // Whoever broke off is spoken to anew.
+            if outcome.outcome == Outcome::Done {
+                self.open.insert(outcome.on.clone(), session);
+            }
+            ran.push(outcome);
+        }
+        ran
+    }
+
+    /// Looks at all of them at once.
+    pub(super) async fn look(&mut self, keys: &[InstanceKey]) -> Vec<ProbeResult> {
+        let clock = Arc::clone(&self.clock);
+        let looks = keys.iter().map(|key| (key.clone(), self.take(key))).map(|(key, session)| {
+            let clock = Arc::clone(&clock);
+            async move {
+                let started_at = clock.now();
+                let (session, outcome) = look(session).await;
+                let ended_at = clock.now();
+                (session, ProbeResult { key, started_at, ended_at, outcome })
+            }
+        });
+        let looks: Vec<_> = looks.collect();
+        let mut seen = Vec::new();
+        for (session, result) in join_all(looks).await {
+            if result.outcome.is_ok() {
+                self.open.insert(result.key.clone(), session);
+            }
+            seen.push(result);
+        }
+        seen
+    }
+}
+
+type Looked = Result<Arc<baton_topology::instance::Facts>, baton_topology::instance::ProbeFailure>;
+
+async fn look(mut session: Box<dyn ControlSession>) -> (Box<dyn ControlSession>, Looked) {
+    let outcome = match timeout(LOOK_DEADLINE, session.look()).await {
+        Ok(outcome) => outcome.map(|reading| Arc::new(reading.facts)),
+        Err(_) => Err(baton_topology::instance::ProbeFailure {
+            kind: FailureKind::Timeout,
+            partial: false,
+            message: format!("no answer within {} s", LOOK_DEADLINE.as_secs()),
+        }),
+    };
+    (session, outcome)
+}
+
+async fn carry_out(
+    chain: &Chain,
+    mut session: Box<dyn ControlSession>,
+    patience: Patience,
+) -> (Box<dyn ControlSession>, Ran) {
+    let mut outcome = Outcome::Done;
+    for (at, action) in chain.actions.iter().enumerate() {
+        let done = match (action, patience) {
+            (Action::WaitExecuted { at_most, .. }, _) => {
+                wait_executed(&mut *session, action, *at_most).await
+            }
+            (_, Patience::Fence) => act(&mut *session, action, FENCE_DEADLINE).await,
+            (_, Patience::Usual) => act(&mut *session, action, ACTION_DEADLINE).await,
+        };
+        if let Err(failure) = done {
+            outcome = classify(at, action, failure, patience);
+            break;
+        }
+    }
+    (session, Ran { on: chain.on.clone(), need: chain.need, outcome })
+}
+
+async fn act(
+    session: &mut dyn ControlSession,
+    action: &Action,
+    at_most: Duration,
+) -> Result<(), ActionFailure> {
+    match timeout(at_most + GRACE, session.act(action, at_most)).await {
+        Ok(done) => done,
+        Err(_) => Err(ActionFailure::Timeout { what: format!("{action:?}"), at_most }),
+    }
+}
+
+/// Waits as long as it gets on: only who stands still for all of `patience` is given up.
+async fn wait_executed(
+    session: &mut dyn ControlSession,
+    action: &Action,
+    patience: Duration,
+) -> Result<(), ActionFailure> {
+    let rounds = (APPLY_MAX.as_millis() / patience.as_millis().max(1)).max(1);
+    let mut before: Option<Progress> = None;
+    for _ in 0..rounds {
+        match act(session, action, patience).await {
+            Err(ActionFailure::Timeout { what, at_most }) => {
+                let now = progress(session).await;
+                if now.is_none() || now == before {
+                    return Err(ActionFailure::Timeout { what, at_most });
+                }
+                before = now;
+            }
+            ended => return ended,
+        }
+    }
+    Err(ActionFailure::Timeout { what: "applying everything".into(), at_most: APPLY_MAX })
+}
+
+type Progress = (Gtids, baton_topology::binlog::BinlogCoordinates);
+
+/// How far a replica has applied.
+async fn progress(session: &mut dyn ControlSession) -> Option<Progress> {
+    let reading = timeout(LOOK_DEADLINE, session.look()).await.ok()?.ok()?;
+    let channel = reading.facts.main_channel().map(|it| it.executed.clone());
+    Some((reading.facts.gtid.executed, channel.unwrap_or_default()))
+}
+
+fn classify(at: usize, action: &Action, failure: ActionFailure, patience: Patience) -> Outcome {
+    let error = failure.to_string();
+    match failure {
+        ActionFailure::Refused(_) | ActionFailure::Impossible(_) => Outcome::Refused { at, error },
+        // It is known that it did not come about, or (an old primary) that it lives.
+        ActionFailure::Timeout { .. }
+            if patience == Patience::Fence || matches!(action, Action::WaitExecuted { .. }) =>
+        {
+            Outcome::Refused { at, error }
+        }
+        ActionFailure::Timeout { .. } => Outcome::NoAnswer { at, error },
+        ActionFailure::Server(failure) => match failure.kind {
+            FailureKind::Connect | FailureKind::ConnectionLost | FailureKind::Timeout => {
+                Outcome::NoAnswer { at, error }
+            }
+            // Somebody is there, and does not let us in.
+            FailureKind::AccessDenied
+            | FailureKind::TooManyConnections
+            | FailureKind::Tls
+            | FailureKind::Protocol
+            | FailureKind::Query => Outcome::Refused { at, error },
+        },
+    }
+}

@@ -1,0 +1,335 @@
+//! Drives one recovery: step by step, and nothing before the ledger has it (I2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::cluster::Cluster;
+use baton_topology::hooks::HookList;
+use baton_topology::key::InstanceKey;
+use baton_topology::ledger::Command;
+use baton_topology::recovery::candidate::Situation;
+use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step};
+use baton_topology::recovery::scene::{refresh, scene};
+use baton_topology::recovery::upkeep::Chore;
+use baton_topology::recovery::{End, Hooks, Kind, Phase, Recovery, Stage};
+
+use super::RecoveryWorld;
+use super::chains::{Patience, Sessions};
+use crate::discovery::LookNow;
+use crate::ports::{Applied, ProposeError};
+
+/// A recovery has no more steps than this. One that does not loop has far fewer.
+const STEPS_MAX: usize = 200;
+/// So often the ledger is asked to take note of a step before the recovery is left to whoever
+/// finds it under way.
+const PROPOSALS_MAX: u32 = 5;
+/// The pause between those.
+const PROPOSAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// How this node comes to drive it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It has just begun.
+    Begin,
+    /// Somebody else began it.
+    Resume,
+}
+
+/// One recovery and the conversations it keeps.
+struct Drive {
+    world: RecoveryWorld,
+    sessions: Sessions,
+    scene: Cluster,
+}
+
+/// Drives a recovery to its end.
+pub(super) async fn drive(
+    world: RecoveryWorld,
+    recovery: Arc<Recovery>,
+    entry: Entry,
+) -> Result<Arc<Recovery>, ProposeError> {
+    let fleet = world.snapshot.borrow().clone();
+    let sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
+    let mut drive = Drive { world, sessions, scene: scene(&recovery, &fleet) };
+    let mut recovery = (*recovery).clone();
+    let key = recovery.failed().clone();
+    let mut event = match entry {
+        Entry::Begin => {
+            tracing::warn!(%key, id = recovery.id, kind = ?recovery.kind, cause = ?recovery.cause, "recovery begins");
+            recovery.say(drive.world.clock.now(), &opening_line(&recovery));
+            Event::Begun
+        }
+        Entry::Resume => {
+            tracing::warn!(%key, id = recovery.id, phase = ?recovery.phase, "recovery is taken up again");
+            recovery
+                .say(drive.world.clock.now(), &format!("taken up again at {:?}", recovery.phase));
+            let mut everybody = recovery.replicas.clone();
+            everybody.push(key.clone());
+            drive.look(&everybody).await;
+            Event::Resumed
+        }
+    };
+    for _ in 0..STEPS_MAX {
+        let next = drive.step(&recovery, event);
+        recovery = drive.keep(next.recovery, next.commands).await?;
+        event = match drive.carry_out(&mut recovery, next.effect).await {
+            Some(event) => event,
+            None => {
+                drive.finish(&mut recovery).await;
+                return Ok(Arc::new(recovery));
+            }
+        };
+    }
+    tracing::error!(%key, id = recovery.id, "a recovery has too many steps");
+    Ok(Arc::new(recovery))
+}
+
+fn opening_line(recovery: &Recovery) -> String {
+    format!("{:?} recovery of {}: {:?}", recovery.kind, recovery.failed(), recovery.cause)
+}
+
+impl Drive {
+    fn step(&self, recovery: &Recovery, event: Event) -> Step {
+        let fleet = self.world.snapshot.borrow().clone();
+        let situation = Situation {
+            cluster: &self.scene,
+            ledger: &fleet.ledger,
+            policy: &fleet.policy,
+            now: self.world.clock.now(),
+        };
+        let mut next = step(recovery, event, &situation);
+        if next.recovery.phase != recovery.phase {
+            next.recovery.say(situation.now, &phase_line(&next.recovery));
+        }
+        next
+    }
+
+    /// Has the ledger take note of where the recovery is. It may say no only when it has lost it.
+    async fn keep(
+        &self,
+        recovery: Recovery,
+        commands: Vec<Command>,
+    ) -> Result<Recovery, ProposeError> {
+        let update = Command::UpdateRecovery { recovery: Arc::new(recovery.clone()) };
+        self.insist(update).await?;
+        for command in commands {
+            self.insist(command).await?;
+        }
+        Ok(recovery)
+    }
+
+    async fn insist(&self, command: Command) -> Result<Applied, ProposeError> {
+        let mut tries = 1;
+        loop {
+            match self.world.ledger.propose(command.clone()).await {
+                Ok(applied) => return Ok(applied),
+                Err(error @ ProposeError::Refused(_)) => return Err(error),
+                Err(error) if tries >= PROPOSALS_MAX => {
+                    tracing::error!(%error, "a recovery stands still: the ledger cannot be written");
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the ledger cannot be written; again");
+                    tries += 1;
+                    tokio::time::sleep(PROPOSAL_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self, keys: &[InstanceKey]) {
+        let seen = self.sessions.look(keys).await;
+        refresh(&mut self.scene, &seen);
+    }
+
+    /// Carries out an effect and tells what came of it; `None` at the end.
+    async fn carry_out(&mut self, recovery: &mut Recovery, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Announce => Some(Event::Announced(self.announce_begin(recovery).await)),
+            Effect::Look(keys) => {
+                self.look(&keys).await;
+                Some(Event::Looked)
+            }
+            Effect::Run(stage) => {
+                let ran = self.run(recovery, &stage).await;
+                let now = self.world.clock.now();
+                for Ran { on, outcome, .. } in &ran {
+                    let line = match outcome {
+                        Outcome::Done => continue,
+                        Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } => {
+                            format!("{on}: {error}")
+                        }
+                    };
+                    recovery.say(now, &line);
+                }
+                Some(Event::Ran(ran))
+            }
+            Effect::Finish => None,
+        }
+    }
+
+    async fn run(&mut self, recovery: &mut Recovery, stage: &Stage) -> Vec<Ran> {
+        let failed = recovery.failed().clone();
+        let is_dead = matches!(recovery.kind, Kind::Primary | Kind::CoPrimary);
+        let patience = |key: &InstanceKey| {
+            if is_dead && *key == failed { Patience::Fence } else { Patience::Usual }
+        };
+        match recovery.phase {
+            // Not while writes pause.
+            Phase::Arranging => {
+                if let Some(wanted) = recovery.wanted.clone() {
+                    self.sessions.remember_credentials(&wanted).await;
+                }
+            }
+            Phase::Opening if recovery.kind != Kind::Takeover => {
+                if let Some(plan) = &recovery.plan {
+                    self.sessions.remember_credentials(&plan.successor).await;
+                }
+            }
+            _ => {}
+        }
+        if recovery.phase != Phase::Gathering {
+            return self.sessions.run(stage, patience).await;
+        }
+        // Whoever sends clients to the new primary does not wait for the others to follow it.
+        self.ask_for_looks(recovery);
+        let list = match recovery.kind {
+            Kind::Primary | Kind::CoPrimary | Kind::Takeover => Some(HookList::PostPrimaryFailover),
+            Kind::IntermediateSource | Kind::GroupMember => None,
+            Kind::ReadOnlyPrimary => None,
+        };
+        let world = self.world.clone();
+        let opened = recovery.clone();
+        let told = async {
+            match list {
+                Some(list) => announce(&world, list, &opened).await.lines,
+                None => Vec::new(),
+            }
+        };
+        let (ran, lines) = tokio::join!(self.sessions.run(stage, patience), told);
+        let now = self.world.clock.now();
+        lines.iter().for_each(|line| recovery.say(now, line));
+        self.ask_for_looks(recovery);
+        ran
+    }
+
+    /// The sooner everybody sees what was changed, the better.
+    fn ask_for_looks(&self, recovery: &Recovery) {
+        let mut keys = recovery.replicas.clone();
+        keys.push(recovery.failed().clone());
+        // What does not get through is found by the next probe.
+        let _ = self.world.looks.try_send(LookNow(keys));
+    }
+
+    async fn announce_begin(&self, recovery: &mut Recovery) -> Result<(), String> {
+        let lists: &[HookList] = match recovery.kind {
+            Kind::Takeover => &[HookList::PreGracefulTakeover, HookList::PreFailover],
+            _ => &[HookList::PreFailover],
+        };
+        for list in lists {
+            let told = announce(&self.world, *list, recovery).await;
+            let now = self.world.clock.now();
+            told.lines.iter().for_each(|line| recovery.say(now, line));
+            if let Some(refusal) = told.refusal {
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells user processes that it is over. What they say changes nothing any more, but is kept.
+    async fn finish(&mut self, recovery: &mut Recovery) {
+        self.ask_for_looks(recovery);
+        let is_successful = recovery.is_successful();
+        let key = recovery.failed();
+        let successor = recovery.successor.as_ref().map(ToString::to_string);
+        let errors = recovery.errors.join("; ");
+        tracing::warn!(%key, id = recovery.id, phase = ?recovery.phase, successor, errors, "recovery ended");
+        let mut lists = Vec::new();
+        if is_successful && matches!(recovery.kind, Kind::IntermediateSource | Kind::GroupMember) {
+            lists.push(HookList::PostIntermediateFailover);
+        }
+        lists.push(match is_successful {
+            true => HookList::PostFailover,
+            false => HookList::PostUnsuccessfulFailover,
+        });
+        if recovery.kind == Kind::Takeover && is_successful {
+            lists.push(HookList::PostGracefulTakeover);
+        }
+        let mut lines = Vec::new();
+        for list in lists {
+            lines.extend(announce(&self.world, list, recovery).await.lines);
+        }
+        if lines.is_empty() {
+            return;
+        }
+        let now = self.world.clock.now();
+        lines.iter().for_each(|line| recovery.say(now, line));
+        let id = recovery.id;
+        let command = Command::LogRecovery { id, lines: recovery.log.clone() };
+        if let Err(error) = self.world.ledger.propose(command).await {
+            tracing::warn!(id, %error, "the last lines of a recovery's log are lost");
+        }
+    }
+}
+
+/// Does something beside recoveries: noted first, then done, then looked at.
+pub(super) async fn do_chore(world: RecoveryWorld, chore: Chore) {
+    let Chore { note, stage, why } = chore;
+    if let Err(error) = world.ledger.propose(note).await {
+        tracing::warn!(why, %error, "cannot see to it");
+        return;
+    }
+    tracing::warn!(why, "seeing to it");
+    if stage.chains.is_empty() {
+        return;
+    }
+    let mut sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
+    for Ran { on, outcome, .. } in sessions.run(&stage, |_| Patience::Usual).await {
+        if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
+            tracing::error!(%on, error, why, "could not be seen to");
+        }
+    }
+    let keys = stage.chains.iter().map(|chain| chain.on.clone()).collect();
+    // What does not get through is found by the next probe.
+    let _ = world.looks.try_send(LookNow(keys));
+}
+
+async fn announce(world: &RecoveryWorld, list: HookList, recovery: &Recovery) -> super::Announced {
+    if recovery.hooks == Hooks::Skip {
+        return super::Announced::default();
+    }
+    let fleet = world.snapshot.borrow().clone();
+    world.announcer.announce(list, recovery, &fleet).await
+}
+
+fn phase_line(recovery: &Recovery) -> String {
+    let plan = recovery.plan.as_ref();
+    match recovery.phase {
+        Phase::Announcing => "telling user processes".into(),
+        Phase::Arranging => "moving siblings below the one who takes over".into(),
+        Phase::Freezing => "stopping receivers and fencing the old primary".into(),
+        Phase::Weighing => "weighing what everybody has".into(),
+        Phase::Preparing { stage: 0 } => plan.map_or_else(String::new, |plan| {
+            let why = plan.why.join("; ");
+            let loss = match plan.loss.count {
+                0 => String::new(),
+                count => format!("; {count} transactions may be lost: {}", plan.loss.known),
+            };
+            format!("{} succeeds: {why}{loss}", plan.successor)
+        }),
+        Phase::Preparing { stage } => format!("preparing the successor, stage {}", stage + 1),
+        Phase::Opening => {
+            plan.map_or_else(String::new, |plan| format!("opening {}", plan.successor))
+        }
+        Phase::Gathering => "the successor accepts writes; gathering the others".into(),
+        Phase::RollingBack => format!("rolling back: {}", recovery.errors.join("; ")),
+        Phase::Ended(End::Done) => "done".into(),
+        Phase::Ended(End::RolledBack) => {
+            format!("nothing was changed for good: {}", recovery.errors.join("; "))
+        }
+        Phase::Ended(End::Stuck) => {
+            format!("stuck, a person has to look: {}", recovery.errors.join("; "))
+        }
+    }
+}

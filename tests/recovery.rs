@@ -1,0 +1,233 @@
+//! baton recovers real servers: who succeeds, what is kept, and what it says of it.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{Baton, Flavor, Options, PATIENCE, Server, empower, star, wait_until};
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
+const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
+const EVERYWHERE: [(&str, &str); 5] = [
+    ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+    ("BATON_RECOVERINTERMEDIATEMASTERCLUSTERFILTERS", "*"),
+    ("BATON_DETECTCLUSTERALIASQUERY", "SELECT 'shop'"),
+    ("BATON_RECOVERYPERIODBLOCKSECONDS", "5"),
+    ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT 'repl', 'repl'"),
+];
+
+/// A primary with three replicas, and a table they all have.
+fn shop(flavor: Flavor) -> Vec<Server> {
+    let options = Options::new(flavor);
+    let servers = Server::start_all(
+        std::iter::once(options.clone()).chain(std::iter::repeat_n(options.read_only(), 3)),
+    );
+    servers[1..].iter().for_each(|replica| replica.replicate_from(&servers[0]));
+    empower(&servers);
+    servers[0].exec("CREATE DATABASE shop");
+    servers[0].exec("CREATE TABLE shop.orders (id INT PRIMARY KEY)");
+    wait_until(PATIENCE, "all have the table", || {
+        let all = servers.iter().all(|it| it.try_query("SELECT * FROM shop.orders").is_ok());
+        all.then_some(())
+    });
+    servers
+}
+
+fn primary(baton: &Baton) -> Option<u64> {
+    let answer = baton.get("/api/master/shop");
+    answer["Key"]["Port"].as_u64()
+}
+
+fn at(servers: &[Server], port: u64) -> &Server {
+    servers.iter().find(|it| u64::from(it.port) == port).expect("a server of this test")
+}
+
+/// Waits until a recovery has ended, and returns it.
+fn until_recovered(baton: &Baton) -> Value {
+    baton.until("/api/audit-recovery", "a recovery has ended", |all| {
+        let newest = all.as_array()?.first()?.clone();
+        (newest["RecoveryEndTimestamp"] != "").then_some(newest)
+    })
+}
+
+fn is_writable(server: &Server) -> bool {
+    server.value("SELECT @@global.read_only") == "0"
+}
+
+#[test]
+fn a_killed_primary_is_replaced_and_nothing_is_lost() {
+    for flavor in FLAVORS {
+        let mut servers = shop(flavor);
+        let baton = Baton::start(BATON, vec![servers[0].address()], &EVERYWHERE);
+        baton.until_all_valid(4);
+        for id in 0..50 {
+            servers[0].exec(&format!("INSERT INTO shop.orders VALUES ({id})"));
+        }
+        let old = servers[0].port;
+        servers[0].kill_9();
+        let recovery = until_recovered(&baton);
+        assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}");
+        assert_eq!(recovery["AnalysisEntry"]["Analysis"], "DeadMaster");
+        let successor = recovery["SuccessorKey"]["Port"].as_u64().expect("a successor");
+        assert_eq!(
+            baton.until("/api/master/shop", "it heads the cluster", |it| {
+                it["Key"]["Port"].as_u64().filter(|port| *port == successor)
+            }),
+            successor
+        );
+        let new = at(&servers, successor);
+        assert!(is_writable(new));
+        let written: u32 = new.value("SELECT COUNT(*) FROM shop.orders").parse().expect("a count");
+        assert_eq!(written, 50, "nothing of what replicas had is lost");
+        new.exec("INSERT INTO shop.orders VALUES (1000)");
+        for other in servers[1..].iter().filter(|it| u64::from(it.port) != successor) {
+            wait_until(PATIENCE, "the others follow", || {
+                let found = other.query("SELECT id FROM shop.orders WHERE id = 1000");
+                (!found.is_empty()).then_some(())
+            });
+            assert!(!is_writable(other), "one accepts writes");
+        }
+        let down = baton.get("/api/downtimed");
+        assert_eq!(down[0]["Key"]["Port"], u64::from(old));
+        assert_eq!(down[0]["DowntimeReason"], "lost-in-recovery");
+        let uid = recovery["UID"].as_str().expect("a name");
+        let steps = baton.get(&format!("/api/audit-recovery-steps/{uid}"));
+        let told = steps.to_string();
+        assert!(told.contains("succeeds") && told.contains("done"), "{steps:#}");
+
+        // The old primary still takes itself for one when it comes back.
+        servers[0].restart();
+        wait_until(PATIENCE, "it is fenced", || (!is_writable(&servers[0])).then_some(()));
+        let acknowledged = baton.get("/api/ack-recovery/cluster/shop?comment=seen");
+        assert_eq!(acknowledged["Code"], "OK", "{acknowledged}");
+        assert_eq!(baton.get("/api/audit-recovery")[0]["AcknowledgedComment"], "seen");
+    }
+}
+
+#[test]
+fn a_takeover_in_peace_loses_nothing_and_can_be_taken_back() {
+    for flavor in FLAVORS {
+        let servers = shop(flavor);
+        let baton = Baton::start(BATON, vec![servers[0].address()], &EVERYWHERE);
+        baton.until_all_valid(4);
+        let hint = "/api/graceful-master-takeover";
+        let refused = baton.get(&format!("{hint}/shop"));
+        let message = refused["Message"].as_str().unwrap_or_default();
+        assert!(
+            message.contains("GracefulMasterTakeover: target instance not indicated"),
+            "{message}"
+        );
+        let to = |server: &Server| format!("{hint}-auto/shop/{}/{}", server.host, server.port);
+        let dry = baton.get(&format!("{}?dry_run=true", to(&servers[2])));
+        assert_eq!(dry["Code"], "OK", "{dry}");
+        assert_eq!(primary(&baton), Some(u64::from(servers[0].port)), "nothing was done");
+
+        for (number, (new, old)) in [(2, 0), (0, 2)].into_iter().enumerate() {
+            servers[old].exec(&format!("INSERT INTO shop.orders VALUES ({number})"));
+            let answer = baton.get(&to(&servers[new]));
+            assert_eq!(
+                answer["Message"], "graceful-master-takeover: successor promoted",
+                "{answer}"
+            );
+            assert!(is_writable(&servers[new]) && !is_writable(&servers[old]));
+            servers[new].exec(&format!("INSERT INTO shop.orders VALUES ({})", 100 + number));
+            for other in &servers {
+                wait_until(PATIENCE, "everybody follows", || {
+                    let sql = format!("SELECT id FROM shop.orders WHERE id = {}", 100 + number);
+                    (!other.query(&sql).is_empty()).then_some(())
+                });
+            }
+            baton.until("/api/master/shop", "it heads the cluster", |it| {
+                (it["Key"]["Port"] == servers[new].port).then_some(())
+            });
+        }
+        assert_eq!(baton.get("/api/downtimed"), json!([]));
+    }
+}
+
+#[test]
+fn a_hung_primary_is_replaced_and_fenced_when_it_wakes() {
+    let servers = shop(Flavor::MySql97);
+    let baton = Baton::start(BATON, vec![servers[0].address()], &EVERYWHERE);
+    baton.until_all_valid(4);
+    servers[0].stop_signal();
+    let recovery = until_recovered(&baton);
+    assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}");
+    servers[0].cont_signal();
+    wait_until(PATIENCE, "it is fenced", || (!is_writable(&servers[0])).then_some(()));
+    let writable = servers.iter().filter(|it| is_writable(it)).count();
+    assert_eq!(writable, 1);
+}
+
+#[test]
+fn hooks_are_told_and_may_refuse() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let mut servers = shop(Flavor::MariaDb1011);
+    let say = |list: &str| {
+        format!(
+            "echo '{list} {{failureType}} {{failedHost}}:{{failedPort}} {{successorPort}}' >> {}",
+            log.display()
+        )
+    };
+    let (found, before) = (say("found"), say("before"));
+    let (after, done) = (say("after"), say("done"));
+    let mut settings = EVERYWHERE.to_vec();
+    settings.extend([
+        ("BATON_ONFAILUREDETECTIONPROCESSES", found.as_str()),
+        ("BATON_PREFAILOVERPROCESSES", before.as_str()),
+        ("BATON_POSTMASTERFAILOVERPROCESSES", after.as_str()),
+        ("BATON_POSTFAILOVERPROCESSES", done.as_str()),
+    ]);
+    let baton = Baton::start(BATON, vec![servers[0].address()], &settings);
+    baton.until_all_valid(4);
+    let old = servers[0].address();
+    servers[0].kill_9();
+    let recovery = until_recovered(&baton);
+    let successor = recovery["SuccessorKey"]["Port"].as_u64().expect("a successor");
+    let told = wait_until(PATIENCE, "all hooks ran", || {
+        let told = std::fs::read_to_string(&log).ok()?;
+        told.contains("done").then_some(told)
+    });
+    // That it could not be reached may be found first.
+    let mut lines: Vec<&str> = told.lines().filter(|it| !it.contains("Unreachable")).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            format!("after DeadMaster {old} {successor}"),
+            format!("before DeadMaster {old} {{successorPort}}"),
+            format!("done DeadMaster {old} {successor}"),
+            format!("found DeadMaster {old} {{successorPort}}"),
+        ]
+    );
+}
+
+#[test]
+fn who_may_not_act_says_why() {
+    let mut servers = star(&Options::new(Flavor::MariaDb1011), 2);
+    empower(&servers);
+    let baton = Baton::start(BATON, vec![servers[0].address()], &[]);
+    baton.until_all_valid(3);
+    let cluster = servers[0].address();
+    let ready = baton.get(&format!("/api/failover-readiness/{cluster}"));
+    assert_eq!(ready["Code"], "OK", "{ready}");
+    assert!(ready["Details"]["HeldBackBy"].to_string().contains("RecoverMasterClusterFilters"));
+    let (host, port) = (servers[0].host.clone(), servers[0].port);
+    let refused = baton.get(&format!("/api/recover/{host}/{port}"));
+    let message = refused["Message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("Recovery not attempted"), "{message}");
+    servers[0].kill_9();
+    baton.until_found_within(Duration::from_secs(5), &servers[0], "DeadMaster");
+    let explained = baton.get(&format!("/api/explain/{host}/{port}"));
+    let message = explained["Message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("DeadMaster") && message.contains("does not name this cluster"),
+        "{message}"
+    );
+    let done = baton.get(&format!("/api/recover/{host}/{port}"));
+    assert_eq!(done["Message"], format!("Recovery executed on {cluster}"), "{done}");
+    let successor = done["Details"]["Port"].as_u64().expect("a successor");
+    assert!(is_writable(at(&servers, successor)));
+}

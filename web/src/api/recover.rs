@@ -1,0 +1,301 @@
+//! Recoveries that somebody asks for, shown first (`dry_run=true`) or made.
+
+use std::sync::Arc;
+
+use baton_actors::ports::RecoverError;
+use baton_topology::cluster::Member;
+use baton_topology::key::InstanceKey;
+use baton_topology::recovery::gate::Request;
+use baton_topology::recovery::preview::{self, Preview};
+use baton_topology::recovery::{Cause, Hooks, Recovery};
+use serde::Serialize;
+
+use crate::call::Call;
+use crate::compat::{KeyJson, RecoveryJson};
+use crate::reply::{Failure, Outcome, Reply};
+
+pub(super) async fn recover(call: Call) -> Outcome {
+    let hooks = if call.query("skipProcesses") == Some("true") { Hooks::Skip } else { Hooks::Run };
+    recover_from(&call, hooks).await
+}
+
+pub(super) async fn recover_lite(call: Call) -> Outcome {
+    recover_from(&call, Hooks::Skip).await
+}
+
+async fn recover_from(call: &Call, hooks: Hooks) -> Outcome {
+    let key = call.key()?;
+    let wanted = second_key(call, "candidateHost", "candidatePort")?;
+    let request = Request { key: key.clone(), cause: Cause::Asked, wanted, hooks };
+    if is_dry(call) {
+        return show(call, &request);
+    }
+    let given = KeyJson::from(&key);
+    match call.services.recoveries.recover(request).await {
+        Ok(recovery) => match &recovery.successor {
+            Some(successor) => {
+                audit(call, &recovery);
+                Reply::ok(&format!("Recovery executed on {key}"), KeyJson::from(successor))
+            }
+            None => {
+                let message = "Recovery attempted but no instance promoted";
+                Err(Failure::new(explained(message, &recovery.errors)).with_details(&given))
+            }
+        },
+        Err(RecoverError::Refused(reasons)) => {
+            Err(Failure::new(explained("Recovery not attempted", &reasons)).with_details(&given))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn takeover(call: Call) -> Outcome {
+    take_over(&call, Cause::Takeover).await
+}
+
+pub(super) async fn takeover_auto(call: Call) -> Outcome {
+    take_over(&call, Cause::TakeoverAuto).await
+}
+
+async fn take_over(call: &Call, cause: Cause) -> Outcome {
+    let primary = only_primary(call)?;
+    let wanted = second_key(call, "designatedHost", "designatedPort")?;
+    if primary.replicas.is_empty() {
+        let text = format!("Master {} doesn't seem to have replicas", primary.key());
+        return Err(Failure::new(text));
+    }
+    let wanted = match wanted {
+        Some(wanted) if !primary.replicas.contains(&wanted) => {
+            return Err(Failure::new(format!(
+                "GracefulMasterTakeover: indicated designated instance {wanted} must be directly \
+                 replicating from the master {}",
+                primary.key()
+            )));
+        }
+        None if primary.replicas.len() > 1 && cause == Cause::Takeover => {
+            return Err(Failure::new(format!(
+                "GracefulMasterTakeover: target instance not indicated, auto=false, and master {} \
+                 has {} replicas. orchestrator cannot choose where to failover to. Aborting",
+                primary.key(),
+                primary.replicas.len()
+            )));
+        }
+        wanted => wanted,
+    };
+    let request = Request { key: primary.key().clone(), cause, wanted, hooks: Hooks::Run };
+    if is_dry(call) {
+        return show(call, &request);
+    }
+    let ended = call
+        .services
+        .recoveries
+        .recover(request)
+        .await
+        .map_err(|error| Failure::new(format!("GracefulMasterTakeover: {error}")))?;
+    let failed = "GracefulMasterTakeover: Recovery attempted yet no replica promoted";
+    ended_well(call, &ended, "graceful-master-takeover: successor promoted", failed)
+}
+
+pub(super) async fn force_failover(call: Call) -> Outcome {
+    let key = only_primary(&call)?.key().clone();
+    let request = Request { key, cause: Cause::ForcedFailover, wanted: None, hooks: Hooks::Run };
+    if is_dry(&call) {
+        return show(&call, &request);
+    }
+    let ended = call.services.recoveries.recover(request).await?;
+    let failed = "Recovery attempted yet no replica promoted";
+    ended_well(&call, &ended, "Master failed over", failed)
+}
+
+pub(super) async fn force_takeover(call: Call) -> Outcome {
+    let primary = only_primary(&call)?;
+    let Some(designated) = second_key(&call, "designatedHost", "designatedPort")? else {
+        return Err(Failure::new("designated instance must be provided"));
+    };
+    if call.fleet.member(&designated).is_none() {
+        return Err(Failure::new("Instance not found"));
+    }
+    if !primary.replicas.contains(&designated) {
+        return Err(Failure::new(format!(
+            "You may only promote a direct child of the master {}. The master of {designated} is {}.",
+            primary.key(),
+            source_of(&call, &designated)
+        )));
+    }
+    let key = primary.key().clone();
+    let wanted = Some(designated);
+    let request = Request { key, cause: Cause::ForcedTakeover, wanted, hooks: Hooks::Run };
+    if is_dry(&call) {
+        return show(&call, &request);
+    }
+    let ended = call.services.recoveries.recover(request).await?;
+    let failed = "Recovery attempted yet no replica promoted";
+    ended_well(&call, &ended, "Master failed over", failed)
+}
+
+fn source_of(call: &Call, key: &InstanceKey) -> String {
+    let source = call.fleet.member(key).and_then(|(_, member)| member.source.clone());
+    source.map(|source| source.to_string()).unwrap_or_default()
+}
+
+fn is_dry(call: &Call) -> bool {
+    call.query("dry_run") == Some("true")
+}
+
+fn explained(message: &str, reasons: &[String]) -> String {
+    if reasons.is_empty() {
+        message.to_owned()
+    } else {
+        format!("{message}: {}", reasons.join("; "))
+    }
+}
+
+fn ended_well(call: &Call, recovery: &Arc<Recovery>, message: &str, failed: &str) -> Outcome {
+    if recovery.successor.is_none() {
+        return Err(Failure::new(format!("{failed}; err={}", recovery.errors.join("; "))));
+    }
+    audit(call, recovery);
+    let active_since = call.now.minus(call.fleet.policy.recovery.block);
+    Reply::ok(message, RecoveryJson::of(recovery, active_since, &call.fleet.ledger))
+}
+
+fn audit(call: &Call, recovery: &Recovery) {
+    let successor = recovery.successor.as_ref().map(ToString::to_string).unwrap_or_default();
+    let message = format!("recovery {}: {successor} succeeds", recovery.id);
+    call.audit("recovery", Some(recovery.failed()), message);
+}
+
+/// Shows what would be done, and does nothing.
+fn show(call: &Call, request: &Request) -> Outcome {
+    let fleet = &call.fleet;
+    match preview::preview(request, fleet, &call.runner(), call.now) {
+        Ok(preview) => Reply::ok(&preview.lines.join("\n"), PreviewJson::from(preview)),
+        Err(refused) => Err(Failure::new(refused.to_string())),
+    }
+}
+
+/// A preview with keys as the rest of the API writes them.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PreviewJson {
+    successor_key: KeyJson,
+    lines: Vec<String>,
+    stages: Vec<Vec<ChainJson>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChainJson {
+    key: KeyJson,
+    actions: Vec<serde_json::Value>,
+    required: bool,
+}
+
+impl From<Preview> for PreviewJson {
+    fn from(preview: Preview) -> Self {
+        let stages = preview.stages.iter().map(|stage| {
+            let chains = stage.chains.iter().map(|chain| ChainJson {
+                key: (&chain.on).into(),
+                actions: chain
+                    .actions
+                    .iter()
+                    .map(|action| serde_json::to_value(action).unwrap_or_default())
+                    .collect(),
+                required: chain.need == baton_topology::recovery::Need::Must,
+            });
+            chains.collect()
+        });
+        Self {
+            successor_key: (&preview.successor).into(),
+            stages: stages.collect(),
+            lines: preview.lines,
+        }
+    }
+}
+
+/// The one primary of the cluster that is meant.
+fn only_primary(call: &Call) -> Result<&Member, Failure> {
+    let cluster = call.hinted_cluster()?;
+    match cluster.primaries().as_slice() {
+        [one] => Ok(one),
+        _ => Err(Failure::new(format!("Cannot deduce cluster master for {}", cluster.name()))),
+    }
+}
+
+/// The second instance of a route, where it has one.
+fn second_key(
+    call: &Call,
+    host: &'static str,
+    port: &'static str,
+) -> Result<Option<InstanceKey>, Failure> {
+    if !call.has(host) {
+        return Ok(None);
+    }
+    call.key_of(host, port).map(Some)
+}
+
+pub(super) async fn readiness(call: Call) -> Outcome {
+    let cluster = call.hinted_cluster()?;
+    let found = preview::readiness(cluster, &call.fleet, &call.runner(), call.now);
+    let found = found.ok_or_else(|| Failure::new("the cluster has no primary"))?;
+    let message = match &found.successor {
+        Some(successor) => format!("{successor} would take the place of {}", found.primary),
+        None => format!("nobody could take the place of {}", found.primary),
+    };
+    Reply::ok(&message, found)
+}
+
+/// What is believed about an instance, on which observations, and what follows from it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ExplanationJson {
+    key: KeyJson,
+    lines: Vec<String>,
+}
+
+pub(super) async fn explain(call: Call) -> Outcome {
+    let (cluster, member) = call.member()?;
+    let instance = &member.instance;
+    let mut lines = vec![format!(
+        "{} is in cluster {} ({}), {} below its head, with {} replicas",
+        member.key(),
+        cluster.alias,
+        cluster.name(),
+        member.depth,
+        member.replicas.len()
+    )];
+    let seen = instance.health.last_seen.map_or_else(
+        || "it was never seen".to_owned(),
+        |at| format!("it was last seen {} ms ago", call.now.since(at).as_millis()),
+    );
+    lines.push(seen);
+    if let baton_topology::instance::HealthStatus::Invalid(failure) = &instance.health.status {
+        let (failures, message) = (instance.health.failures, &failure.message);
+        lines.push(format!("the last {failures} looks failed: {message}"));
+    }
+    if let Some(channel) = instance.facts.main_channel() {
+        lines.push(format!(
+            "receiver {:?}, applier {:?}, lag {:?} s",
+            channel.receiver,
+            channel.applier,
+            instance.facts.lag_seconds()
+        ));
+    }
+    if !member.errant.is_empty() {
+        lines.push(format!("errant transactions: {}", member.errant));
+    }
+    for analysis in cluster.analyses.iter().filter(|it| it.key == *member.key()) {
+        let evidence = &analysis.evidence;
+        lines.push(format!(
+            "{}: {} of {} replicas answer, {} replicate",
+            crate::compat::code_name(analysis.code),
+            evidence.valid_replicas,
+            evidence.replicas,
+            evidence.replicating_replicas
+        ));
+    }
+    let verdict = preview::verdict(member.key(), &call.fleet, &call.runner(), call.now);
+    lines.extend(verdict);
+    let message = lines.join("\n");
+    Reply::ok(&message, ExplanationJson { key: member.key().into(), lines })
+}
