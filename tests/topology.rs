@@ -347,3 +347,157 @@ fn two_become_co_primaries() {
         until_whole(&servers, &[None, Some(0), Some(0)], 0, 2);
     }
 }
+
+#[test]
+fn by_gtid_replicas_go_anywhere_and_are_regrouped() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let servers = star(&Options::new(flavor), 3);
+        let baton = steer(&servers, &[]);
+        let [a, b, c, d] = [0, 1, 2, 3].map(|index| at(&servers[index]));
+        done(&baton, &format!("move-below-gtid/{c}/{b}"));
+        until_whole(&servers, &[None, Some(0), Some(1), Some(0)], 0, 1);
+        let answer = done(&baton, &format!("move-replicas-gtid/{b}/{d}"));
+        assert_eq!(answer["Details"]["Port"], servers[3].port, "{flavor:?}");
+        until_whole(&servers, &[None, Some(0), Some(3), Some(0)], 0, 2);
+        done(&baton, &format!("relocate/{c}/{a}?dry_run=true"));
+        assert_eq!(source_of(&servers[2]), servers[3].port, "{flavor:?}: nothing was done");
+        done(&baton, &format!("relocate/{c}/{a}"));
+        done(&baton, &format!("register-candidate/{d}/prefer"));
+        let answer = done(&baton, &format!("regroup-replicas/{a}"));
+        assert_eq!(answer["Details"]["Port"], servers[3].port, "{flavor:?}");
+        let expected = format!("promoted replica: {}, lost: 0", servers[3].address());
+        assert!(answer["Message"].as_str().unwrap_or_default().starts_with(&expected), "{answer}");
+        until_whole(&servers, &[None, Some(3), Some(3), Some(0)], 0, 3);
+        let shown =
+            baton.get(&format!("/api/relocate-replicas/{d}/{a}?dry_run=true&pattern=nobody"));
+        assert_eq!(shown["Details"]["Steps"], json!([]), "{flavor:?}: {shown}");
+        let shown = baton.get(&format!("/api/relocate-replicas/{d}/{a}?dry_run=true"));
+        assert_eq!(shown["Details"]["Steps"].as_array().map(Vec::len), Some(6), "{flavor:?}");
+    }
+}
+
+#[test]
+fn a_purged_source_and_errant_transactions_are_told() {
+    let mut servers = star(&Options::new(Flavor::MySql97), 3);
+    servers[0].exec("CREATE DATABASE first");
+    let has =
+        |server: &Server| (!server.query("SHOW DATABASES LIKE 'first'").is_empty()).then_some(());
+    wait_until(PATIENCE, "replicas have it", || servers[1..].iter().try_for_each(has));
+    let baton = steer(&servers, &[]);
+    let [b, c, d] = [1, 2, 3].map(|index| at(&servers[index]));
+    // c stands still, and b purges what c will need.
+    done(&baton, &format!("stop-replica/{c}"));
+    servers[0].exec("CREATE DATABASE second");
+    let has = || (!servers[1].query("SHOW DATABASES LIKE 'second'").is_empty()).then_some(());
+    wait_until(PATIENCE, "b has it", has);
+    servers[1].exec("FLUSH BINARY LOGS");
+    servers[1].exec("PURGE BINARY LOGS TO 'binlog.000002'");
+    let told = refused(&baton, &format!("relocate/{c}/{b}"));
+    assert!(told.contains("has purged transactions that"), "{told}");
+    let told = refused(&baton, &format!("can-replicate-from-gtid/{c}/{b}"));
+    assert!(told.contains("has purged transactions that"), "{told}");
+    done(&baton, &format!("start-replica/{c}"));
+
+    servers[3].exec("CREATE DATABASE own");
+    let own = servers[3].value("SELECT @@server_uuid");
+    baton.until(&format!("/api/instance/{d}"), "it has errant transactions", |it| {
+        (it["GtidErrant"] == format!("{own}:1")).then_some(())
+    });
+    let answer = done(&baton, &format!("relocate/{d}/{b}"));
+    let message = answer["Message"].as_str().unwrap_or_default();
+    assert!(message.contains("has errant transactions that"), "{message}");
+    assert_eq!(source_of(&servers[3]), servers[1].port);
+
+    // Its source dies: it is pointed at the dead one and back, and everything says so.
+    servers[1].kill_9();
+    baton.until(&format!("/api/instance/{b}"), "it is known dead", |it| {
+        (it["IsLastCheckValid"] == false).then_some(())
+    });
+    let told = refused(&baton, &format!("restart-replica/{d}"));
+    assert!(told.contains("instance is not replicating"), "{told}");
+    done(&baton, &format!("repoint/{d}/{b}"));
+    done(&baton, &format!("relocate/{d}/{}", at(&servers[0])));
+    assert_eq!(threads(&baton, &servers[3]), [1, 1]);
+}
+
+/// Sleeps on a connection of an account that is nobody special, until it is told to stop.
+fn sleep_as_client(server: &Server) {
+    use mysql_async::prelude::Queryable;
+    let options = mysql_async::OptsBuilder::default()
+        .ip_or_hostname(server.host.clone())
+        .tcp_port(server.port)
+        .user(Some("app"))
+        .pass(Some("app"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let mut connection = mysql_async::Conn::new(options).await.expect("it is let in");
+        // Killed while it slept, it may have been answered or refused.
+        let _ = connection.query_drop("SELECT SLEEP(60) AS marked").await;
+    });
+}
+
+#[test]
+fn semi_sync_is_switched_and_queries_are_killed() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let servers = star(&Options::new(flavor).semi_sync(), 1);
+        let baton = steer(&servers, &[]);
+        let (a, b) = (at(&servers[0]), at(&servers[1]));
+        for (command, field, server, expected) in [
+            ("disable-semi-sync-master", "SemiSyncMasterEnabled", &a, false),
+            ("enable-semi-sync-source", "SemiSyncMasterEnabled", &a, true),
+            ("disable-semi-sync-replica", "SemiSyncReplicaEnabled", &b, false),
+            ("enable-semi-sync-replica", "SemiSyncReplicaEnabled", &b, true),
+        ] {
+            let answer = done(&baton, &format!("{command}/{server}"));
+            assert_eq!(answer["Details"][field], expected, "{flavor:?}: {command}");
+        }
+        until_whole(&servers, &[None, Some(0)], 0, 1);
+        baton.until(&format!("/api/discover/{a}"), "the replica acknowledges again", |answer| {
+            (answer["Details"]["SemiSyncMasterClients"] == 1).then_some(())
+        });
+        servers[0].exec("CREATE USER 'app'@'%' IDENTIFIED BY 'app'");
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| sleep_as_client(&servers[0]));
+            let find = "SELECT id FROM information_schema.processlist \
+                        WHERE info LIKE 'SELECT SLEEP(60) AS marked'";
+            let id = wait_until(PATIENCE, "it sleeps", || {
+                Some(servers[0].value(find)).filter(|id| !id.is_empty())
+            });
+            done(&baton, &format!("kill-query/{a}/{id}"));
+            sleeper.join().expect("it ends");
+        });
+        let told = refused(&baton, &format!("kill-query/{a}/everything"));
+        assert!(told.starts_with("Invalid process id"), "{told}");
+    }
+}
+
+#[test]
+fn credentials_come_from_the_query() {
+    let query =
+        ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT user, password FROM meta.replication");
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let servers = star(&Options::new(flavor), 1);
+        servers[0].exec("CREATE DATABASE meta");
+        servers[0].exec("CREATE TABLE meta.replication (user VARCHAR(20), password VARCHAR(20))");
+        servers[0].exec("INSERT INTO meta.replication VALUES ('other', 'secret')");
+        servers[0].exec("CREATE USER 'other'@'%' IDENTIFIED BY 'secret'");
+        servers[0].exec("GRANT REPLICATION SLAVE ON *.* TO 'other'@'%'");
+        let there = || {
+            servers[1].try_query("SELECT * FROM meta.replication").ok().filter(|it| !it.is_empty())
+        };
+        wait_until(PATIENCE, "it is everywhere", there);
+        let baton = steer(&servers, &[query]);
+        for server in &servers {
+            server.exec(&format!("GRANT SELECT ON meta.replication TO '{USER}'@'%'"));
+        }
+        let b = at(&servers[1]);
+        done(&baton, &format!("stop-replica/{b}"));
+        done(&baton, &format!("change-master-credentials/{b}"));
+        done(&baton, &format!("start-replica/{b}"));
+        let user = servers[1]
+            .replica_status("", "Source_User")
+            .or(servers[1].replica_status("", "Master_User"));
+        assert_eq!(user.as_deref(), Some("other"), "{flavor:?}");
+        assert!(!baton.log().contains("secret'"), "passwords do not appear in logs");
+    }
+}
