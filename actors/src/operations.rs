@@ -193,8 +193,7 @@ impl Workshop {
         let mut message = plan.summary(done.len(), &reasons);
         if is_failed {
             message = reasons.join("; ");
-        }
-        if !plan.notes.is_empty() {
+        } else if !plan.notes.is_empty() {
             message = format!("{message} ({})", plan.notes.join("; "));
         }
         let outcome = if is_failed { "failed: " } else { "" };

@@ -178,8 +178,8 @@ pub(super) static COMMANDS: &[Command] = &[
     command(
         "move-replicas-gtid",
         "move-replicas-gtid/{i}/{d}",
-        DetailKeys,
-        "Move all replicas by GTID",
+        DetailKey,
+        "Move all replicas by GTID; prints their next source",
     ),
     command("repoint", "repoint/{i}/{d}", KeyAndSource, "Change the source, keep the position"),
     command("repoint-replicas", "repoint-replicas/{i}", DetailKeys, "The same for all replicas"),
