@@ -17,6 +17,7 @@ mod replication;
 mod server;
 mod tls;
 mod wait;
+mod writer;
 
 pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, empower, least_grants, recovery_grants};
 pub use fleet::{Fleet, chain, co_primaries, star};
@@ -24,3 +25,4 @@ pub use options::{Flavor, Options};
 pub use server::{Row, Server};
 pub use tls::Certificates;
 pub use wait::wait_until;
+pub use writer::{Acknowledged, Writers};
