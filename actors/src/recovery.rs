@@ -1,7 +1,7 @@
 //! Recovers: begins what the gate lets through, and drives it to its end.
 //!
 //! What a recovery does is decided in [`baton_topology::recovery`]; how its effects reach servers
-//! is in [`run`]. Everything this actor knows of a recovery is in the ledger, so that its
+//! is in `recovery/run.rs`. Everything this actor knows of a recovery is in the ledger, so that its
 //! successor, after a panic or a restart, finds what is under way and goes on with it.
 
 mod chains;
