@@ -569,3 +569,107 @@ fn under_writes_no_row_is_lost_or_applied_twice() {
         }
     }
 }
+
+/// Keeps a server's applier from going on while `work` is done.
+fn while_held<T>(server: &Server, table: &str, work: impl FnOnce() -> T) -> T {
+    use mysql_async::prelude::Queryable;
+    let options = mysql_async::OptsBuilder::default()
+        .ip_or_hostname(server.host.clone())
+        .tcp_port(server.port)
+        .user(Some("holder"))
+        .pass(Some("holder"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let held = runtime.block_on(async {
+        let mut connection = mysql_async::Conn::new(options).await.expect("it is let in");
+        connection.query_drop(format!("LOCK TABLES {table} READ")).await.expect("it holds");
+        connection
+    });
+    let outcome = work();
+    runtime.block_on(async { held.disconnect().await }).expect("it lets go");
+    outcome
+}
+
+#[test]
+fn an_interrupted_move_leaves_everybody_replicating() {
+    // I9, by file and position, where replicas stand still for a while.
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let servers = star(&Options::new(flavor).without_gtid(), 2);
+        servers[0].exec("CREATE DATABASE d");
+        servers[0].exec("CREATE TABLE d.t (id INT PRIMARY KEY)");
+        servers[0].exec("CREATE USER 'holder'@'%' IDENTIFIED BY 'holder'");
+        servers[0].exec("GRANT SELECT, LOCK TABLES ON d.* TO 'holder'@'%'");
+        let has = |server: &Server| server.try_query("SELECT * FROM d.t").ok().map(drop);
+        wait_until(PATIENCE, "replicas have the table", || servers.iter().try_for_each(has));
+        let mut baton = steer(&servers, &[]);
+        let [b, c] = [1, 2].map(|index| at(&servers[index]));
+        while_held(&servers[1], "d.t", || {
+            servers[0].exec("INSERT INTO d.t VALUES (1)");
+            wait_until(PATIENCE, "the other replica has the row", || {
+                (!servers[2].query("SELECT * FROM d.t").is_empty()).then_some(())
+            });
+            // b cannot get to where c stands; nobody waits for the answer.
+            let mut hung_up = std::net::TcpStream::connect(("127.0.0.1", baton.port)).expect("up");
+            let head = format!("GET /api/move-below/{b}/{c} HTTP/1.1\r\nHost: x\r\n\r\n");
+            std::io::Write::write_all(&mut hung_up, head.as_bytes()).expect("it is sent");
+            baton.until("/api/maintenance", "both are locked", |all| {
+                (all.as_array()?.len() == 2).then_some(())
+            });
+            wait_until(PATIENCE, "c stands still", || {
+                (!servers[2].replication_runs("")).then_some(())
+            });
+            let told = refused(&baton, &format!("repoint-replicas/{}", at(&servers[0])));
+            assert!(told.contains("is in maintenance by baton: move-below"), "{told}");
+            baton.kill_9();
+        });
+        baton.launch();
+        baton.until("/api/maintenance", "nothing stays locked", |all| {
+            all.as_array()?.is_empty().then_some(())
+        });
+        until_whole(&servers, &[None, Some(0), Some(0)], 0, 1);
+        done(&baton, &format!("move-below/{b}/{c}"));
+        until_whole(&servers, &[None, Some(2), Some(0)], 0, 2);
+        assert_eq!(servers[1].value("SELECT COUNT(*) FROM d.t"), "1", "{flavor:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_told_and_leaves_everybody_replicating() {
+    let settings = [("BATON_MYSQLDISCOVERYREADTIMEOUTSECONDS", "1")];
+    let mut servers = star(&Options::new(Flavor::MySql97), 4);
+    let baton = steer(&servers, &settings);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|index| at(&servers[index]));
+
+    // d hangs, another one is dead: the rest is moved.
+    servers[3].stop_signal();
+    servers[4].kill_9();
+    let answer = done(&baton, &format!("relocate-replicas/{a}/{b}"));
+    let message = answer["Message"].as_str().unwrap_or_default();
+    assert!(message.starts_with(&format!("Relocated 1 replicas of {}", servers[0].address())));
+    assert!(message.contains("; 2 errors: ["), "{message}");
+    servers[3].cont_signal();
+    servers[4].restart();
+    baton.until_all_valid(5);
+    until_whole(&servers, &[None, Some(0), Some(1), Some(0), Some(0)], 0, 1);
+
+    // The account for replication is not what it was on b.
+    servers[1].exec("SET GLOBAL super_read_only = 0");
+    servers[1].exec("SET GLOBAL read_only = 0");
+    servers[1].exec("SET SESSION sql_log_bin = 0; ALTER USER 'repl'@'%' IDENTIFIED BY 'other'");
+    let told = refused(&baton, &format!("relocate/{d}/{b}"));
+    assert!(
+        told.contains("instance is not replicating") && told.contains("Access denied"),
+        "{told}"
+    );
+    done(&baton, &format!("relocate/{d}/{a}"));
+    assert_eq!(threads(&baton, &servers[3]), [1, 1]);
+
+    // The right to change servers is taken away.
+    servers[3].exec("SET GLOBAL super_read_only = 0");
+    let revoke = format!("REVOKE REPLICATION_SLAVE_ADMIN ON *.* FROM '{USER}'@'%'");
+    servers[3].exec(&format!("SET SESSION sql_log_bin = 0; {revoke}"));
+    let told = refused(&baton, &format!("relocate/{d}/{c}"));
+    assert!(told.contains("stop replication: error 1227: Access denied"), "{told}");
+    assert_eq!(threads(&baton, &servers[3]), [1, 1]);
+    assert_eq!(baton.get("/api/maintenance"), json!([]));
+}

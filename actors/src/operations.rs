@@ -8,13 +8,14 @@ mod crew;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_topology::history::NewAuditEntry;
 use baton_topology::instance::Instance;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
-use baton_topology::relocate::{self, Plan, Preview, Refused, Request, Seen};
+use baton_topology::relocate::{self, Plan, Preview, Refused, Request, Seen, Unfinished};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -29,6 +30,8 @@ use crate::ports::{
 const LOCKED_AT_MOST: Duration = Duration::from_secs(10 * 60);
 /// So many servers are looked at side by side.
 const LOOKS_PARALLEL: usize = 16;
+/// Counts operations.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 /// Who locks servers, as the ledger shows it.
 const OWNER: &str = "baton";
 
@@ -90,6 +93,37 @@ fn refused(why: String) -> OperationError {
 }
 
 impl Workshop {
+    /// Brings to an end what was begun by a baton that died: its locks outlived it (I9).
+    pub async fn resume(&self) {
+        let ledger = self.ledger.state().borrow().clone();
+        let left = ledger.maintenances.iter().filter(|(_, it)| &*it.owner == OWNER);
+        for (key, maintenance) in left {
+            let Some(unfinished) = relocate::unfinished(&maintenance.reason) else { continue };
+            let outcome = match unfinished {
+                Unfinished::StartAgain => Crew::new(self).start(key).await,
+                Unfinished::LeaveAsIs => Ok(()),
+            };
+            self.unlock(&BTreeSet::from([key.clone()])).await;
+            self.look_at(BTreeSet::from([key.clone()])).await;
+            let message = match outcome {
+                Ok(()) => format!("after a break: {}", maintenance.reason),
+                Err(why) => format!("after a break: {}: {why}", maintenance.reason),
+            };
+            tracing::warn!(%key, message, "an operation was interrupted");
+            self.record("resume", key, message);
+        }
+    }
+
+    fn record(&self, kind: &str, key: &InstanceKey, message: String) {
+        self.history.record_audit(NewAuditEntry {
+            at: self.clock.now(),
+            kind: kind.to_owned(),
+            key: Some(key.clone()),
+            cluster: self.fleet().cluster_of.get(key).cloned(),
+            message,
+        });
+    }
+
     fn fleet(&self) -> Arc<FleetSnapshot> {
         self.snapshot.borrow().clone()
     }
@@ -98,11 +132,31 @@ impl Workshop {
         let fleet = self.look_around(&request).await;
         let plan = relocate::plan(&fleet, &request).map_err(OperationError::Refused)?;
         self.lock(&plan).await?;
+        let plan = match self.plan_again(&request, &plan).await {
+            Ok(plan) => plan,
+            Err(refused) => {
+                self.unlock(&plan.locked).await;
+                return Err(OperationError::Refused(refused));
+            }
+        };
         tracing::info!(kind = plan.kind, about = %plan.about, "operation begun");
         let (done, failed) = self.work(&plan).await;
         self.unlock(&plan.locked).await;
         self.look_at(plan.touched()).await;
         self.conclude(plan, done, failed)
+    }
+
+    /// Somebody else may have moved the servers before they were locked.
+    async fn plan_again(&self, request: &Request, plan: &Plan) -> Result<Plan, Refused> {
+        if plan.locked.is_empty() {
+            return Ok(plan.clone());
+        }
+        let fleet = self.look_around(request).await;
+        let again = relocate::plan(&fleet, request)?;
+        if again.locked.is_subset(&plan.locked) {
+            return Ok(Plan { locked: plan.locked.clone(), ..again });
+        }
+        Err(Refused(format!("{}: its surroundings changed meanwhile; try again", plan.about)))
     }
 
     /// Looks at the servers a request is about, and at those next to them.
@@ -121,8 +175,11 @@ impl Workshop {
 
     /// Keeps others from operating on the servers of a plan, or gives back those it got.
     async fn lock(&self, plan: &Plan) -> Result<(), OperationError> {
-        let reason: Arc<str> = format!("{} {}", plan.kind, plan.about).into();
+        let reason: Arc<str> = plan.reason().into();
         let now = self.clock.now();
+        // The ledger takes the very same said twice as said once; no two operations say it.
+        let serial = Duration::from_micros(SERIAL.fetch_add(1, Ordering::Relaxed));
+        let ends_at = now.plus(LOCKED_AT_MOST).plus(serial);
         let mut locked = BTreeSet::new();
         for key in &plan.locked {
             let command = Command::BeginMaintenance {
@@ -130,7 +187,7 @@ impl Workshop {
                 owner: OWNER.into(),
                 reason: Arc::clone(&reason),
                 begins_at: now,
-                ends_at: now.plus(LOCKED_AT_MOST),
+                ends_at,
             };
             if let Err(error) = self.ledger.propose(command).await {
                 self.unlock(&locked).await;
@@ -197,13 +254,7 @@ impl Workshop {
             message = format!("{message} ({})", plan.notes.join("; "));
         }
         let outcome = if is_failed { "failed: " } else { "" };
-        self.history.record_audit(NewAuditEntry {
-            at: self.clock.now(),
-            kind: plan.kind.to_owned(),
-            key: Some(plan.about.clone()),
-            cluster: self.fleet().cluster_of.get(&plan.about).cloned(),
-            message: format!("{outcome}{message}"),
-        });
+        self.record(plan.kind, &plan.about, format!("{outcome}{message}"));
         if is_failed {
             tracing::warn!(kind = plan.kind, about = %plan.about, message, "operation failed");
             return Err(OperationError::Failed(message));

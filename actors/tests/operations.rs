@@ -180,3 +180,68 @@ async fn threads_that_do_not_run_after_all_are_an_error() {
     };
     assert_eq!(applier(&world), Some(ThreadState::Running), "what can run does");
 }
+
+#[actix::test]
+async fn what_a_dead_baton_left_stopped_and_locked_is_started_and_free() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    // As if it had died between stopping and starting.
+    for name in ["c", "d"] {
+        let stop = Request::Control { key: key(name), control: Control::Stop };
+        workshop.perform(stop).await.expect("it stops");
+    }
+    let now = Timestamp::from_secs(0);
+    for (name, owner, reason) in
+        [("c", "baton", "relocate-below c:3306"), ("d", "ann", "relocate-below d:3306")]
+    {
+        let command = Command::BeginMaintenance {
+            key: key(name),
+            owner: owner.into(),
+            reason: reason.into(),
+            begins_at: now,
+            ends_at: now.plus(Duration::from_secs(1_000_000_000)),
+        };
+        world.handles.ledger.propose(command).await.expect("it is free");
+    }
+    workshop.resume().await;
+    assert!(placed(&world, "c").1, "its own work is brought to an end");
+    assert!(!placed(&world, "d").1, "ann's is not touched");
+    assert_eq!(locks(&world), 1);
+}
+
+#[actix::test]
+async fn a_server_is_moved_by_one_at_a_time() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    let (one, other) = (workshop.clone(), workshop.clone());
+    let both = tokio::join!(one.perform(relocate("c", "e")), other.perform(relocate("c", "a")));
+    let refused = match both {
+        (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused.to_string(),
+        neither => panic!("one of them wins: {neither:?}"),
+    };
+    assert_eq!(refused, "c:3306 is in maintenance by baton: relocate-below c:3306");
+    assert_eq!(locks(&world), 0);
+    assert!(placed(&world, "c").1);
+}
+
+#[actix::test]
+async fn errant_transactions_are_dropped_at_the_second_try() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    world.fleet.edit(&key("c"), |it| (it.read_only, it.super_read_only) = (false, false));
+    let own = world.fleet.write(&key("c")).expect("it is a transaction");
+    world
+        .until("its own transaction is errant", |fleet| {
+            fleet.member(&key("c")).is_some_and(|(_, it)| !it.errant.is_empty())
+        })
+        .await;
+    // The connection breaks before it is done.
+    world.fleet.fail_action(&key("c"), 2, ActionFault::LoseBefore);
+    let request = Request::Control { key: key("c"), control: Control::ErrantResetLogs };
+    let failed = workshop.perform(request.clone()).await.expect_err("the connection broke");
+    assert!(!failed.to_string().contains("is left stopped"), "nothing was lost yet: {failed}");
+    assert!(placed(&world, "c").1);
+    workshop.perform(request).await.expect("the second time it works");
+    let executed = world.fleet.executed(&key("c")).to_string();
+    assert!(!executed.contains(&own.uuid.to_string()), "{executed}");
+}

@@ -129,14 +129,17 @@ fn operations(
     control: Arc<MySqlTarget>,
     clock: &Arc<dyn Clock>,
 ) -> Arc<Workshop> {
-    Arc::new(Workshop {
+    let workshop = Arc::new(Workshop {
         control,
         snapshot: handles.snapshot.clone(),
         ledger: Arc::clone(&handles.ledger),
         discovery: Arc::clone(&handles.discovery),
         history: Arc::clone(&handles.history),
         clock: Arc::clone(clock),
-    })
+    });
+    let interrupted = Arc::clone(&workshop);
+    tokio::task::spawn_local(async move { interrupted.resume().await });
+    workshop
 }
 
 /// A text that nobody can guess.

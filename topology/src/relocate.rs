@@ -176,6 +176,34 @@ pub fn plan(fleet: &FleetSnapshot, request: &Request) -> Result<Plan, Refused> {
     }
 }
 
+/// What is done about a server that was locked for an operation that nobody brought to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// Replication is started: wherever a move was interrupted, the server stands where it may
+    /// go on.
+    StartAgain,
+    /// It is left as it is.
+    LeaveAsIs,
+}
+
+/// What to do about a server that was left locked for this reason; `None` when the reason is none
+/// of an operation.
+pub fn unfinished(reason: &str) -> Option<Unfinished> {
+    let (kind, about) = reason.split_once(' ')?;
+    about.parse::<InstanceKey>().ok()?;
+    match kind {
+        "relocate-below" | "relocate-replicas" | "regroup-replicas" | "move-up"
+        | "move-up-replicas" | "move-below" | "move-below-gtid" | "move-replicas-gtid"
+        | "repoint" | "repoint-replicas" | "take-siblings" | "take-master" | "make-co-master"
+        | "enable-gtid" | "disable-gtid" | "reattach-replica" => Some(Unfinished::StartAgain),
+        // It was not to replicate, or it is not certain that it may.
+        "detach-replica" | "reset-replica" | "gtid-errant-reset-master" => {
+            Some(Unfinished::LeaveAsIs)
+        }
+        _ => None,
+    }
+}
+
 /// The servers that have to be looked at before a request is planned: some first, others after
 /// them. Sources come last, because only a later look at them proves transactions errant.
 pub fn looked_at(fleet: &FleetSnapshot, request: &Request) -> [BTreeSet<InstanceKey>; 2] {

@@ -10,7 +10,7 @@ use baton_topology::gtid::GtidSet;
 use baton_topology::instance::{Channel, Facts, Instance, ThreadState};
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::{ProbeResult, fold};
-use baton_topology::relocate::{Next, STAGES_MAX, Seen, Step, Unit};
+use baton_topology::relocate::{Next, STAGES_MAX, Script, Seen, Step, Unit};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -45,6 +45,10 @@ impl Crew {
     pub(super) async fn run(mut self, unit: &Unit) -> Done {
         let mut outcome = self.stages(unit).await;
         for key in &unit.restarts {
+            if let (Err(first), Err(why)) = (&outcome, self.may_start(unit, key).await) {
+                outcome = Err(format!("{first}; {why}"));
+                continue;
+            }
             let started = if unit.is_source_dead && *key == unit.subject {
                 self.act(Step::new(key, Action::Start(Threads::Both))).await
             } else {
@@ -54,6 +58,14 @@ impl Crew {
             outcome = outcome.and(started);
         }
         outcome
+    }
+
+    async fn may_start(&mut self, unit: &Unit, key: &InstanceKey) -> Done {
+        if !matches!(unit.script, Script::DropErrant { .. }) {
+            return Ok(());
+        }
+        let seen = self.look(std::iter::once(key)).await?;
+        unit.script.may_start(&seen, key).map_err(|why| why.to_string())
     }
 
     async fn stages(&mut self, unit: &Unit) -> Done {

@@ -89,6 +89,11 @@ impl Plan {
         }
     }
 
+    /// Why servers are locked, as the ledger shows it; [`super::unfinished`] reads it.
+    pub fn reason(&self) -> String {
+        format!("{} {}", self.kind, self.about)
+    }
+
     /// Every server that anything is done to, or whose replicas change.
     pub fn touched(&self) -> BTreeSet<InstanceKey> {
         let mut touched = self.locked.clone();

@@ -136,6 +136,21 @@ impl Script {
         !matches!(self, Self::Steps(_))
     }
 
+    /// Whether replication may be started on a server after the script broke off.
+    ///
+    /// # Errors
+    /// When the server would apply everything a second time.
+    pub fn may_start(&self, seen: &Seen, key: &InstanceKey) -> Result<(), Refused> {
+        let Self::DropErrant { .. } = self else { return Ok(()) };
+        match &instance(seen, key)?.facts.gtid.executed {
+            Gtids::MySql(executed) if !executed.is_empty() => Ok(()),
+            _ => Err(Refused(format!(
+                "{key} has lost the set of what it executed and is left stopped: set gtid_purged \
+                 before it replicates again"
+            ))),
+        }
+    }
+
     /// What to do after `done` stages.
     pub fn next(&self, done: usize, seen: &Seen) -> Next {
         let next = match self {

@@ -892,3 +892,50 @@ fn a_change_of_source_keeps_gtid_where_it_is_used() {
     assert_eq!(waits, Duration::from_secs(30));
     assert_eq!(words(&Action::Stop(Threads::Applier)), "stop the applier");
 }
+
+#[test]
+fn every_plan_that_locks_says_what_to_do_if_nobody_ends_it() {
+    let errant = format!("{}:1-100,{}:1", uuid(1), uuid(2));
+    let fleet = servers(By::Gtid, "a b>a c>b d>b e>a")
+        .with("d", |it| it.gtid.executed = Gtids::MySql(errant.parse().unwrap()))
+        .fleet();
+    let (start, leave) = (Some(Unfinished::StartAgain), Some(Unfinished::LeaveAsIs));
+    for (request, expected) in [
+        (relocate("c", "d"), start),
+        (relocate_replicas("b", "a"), start),
+        (Request::RegroupReplicas { of: key("b") }, start),
+        (Request::MoveUp { replica: key("c") }, start),
+        (Request::MoveUpReplicas { of: key("b"), only: None }, start),
+        (Request::MoveBelow { replica: key("c"), sibling: key("d") }, start),
+        (Request::MoveBelowGtid { replica: key("c"), below: key("d") }, start),
+        (Request::Repoint { replica: key("c"), below: None }, start),
+        (Request::RepointReplicas { of: key("b"), only: None }, start),
+        (Request::TakeSiblings { replica: key("c") }, start),
+        (Request::TakeSource { replica: key("c") }, start),
+        (Request::MakeCoPrimary { replica: key("e") }, start),
+        (control("c", Control::DisableGtid), start),
+        (control("c", Control::Detach), leave),
+        (control("c", Control::Reset), leave),
+        (control("d", Control::ErrantResetLogs), leave),
+    ] {
+        let plan = plan(&fleet, &request).unwrap();
+        assert!(!plan.locked.is_empty(), "{request:?}");
+        assert_eq!(unfinished(&plan.reason()), expected, "{request:?}");
+    }
+    for reason in ["", "a new disk", "relocate-below", "relocate-below me", "rest db1:3306"] {
+        assert_eq!(unfinished(reason), None, "{reason:?} is somebody's own");
+    }
+}
+
+#[test]
+fn a_server_that_lost_its_set_is_not_started() {
+    let fleet = servers(By::Gtid, "a b>a").fleet();
+    let script = Script::DropErrant { key: key("b"), errant: Default::default() };
+    let mut world = seen(&fleet);
+    assert_eq!(script.may_start(&world, &key("b")), Ok(()));
+    let b = world.get_mut(&key("b")).unwrap();
+    Arc::make_mut(&mut b.facts).gtid.executed = Gtids::MySql(Default::default());
+    assert!(script.may_start(&world, &key("b")).is_err());
+    let other = Script::Steps(Vec::new());
+    assert_eq!(other.may_start(&world, &key("b")), Ok(()));
+}
