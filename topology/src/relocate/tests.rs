@@ -939,3 +939,5 @@ fn a_server_that_lost_its_set_is_not_started() {
     let other = Script::Steps(Vec::new());
     assert_eq!(other.may_start(&world, &key("b")), Ok(()));
 }
+
+mod properties;
