@@ -1,4 +1,5 @@
-//! The parked connection: it asks for nothing, and its end is news.
+//! The parked connection: it asks for nothing, and its end is news. So is its silence: a server
+//! that hangs keeps its connections open, but does not wake up any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,12 @@ use crate::ports::Parting;
 /// (a silent firewall) can cost.
 const PARKED_FOR: Duration = Duration::from_secs(3600);
 
+/// How long the server sleeps at a time.
+const NAP: Duration = Duration::from_secs(1);
+
+/// A server that oversleeps by this much is looked at. Being busy is no crime: the look decides.
+const OVERSLEPT: Duration = Duration::from_millis(500);
+
 /// The longest time servers know, so that the sleeping statement is never a slow one.
 const NEVER_SLOW: &str = "SET SESSION long_query_time = 31536000";
 
@@ -28,15 +35,23 @@ pub(super) async fn park(shared: Arc<Shared>, key: InstanceKey) -> Parting {
     };
     let opened = timeout(shared.options.connect_deadline, opening).await;
     let Ok(Some(mut connection)) = opened else { return Parting::Refused };
-    let lain_down = Instant::now();
-    match connection.run(&format!("DO SLEEP({})", PARKED_FOR.as_secs())).await {
-        Ok(()) if lain_down.elapsed() >= PARKED_FOR / 2 => Parting::Expired,
-        // Woken by somebody who kills long statements, and would do so again at once.
-        Ok(()) => Parting::Refused,
-        Err(error) => match failure::of(&error, Phase::Talking).kind {
-            // It stands, but does not like us to sleep. Not to be tried again at once.
-            FailureKind::Query | FailureKind::AccessDenied => Parting::Refused,
-            _ => Parting::Broken,
-        },
+    let parked = Instant::now();
+    let sleep = format!("DO SLEEP({})", NAP.as_secs());
+    while parked.elapsed() < PARKED_FOR {
+        let lain_down = Instant::now();
+        match timeout(NAP + OVERSLEPT, connection.run(&sleep)).await {
+            Ok(Ok(())) if lain_down.elapsed() >= NAP / 2 => {}
+            // Woken by somebody who kills long statements, and would do so again at once.
+            Ok(Ok(())) => return Parting::Refused,
+            Ok(Err(error)) => {
+                return match failure::of(&error, Phase::Talking).kind {
+                    // It stands, but does not like us to sleep. Not to be tried again at once.
+                    FailureKind::Query | FailureKind::AccessDenied => Parting::Refused,
+                    _ => Parting::Broken,
+                };
+            }
+            Err(_) => return Parting::Broken,
+        }
     }
+    Parting::Expired
 }

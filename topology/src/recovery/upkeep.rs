@@ -20,7 +20,7 @@ use super::machine::LOST_IN_RECOVERY;
 use super::{Chain, Kind, Need, Recovery, Stage};
 
 /// A source that does not answer hangs when its replicas have received nothing for this long.
-pub const QUIET_FOR: Duration = Duration::from_secs(1);
+pub const QUIET_FOR: Duration = Duration::from_millis(500);
 /// Receivers of the same source are not restarted more often.
 pub const RESTART_EVERY: Duration = Duration::from_secs(30);
 /// A downtime after a recovery lasts at least this long.
