@@ -89,6 +89,7 @@ fn recovery_policy(config: &Config) -> RecoveryPolicy {
         other_co_primary_only: recovery.co_primary_must_promote_other,
         lower_replica_version_allowed: discovery.lower_replica_version_allowed,
         block: recovery.recovery_block,
+        rejoin_former_primaries: recovery.rejoin_former_primaries,
         apply_patience: classification.reasonable_lag,
         breaker_count: recovery.breaker_clusters,
         breaker_percent: recovery.breaker_percent,

@@ -99,9 +99,20 @@ fn a_killed_primary_is_replaced_and_nothing_is_lost() {
         // The old primary still takes itself for one when it comes back.
         servers[0].restart();
         wait_until(PATIENCE, "it is fenced", || (!is_writable(&servers[0])).then_some(()));
+        let home = format!("/api/rejoin/{}/{}", servers[0].host, servers[0].port);
+        let back = baton.until(&home, "it is back", |it| (it["Code"] == "OK").then(|| it.clone()));
+        assert!(back["Message"].as_str().unwrap_or_default().contains("replicates from"), "{back}");
+        at(&servers, successor).exec("INSERT INTO shop.orders VALUES (2000)");
+        wait_until(PATIENCE, "the old primary replicates", || {
+            let found = servers[0].query("SELECT id FROM shop.orders WHERE id = 2000");
+            (!found.is_empty()).then_some(())
+        });
         let acknowledged = baton.get("/api/ack-recovery/cluster/shop?comment=seen");
         assert_eq!(acknowledged["Code"], "OK", "{acknowledged}");
-        assert_eq!(baton.get("/api/audit-recovery")[0]["AcknowledgedComment"], "seen");
+        assert_eq!(
+            baton.get(&format!("/api/audit-recovery/uid/{uid}"))[0]["AcknowledgedComment"],
+            "seen"
+        );
     }
 }
 

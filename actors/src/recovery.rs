@@ -19,7 +19,7 @@ use baton_topology::hooks::HookList;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::gate::{self, Request, Runner};
-use baton_topology::recovery::upkeep::Vigil;
+use baton_topology::recovery::upkeep::{Vigil, rejoinable};
 use baton_topology::recovery::{Cause, Hooks, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::FutureExt;
@@ -197,6 +197,10 @@ impl RecoveryActor {
                 self.drive(recovery, run::Entry::Resume, None, ctx);
             }
         }
+        for key in rejoinable(&fleet, self.world.clock.now()) {
+            let cause = Cause::RejoinAuto;
+            self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Skip }, ctx);
+        }
         let recoverable = fleet.clusters.values().flat_map(|cluster| &cluster.analyses);
         let recoverable = recoverable.filter(|analysis| {
             catalog::entry(analysis.code).is_some_and(|it| it.response == Response::Recover)
@@ -217,12 +221,16 @@ impl RecoveryActor {
 
     /// Begins a recovery of its own accord, where it may.
     fn consider(&mut self, key: &InstanceKey, ctx: &mut Context<Self>) {
+        let (key, cause) = (key.clone(), Cause::Found);
+        self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Run }, ctx);
+    }
+
+    fn attempt(&mut self, request: &Request, ctx: &mut Context<Self>) {
+        let key = &request.key;
         if self.busy.contains(key) || self.busy.len() >= RUNNING_MAX {
             return;
         }
-        let request =
-            Request { key: key.clone(), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
-        match self.judge(&request) {
+        match self.judge(request) {
             Ok(recovery) => self.begin(recovery, None, ctx),
             Err(error) => tracing::debug!(%key, %error, "no recovery"),
         }

@@ -423,6 +423,7 @@ fn recovery(r: &mut Reader<'_>) -> Recovery {
         reasonable_locked_semi_sync: locked
             .unwrap_or_else(|| r.seconds("ReasonableReplicationLagSeconds")),
         reduce_analysis: r.flag("ReduceReplicationAnalysisCount"),
+        rejoin_former_primaries: r.flag("RejoinFormerPrimaries"),
         breaker_clusters: r.uint("FleetBreakerClusters"),
         breaker_percent: r.uint("FleetBreakerPercent"),
     }

@@ -326,6 +326,7 @@ pub struct Recovery {
     pub recover_locked_semi_sync: bool,
     pub reasonable_locked_semi_sync: Duration,
     pub reduce_analysis: bool,
+    pub rejoin_former_primaries: bool,
     pub breaker_clusters: u64,
     pub breaker_percent: u64,
 }

@@ -95,6 +95,8 @@ pub struct RecoveryPolicy {
     pub lower_replica_version_allowed: bool,
     /// After a recovery of a cluster, no other begins there by itself for this long.
     pub block: Duration,
+    /// Former primaries with nothing of their own come back as replicas by themselves.
+    pub rejoin_former_primaries: bool,
     /// How long replicas may take to apply what they received without getting any further.
     pub apply_patience: Duration,
     /// Nothing is done by itself while so many clusters have lost their primary...
@@ -117,6 +119,7 @@ impl Default for RecoveryPolicy {
             other_co_primary_only: true,
             lower_replica_version_allowed: false,
             block: Duration::from_secs(60 * 60),
+            rejoin_former_primaries: false,
             apply_patience: Duration::from_secs(10),
             breaker_count: 5,
             breaker_percent: 50,

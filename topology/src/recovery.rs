@@ -134,6 +134,8 @@ pub enum Kind {
     ReadOnlyPrimary,
     /// A primary hands over to one of its replicas in peace.
     Takeover,
+    /// A former primary follows the one that replaced it.
+    Rejoin,
 }
 
 impl Kind {
@@ -154,7 +156,7 @@ impl Kind {
 
     /// Whether a server is opened for writes.
     pub fn opens(self) -> bool {
-        !matches!(self, Self::IntermediateSource | Self::GroupMember)
+        !matches!(self, Self::IntermediateSource | Self::GroupMember | Self::Rejoin)
     }
 
     /// Whether a replica takes the place of a primary.
@@ -179,12 +181,16 @@ pub enum Cause {
     Takeover,
     /// A planned takeover; the old primary replicates again by itself.
     TakeoverAuto,
+    /// Somebody wants a former primary back, as a replica.
+    Rejoin,
+    /// The configuration wants former primaries back, as replicas.
+    RejoinAuto,
 }
 
 impl Cause {
     /// Whether a person asked for it.
     pub fn is_manual(self) -> bool {
-        self != Self::Found
+        !matches!(self, Self::Found | Self::RejoinAuto)
     }
 
     /// Whether it is a planned takeover.

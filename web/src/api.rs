@@ -173,6 +173,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
         "force-master-takeover/:host/:port/:designatedHost/:designatedPort",
         "force-master-takeover/:hint/:designatedHost/:designatedPort",
     }
+    Write recover::rejoin { "rejoin/:host/:port" }
     Read recover::readiness { "failover-readiness/:hint" }
     Read recover::explain { "explain/:host/:port" }
     Read recovery::check_global { "check-global-recoveries" }

@@ -195,8 +195,9 @@ impl Drive {
         self.ask_for_looks(recovery);
         let list = match recovery.kind {
             Kind::Primary | Kind::CoPrimary | Kind::Takeover => Some(HookList::PostPrimaryFailover),
-            Kind::IntermediateSource | Kind::GroupMember => None,
-            Kind::ReadOnlyPrimary => None,
+            Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary | Kind::Rejoin => {
+                None
+            }
         };
         let world = self.world.clone();
         let opened = recovery.clone();

@@ -82,6 +82,12 @@ const RECOVERY: &[Key] = &[
         "How long waiting is normal; 0: ReasonableReplicationLagSeconds.",
     ),
     live(
+        "RejoinFormerPrimaries",
+        Bool,
+        "false",
+        "Make a former primary that comes back a replica, if it has nothing of its own.",
+    ),
+    live(
         "FleetBreakerClusters",
         Uint,
         "5",

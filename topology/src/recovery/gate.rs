@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 
 use super::candidate::Situation;
 use super::plan::plan;
+use super::scene::scene;
 use super::{Cause, End, Hooks, Kind, Phase, Recovery, Refused};
 
 /// A recovery that changed nothing for good is tried again after this: what stood against it may
@@ -64,11 +65,15 @@ pub fn begin(
         Cause::Found | Cause::Asked => Kind::of(analysis.code),
         Cause::ForcedFailover | Cause::ForcedTakeover => Some(Kind::Primary),
         Cause::Takeover | Cause::TakeoverAuto => Some(Kind::Takeover),
+        Cause::Rejoin | Cause::RejoinAuto => Some(Kind::Rejoin),
     };
     let Some(kind) = kind else {
         return Err(Refused::because(format!("there is no recovery for {:?}", analysis.code)));
     };
-    let recovery = draft(request, kind, analysis, (cluster, member), runner, now);
+    let mut recovery = draft(request, kind, analysis, (cluster, member), runner, now);
+    if kind == Kind::Rejoin && recovery.wanted.is_none() {
+        recovery.wanted = replaced_by(&request.key, fleet);
+    }
     let reasons = match request.cause {
         Cause::Found => held_back(&recovery, cluster, fleet, now),
         _ => busy(&recovery, fleet).into_iter().collect(),
@@ -77,11 +82,23 @@ pub fn begin(
         return Err(Refused(reasons));
     }
     // What cannot work out is refused before anything is touched.
-    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    let scene = scene(&recovery, fleet);
+    let situation =
+        Situation { cluster: &scene, ledger: &fleet.ledger, policy: &fleet.policy, now };
     match kind {
         Kind::Takeover => super::plan::arrange(&recovery, &situation).map(|_| recovery),
         _ => plan(&recovery, &situation).map(|_| recovery),
     }
+}
+
+/// Who heads the cluster now that an instance was once the primary of.
+fn replaced_by(key: &InstanceKey, fleet: &FleetSnapshot) -> Option<InstanceKey> {
+    let mut recoveries = fleet.ledger.recoveries.values();
+    let last = recoveries
+        .rfind(|it| it.failed() == key && it.kind.promotes() && it.successor.is_some())?;
+    let cluster = fleet.cluster(&last.cluster)?;
+    let primaries = cluster.primaries();
+    primaries.iter().map(|member| member.key()).find(|head| *head != key).cloned()
 }
 
 fn draft(
@@ -171,6 +188,9 @@ fn subject(request: &Request, cluster: &Cluster, now: Timestamp) -> Result<Analy
         Cause::Found | Cause::Asked => found.filter(is_recoverable).cloned().ok_or_else(|| {
             Refused::because(format!("{} has no problem to recover from", request.key))
         }),
+        Cause::Rejoin | Cause::RejoinAuto => {
+            Ok(Analysis { code: Code::NoProblem, ..forced(&request.key, now) })
+        }
         // Whatever is seen, it is treated as dead.
         _ => Ok(found.cloned().map_or_else(
             || forced(&request.key, now),
@@ -250,7 +270,9 @@ pub fn blocking<'a>(
         _ => fleet.policy.recovery.block,
     };
     fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
-        it.acknowledged.is_none()
+        // What was done in peace says nothing about flapping.
+        !matches!(it.kind, Kind::Takeover | Kind::Rejoin)
+            && it.acknowledged.is_none()
             && now.since(it.begun_at) < block(it)
             && (it.cluster == recovery.cluster || it.successor.as_ref() == Some(recovery.failed()))
     })

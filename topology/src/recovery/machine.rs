@@ -119,7 +119,7 @@ pub fn step(recovery: &Recovery, event: Event, situation: &Situation<'_>) -> Ste
         (Phase::Opening, Event::Ran(ran)) => opened(next, &ran, situation),
         (Phase::Gathering, Event::Ran(ran)) => {
             note_failures(&mut next, &ran);
-            end(next, End::Done, situation)
+            end(next, if held(&ran) { End::Done } else { End::Stuck }, situation)
         }
         (Phase::RollingBack, Event::Ran(ran)) => rolled_back(next, &ran, situation),
         (Phase::Ended(_), _) => to(next, recovery.phase, Effect::Finish),
@@ -208,8 +208,11 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
 fn begin_weighing(recovery: Recovery) -> Step {
     let mut keys = recovery.replicas.clone();
     // Nobody waits for what is dead; what steps down has the last word.
-    if matches!(recovery.kind, Kind::Takeover | Kind::ReadOnlyPrimary) {
+    if matches!(recovery.kind, Kind::Takeover | Kind::ReadOnlyPrimary | Kind::Rejoin) {
         keys.push(recovery.failed().clone());
+    }
+    if recovery.kind == Kind::Rejoin {
+        keys.extend(recovery.wanted.clone());
     }
     to(recovery, Phase::Weighing, Effect::Look(keys))
 }
@@ -294,7 +297,9 @@ fn after_opening(recovery: &Recovery, situation: &Situation<'_>) -> Vec<Command>
             commands.push(Command::BeginDowntime { key: key.clone(), downtime });
         }
     }
-    if let Some(successor) = &recovery.successor
+    if recovery.kind == Kind::Rejoin {
+        commands.push(Command::EndDowntime { key: recovery.failed().clone() });
+    } else if let Some(successor) = &recovery.successor
         && situation.ledger.downtime_of(successor, situation.now).is_some()
     {
         commands.push(Command::EndDowntime { key: successor.clone() });

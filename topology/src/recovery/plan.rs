@@ -4,6 +4,7 @@
 //! after everything stood still.
 
 mod orphans;
+mod rejoin;
 mod takeover;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refu
         Kind::IntermediateSource | Kind::GroupMember => orphans::plan(recovery, situation),
         Kind::ReadOnlyPrimary => reopen(recovery, situation),
         Kind::Takeover => takeover::plan(recovery, situation),
+        Kind::Rejoin => rejoin::plan(recovery, situation),
     }
 }
 
@@ -56,7 +58,9 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
             }));
         }
         Kind::Takeover => {}
-        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary => chains.clear(),
+        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary | Kind::Rejoin => {
+            chains.clear();
+        }
     }
     Stage { chains }
 }
@@ -83,7 +87,7 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
             }
             chains.extend(members(recovery, situation).iter().map(back));
         }
-        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary => {}
+        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary | Kind::Rejoin => {}
     }
     Stage { chains }
 }

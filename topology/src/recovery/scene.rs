@@ -26,7 +26,8 @@ pub fn scene(recovery: &Recovery, fleet: &FleetSnapshot) -> Cluster {
         },
         |cluster| (**cluster).clone(),
     );
-    for key in recovery.replicas.iter().chain([recovery.failed()]) {
+    let named = recovery.replicas.iter().chain([recovery.failed()]).chain(&recovery.wanted);
+    for key in named {
         if let Some((_, member)) = fleet.member(key) {
             scene.members.entry(key.clone()).or_insert_with(|| member.clone());
         }

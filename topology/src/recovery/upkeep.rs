@@ -23,6 +23,8 @@ use super::{Chain, Kind, Need, Recovery, Stage};
 pub const QUIET_FOR: Duration = Duration::from_millis(500);
 /// Receivers of the same source are not restarted more often.
 pub const RESTART_EVERY: Duration = Duration::from_secs(30);
+/// A former primary that could not come back is tried again after this.
+const REJOIN_EVERY: Duration = Duration::from_secs(60);
 /// A downtime after a recovery lasts at least this long.
 const LOST_AT_LEAST: Duration = Duration::from_secs(60);
 
@@ -199,6 +201,32 @@ fn still_takes_itself_for_primary(
         && facts.source().is_none()
         && is_replaced
         && !promoted_since
+}
+
+/// Former primaries that could come back as replicas, where the configuration wants that.
+pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
+    if !fleet.policy.recovery.rejoin_former_primaries {
+        return Vec::new();
+    }
+    let recoveries = &fleet.ledger.recoveries;
+    let was_tried = |key: &InstanceKey| {
+        recoveries.values().any(|it| {
+            it.kind == Kind::Rejoin && it.failed() == key && now.since(it.begun_at) < REJOIN_EVERY
+        })
+    };
+    let replaced = recoveries.values().filter(|it| it.kind == Kind::Primary && it.is_successful());
+    let mut keys: Vec<InstanceKey> = replaced
+        .filter(|it| {
+            fleet.instance(it.failed()).is_some_and(|former| {
+                former.is_valid() && former.facts.read_only && former.facts.source().is_none()
+            })
+        })
+        .map(|it| it.failed().clone())
+        .filter(|key| !was_tried(key))
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 /// Whoever replicates again is lost no more.

@@ -133,6 +133,24 @@ pub(super) async fn force_takeover(call: Call) -> Outcome {
     ended_well(&call, &ended, "Master failed over", failed)
 }
 
+/// Brings a former primary back, as a replica of the one that replaced it.
+pub(super) async fn rejoin(call: Call) -> Outcome {
+    let key = call.key()?;
+    let request =
+        Request { key: key.clone(), cause: Cause::Rejoin, wanted: None, hooks: Hooks::Skip };
+    if is_dry(&call) {
+        return show(&call, &request);
+    }
+    let ended = call.services.recoveries.recover(request).await?;
+    match &ended.successor {
+        Some(primary) if ended.is_successful() => {
+            audit(&call, &ended);
+            Reply::ok(&format!("{key} replicates from {primary}"), KeyJson::from(&key))
+        }
+        _ => Err(Failure::new(explained("Not rejoined", &ended.errors))),
+    }
+}
+
 fn source_of(call: &Call, key: &InstanceKey) -> String {
     let source = call.fleet.member(key).and_then(|(_, member)| member.source.clone());
     source.map(|source| source.to_string()).unwrap_or_default()

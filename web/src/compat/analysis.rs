@@ -96,7 +96,8 @@ pub(crate) struct NodeName<'a> {
 /// The old command that makes such a recovery; empty when nobody asked for it.
 pub(crate) fn command_hint(cause: Cause) -> &'static str {
     match cause {
-        Cause::Found | Cause::Asked => "",
+        Cause::Found | Cause::Asked | Cause::RejoinAuto => "",
+        Cause::Rejoin => "rejoin",
         Cause::ForcedFailover => "force-master-failover",
         Cause::ForcedTakeover => "force-master-takeover",
         Cause::Takeover | Cause::TakeoverAuto => "graceful-master-takeover",

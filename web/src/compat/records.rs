@@ -187,7 +187,7 @@ impl RecoveryJson {
 
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
-        Kind::Primary | Kind::ReadOnlyPrimary | Kind::Takeover => "MasterRecovery",
+        Kind::Primary | Kind::ReadOnlyPrimary | Kind::Takeover | Kind::Rejoin => "MasterRecovery",
         Kind::CoPrimary => "CoMasterRecovery",
         Kind::IntermediateSource => "IntermediateMasterRecovery",
         Kind::GroupMember => "ReplicationGroupMemberRecovery",

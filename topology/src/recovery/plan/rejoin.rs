@@ -1,0 +1,79 @@
+//! How a former primary comes back, as a replica of the one that replaced it.
+
+use crate::action::Action;
+use crate::cluster::Member;
+use crate::gtid::{Gtids, Relation};
+
+use super::super::candidate::Situation;
+use super::super::holding::everything;
+use super::super::{Chain, Loss, Need, Plan, Recovery, Refused, Stage};
+use super::follow;
+
+/// Plans it: only who has nothing of its own may come back.
+pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
+    let key = recovery.failed();
+    let known = |key| {
+        let member = situation.cluster.member(key).filter(|it| it.instance.is_valid());
+        member.ok_or_else(|| Refused::because(format!("{key} does not answer")))
+    };
+    let Some(primary) = &recovery.wanted else {
+        return Err(Refused::because(format!("it is not known whom {key} could follow")));
+    };
+    let (former, primary) = (known(key)?, known(primary)?);
+    if former.instance.facts.source() == Some(primary.key()) {
+        return Err(Refused::because(format!("{key} follows {} already", primary.key())));
+    }
+    if !former.replicas.is_empty() && former.source.is_none() && !former.instance.facts.read_only {
+        return Err(Refused::because(format!("{key} is a writable primary with replicas")));
+    }
+    nothing_of_its_own(former, primary)?;
+    let mut actions = vec![Action::SetReadOnly];
+    actions.extend(follow(primary.key()));
+    Ok(Plan {
+        successor: primary.key().clone(),
+        why: vec![format!("{key} has nothing that {} lacks", primary.key())],
+        prepare: Vec::new(),
+        open: Stage::default(),
+        gather: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Must }] },
+        lost: Vec::new(),
+        loss: Loss::default(),
+    })
+}
+
+fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<(), Refused> {
+    let (theirs, ours) = (everything(primary), everything(former));
+    match (&ours, &theirs) {
+        (Gtids::MySql(ours), Gtids::MySql(theirs)) => {
+            let extra = ours.subtract(theirs);
+            if extra.is_empty() {
+                return Ok(());
+            }
+            let (host, port) = (former.key().host(), former.key().port());
+            Err(Refused(vec![
+                format!(
+                    "{} has {} transactions that {} lacks: {extra}",
+                    former.key(),
+                    extra.count(),
+                    primary.key()
+                ),
+                format!(
+                    "to read them: mysqlbinlog --read-from-remote-server --host={host} \
+                     --port={port} --include-gtids={extra} --verbose --to-last-log FIRST_LOG"
+                ),
+            ]))
+        }
+        (Gtids::MariaDb(ours), Gtids::MariaDb(theirs)) => match theirs.relation(ours) {
+            Relation::Equal | Relation::Superset => Ok(()),
+            Relation::Subset | Relation::Diverged => Err(Refused::because(format!(
+                "{} is at {ours} and {} at {theirs}: it has what the other lacks",
+                former.key(),
+                primary.key()
+            ))),
+        },
+        _ => Err(Refused::because(format!(
+            "what {} and {} have cannot be compared without GTID",
+            former.key(),
+            primary.key()
+        ))),
+    }
+}
