@@ -661,7 +661,8 @@ fn what_cannot_be_done_is_told_and_leaves_everybody_replicating() {
         told.contains("instance is not replicating") && told.contains("Access denied"),
         "{told}"
     );
-    done(&baton, &format!("relocate/{d}/{a}"));
+    assert!(told.ends_with(&format!("; it is back below {}", servers[0].address())), "{told}");
+    assert_eq!(source_of(&servers[3]), servers[0].port);
     assert_eq!(threads(&baton, &servers[3]), [1, 1]);
 
     // The right to change servers is taken away.

@@ -125,6 +125,17 @@ async fn one_replica_that_fails_does_not_hold_up_the_others() {
 }
 
 #[actix::test]
+async fn a_replica_that_does_not_replicate_where_it_went_goes_back() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    // The third action on c is to start it below its new source.
+    world.fleet.fail_action(&key("c"), 3, ActionFault::Refuse);
+    let told = workshop.perform(relocate("c", "e")).await.expect_err("it does not start there");
+    assert!(told.to_string().ends_with("; it is back below b:3306"), "{told}");
+    assert_eq!(placed(&world, "c"), (Some(key("b")), true));
+}
+
+#[actix::test]
 async fn a_server_that_is_worked_on_is_left_alone() {
     tokio::time::pause();
     let (world, workshop) = tree().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_topology::action::{Action, Threads};
+use baton_topology::action::{Action, Place, Threads};
 use baton_topology::binlog::BinlogCoordinates;
 use baton_topology::gtid::GtidSet;
 use baton_topology::instance::{Channel, Facts, Instance, ThreadState};
@@ -54,10 +54,31 @@ impl Crew {
             } else {
                 self.start(key).await
             };
+            let started = match (started, &unit.way_back) {
+                (Err(why), Some(back)) if outcome.is_ok() && *key == unit.subject => {
+                    Err(self.go_back(key, back, why).await)
+                }
+                (started, _) => started,
+            };
             // What went wrong first says more.
             outcome = outcome.and(started);
         }
         outcome
+    }
+
+    /// A replica that does not replicate where it was moved to is moved back.
+    async fn go_back(&mut self, key: &InstanceKey, to: &InstanceKey, why: String) -> String {
+        let change = Action::ChangeSource { to: to.clone(), place: Place::Gtid };
+        let steps = [Action::Stop(Threads::Both), change];
+        let steps = steps.into_iter().map(|action| Step::new(key, action)).collect();
+        let back = match self.take(steps).await {
+            Ok(()) => self.start(key).await,
+            failed => failed,
+        };
+        match back {
+            Ok(()) => format!("{why}; it is back below {to}"),
+            Err(also) => format!("{why}; going back below {to} failed too: {also}"),
+        }
     }
 
     async fn may_start(&mut self, unit: &Unit, key: &InstanceKey) -> Done {

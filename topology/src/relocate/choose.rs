@@ -172,12 +172,13 @@ pub(super) fn unit(view: View<'_>, replica: &Member, below: &Member, means: Mean
     let key = replica.key();
     match means {
         Means::Repoint => change(view, replica, below.key(), Place::Same),
-        Means::Gtid => change(view, replica, below.key(), Place::Gtid),
+        Means::Gtid => by_gtid(view, replica, below),
         Means::MoveBelow => Unit {
             subject: key.clone(),
             script: Script::MoveBelow { replica: key.clone(), sibling: below.key().clone() },
             restarts: vec![key.clone(), below.key().clone()],
             is_source_dead: false,
+            way_back: None,
         },
         Means::MoveUp => {
             let source = replica.source.clone().unwrap_or_else(|| key.clone());
@@ -188,9 +189,27 @@ pub(super) fn unit(view: View<'_>, replica: &Member, below: &Member, means: Mean
                 script: Script::MoveUp { replica: key.clone(), source, above: below.key().clone() },
                 restarts,
                 is_source_dead: false,
+                way_back: None,
             }
         }
     }
+}
+
+fn by_gtid(view: View<'_>, replica: &Member, below: &Member) -> Unit {
+    let (key, below_key) = (replica.key(), below.key());
+    let mut unit = change(view, replica, below_key, Place::Gtid);
+    let facts = &replica.instance.facts;
+    if facts.version.is_mariadb() {
+        let at_most = view.policy().moves.catch_up;
+        unit.script =
+            Script::MoveBehind { replica: key.clone(), below: below_key.clone(), at_most };
+    }
+    // What replicated before, and by GTID, may go back should it not replicate there.
+    let source = replica.source.as_ref().filter(|source| *source != below_key);
+    if is_replicating(&replica.instance) && super::rules::uses_gtid(facts) {
+        unit.way_back = source.cloned();
+    }
+    unit
 }
 
 /// The unit that names another source.
@@ -205,6 +224,7 @@ pub(super) fn change(view: View<'_>, replica: &Member, to: &InstanceKey, place: 
         script: Script::Steps(steps),
         restarts: vec![key.clone()],
         is_source_dead: view.instance(to).map_or(true, |source| !source.is_valid()),
+        way_back: None,
     }
 }
 

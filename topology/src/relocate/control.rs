@@ -197,6 +197,7 @@ pub(super) fn of_actions(kind: &'static str, member: &Member, actions: Vec<Actio
         script: Script::Steps(steps),
         restarts: Vec::new(),
         is_source_dead: false,
+        way_back: None,
     });
     plan
 }
@@ -234,7 +235,13 @@ fn stop_nice(view: View<'_>, member: &Member) -> Result<Plan, Refused> {
         Script::StopApplied { replica: key.clone(), at_most: view.policy().moves.catch_up }
     };
     let restarts = Vec::new();
-    plan.units.push(Unit { subject: key.clone(), script, restarts, is_source_dead: false });
+    plan.units.push(Unit {
+        subject: key.clone(),
+        script,
+        restarts,
+        is_source_dead: false,
+        way_back: None,
+    });
     Ok(plan)
 }
 
@@ -288,7 +295,13 @@ fn disable_gtid(view: View<'_>, key: &InstanceKey) -> Result<Plan, Refused> {
     let mut plan = Plan::about("disable-gtid", key);
     let script = Script::LeaveGtid { replica: key.clone(), source: source.clone() };
     let restarts = running(view, key).into_iter().collect();
-    plan.units.push(Unit { subject: key.clone(), script, restarts, is_source_dead: false });
+    plan.units.push(Unit {
+        subject: key.clone(),
+        script,
+        restarts,
+        is_source_dead: false,
+        way_back: None,
+    });
     plan.locked.insert(key.clone());
     Ok(plan)
 }

@@ -89,7 +89,13 @@ pub(super) fn reset_logs(view: View<'_>, member: &Member) -> Result<Plan, Refuse
     plan.locked.insert(key.clone());
     let script = Script::DropErrant { key: key.clone(), errant: errant.clone() };
     let restarts = running(view, key).into_iter().collect();
-    plan.units.push(Unit { subject: key.clone(), script, restarts, is_source_dead: false });
+    plan.units.push(Unit {
+        subject: key.clone(),
+        script,
+        restarts,
+        is_source_dead: false,
+        way_back: None,
+    });
     Ok(plan)
 }
 
@@ -117,6 +123,7 @@ pub(super) fn inject_empty(view: View<'_>, member: &Member) -> Result<Plan, Refu
         script: Script::Steps(vec![inject]),
         restarts: Vec::new(),
         is_source_dead: false,
+        way_back: None,
     });
     plan.message = format!("Have injected {count} transactions on cluster master {primary}");
     Ok(plan)

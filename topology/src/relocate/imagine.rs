@@ -28,6 +28,11 @@ fn act(facts: &mut Facts, action: &Action) {
         }
         Action::ForgetSource => facts.channels.clear(),
         Action::WaitExecuted { until: Until::Gtids(Gtids::MySql(set)), .. } => execute(facts, set),
+        Action::WaitExecuted { until: Until::Gtids(Gtids::MariaDb(position)), .. } => {
+            if let Gtids::MariaDb(executed) = &facts.gtid.executed {
+                facts.gtid.executed = Gtids::MariaDb(executed.union(position));
+            }
+        }
         Action::ChangeSource { .. } if facts.channels.is_empty() => {
             let channel = Channel {
                 receiver: ThreadState::Stopped,

@@ -42,6 +42,8 @@ pub struct Unit {
     pub restarts: Vec<InstanceKey>,
     /// Whether it is known beforehand that replication cannot connect: its source is dead.
     pub is_source_dead: bool,
+    /// Where the subject goes back to, by GTID, should it not replicate from its next source.
+    pub way_back: Option<InstanceKey>,
 }
 
 /// What is done about a request.

@@ -12,9 +12,10 @@ use super::control::received;
 use super::plan::Step;
 use crate::action::{Action, Place, Threads, Until};
 use crate::binlog::BinlogCoordinates;
-use crate::gtid::{GtidSet, Gtids};
+use crate::gtid::{GtidSet, Gtids, Relation};
 use crate::instance::{Channel, Instance};
 use crate::key::InstanceKey;
+use crate::status::is_replicating;
 
 /// Servers as they were read for a stage.
 pub type Seen = BTreeMap<InstanceKey, Instance>;
@@ -27,6 +28,16 @@ pub const STAGES_MAX: usize = 8;
 pub enum Script {
     /// These steps, in order.
     Steps(Vec<Step>),
+    /// A replica goes below a server that must have got as far as it has: MariaDB refuses to serve
+    /// a replica that is ahead of its source.
+    MoveBehind {
+        /// The replica.
+        replica: InstanceKey,
+        /// Its next source.
+        below: InstanceKey,
+        /// For so long the next source may take.
+        at_most: Duration,
+    },
     /// A replica goes one level up, by file and position: it runs up to where its stopped source
     /// stands, and goes on from there at the source's source.
     MoveUp {
@@ -122,7 +133,8 @@ impl Script {
             Self::MoveUp { replica, source, .. }
             | Self::TakeSource { replica, source, .. }
             | Self::TakeSourceByGtid { replica, source, .. } => (&[], vec![replica, source]),
-            Self::MoveBelow { replica, sibling } => (&[], vec![replica, sibling]),
+            Self::MoveBelow { replica, sibling: other }
+            | Self::MoveBehind { replica, below: other, .. } => (&[], vec![replica, other]),
             Self::Follow { follower, leader } => (&[], vec![follower, leader]),
             Self::LeaveGtid { replica: key, .. }
             | Self::StopApplied { replica: key, .. }
@@ -156,6 +168,9 @@ impl Script {
         let next = match self {
             Self::Steps(steps) if done == 0 => Ok(Next::Act(steps.clone())),
             Self::Steps(_) => Ok(Next::Done),
+            Self::MoveBehind { replica, below, at_most } => {
+                move_behind(done, seen, replica, below, *at_most)
+            }
             Self::MoveUp { replica, source, above } => move_up(done, seen, replica, source, above),
             Self::MoveBelow { replica, sibling } => move_below(done, seen, replica, sibling),
             Self::TakeSource { replica, source, above } => {
@@ -174,6 +189,38 @@ impl Script {
 }
 
 type Staged = Result<Next, Refused>;
+
+fn move_behind(
+    done: usize,
+    seen: &Seen,
+    replica: &InstanceKey,
+    below: &InstanceKey,
+    at_most: Duration,
+) -> Staged {
+    match done {
+        0 => Ok(Next::Act(vec![stop(replica)])),
+        1 => {
+            let ours = &instance(seen, replica)?.facts.gtid.executed;
+            let next = instance(seen, below)?;
+            let relation = next.facts.gtid.executed.relation(ours);
+            if !matches!(relation, Some(Relation::Subset | Relation::Diverged)) {
+                return Ok(Next::Act(Vec::new()));
+            }
+            if !is_replicating(next) {
+                return Err(Refused(format!(
+                    "{below} lacks transactions that {replica} has: {ours}"
+                )));
+            }
+            let until = Until::Gtids(ours.clone());
+            Ok(Next::Act(vec![Step::new(below, Action::WaitExecuted { until, at_most })]))
+        }
+        2 => {
+            let action = Action::ChangeSource { to: below.clone(), place: Place::Gtid };
+            Ok(Next::Act(vec![Step::new(replica, action)]))
+        }
+        _ => Ok(Next::Done),
+    }
+}
 
 fn move_up(
     done: usize,

@@ -183,7 +183,13 @@ pub(super) fn take_source(view: View<'_>, replica: &InstanceKey) -> Result<Plan,
     let restarts = vec![replica.clone(), source_key.clone()];
     plan.locked = restarts.iter().cloned().collect();
     plan.notes.extend(errant_note(member, above));
-    plan.units.push(Unit { subject: replica.clone(), script, restarts, is_source_dead: !is_known });
+    plan.units.push(Unit {
+        subject: replica.clone(),
+        script,
+        restarts,
+        is_source_dead: !is_known,
+        way_back: None,
+    });
     plan.message = format!("{replica} took its master {source_key}");
     Ok(plan)
 }
@@ -222,7 +228,13 @@ pub(super) fn make_co_primary(view: View<'_>, replica: &InstanceKey) -> Result<P
     plan.locked = [replica.clone(), source_key.clone()].into();
     plan.notes.extend(errant_note(member, source_key));
     let restarts = vec![source_key.clone()];
-    plan.units.push(Unit { subject: replica.clone(), script, restarts, is_source_dead: false });
+    plan.units.push(Unit {
+        subject: replica.clone(),
+        script,
+        restarts,
+        is_source_dead: false,
+        way_back: None,
+    });
     plan.message = format!("Instance made co-master: {replica}");
     Ok(plan)
 }

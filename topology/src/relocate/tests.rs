@@ -50,6 +50,7 @@ fn servers(by: By, text: &str) -> Servers {
         if by == By::MariaDbGtid {
             facts.version = Version::parse("10.11.6-MariaDB", "");
             facts.gtid.mode.clear();
+            facts.gtid.executed = Gtids::MariaDb("0-1-100".parse().unwrap());
         } else {
             facts.gtid.executed = Gtids::MySql(format!("{}:1-100", uuid(1)).parse().unwrap());
         }
@@ -938,6 +939,31 @@ fn a_server_that_lost_its_set_is_not_started() {
     assert!(script.may_start(&world, &key("b")).is_err());
     let other = Script::Steps(Vec::new());
     assert_eq!(other.may_start(&world, &key("b")), Ok(()));
+}
+
+#[test]
+fn mariadb_replicas_go_only_below_who_got_as_far() {
+    let at = |position: &str| {
+        let executed = Gtids::MariaDb(position.parse().unwrap());
+        move |it: &mut Facts| it.gtid.executed = executed
+    };
+    let text = "a b>a c>a";
+    let behind = servers(By::MariaDbGtid, text).with("c", at("0-1-90")).fleet();
+    assert_eq!(
+        steps(&behind, &relocate("b", "c")),
+        [
+            "b:3306: stop replication",
+            "c:3306: wait until 0-1-100 is executed, at most 30 s",
+            "b:3306: replicate from c:3306, by GTID",
+            "b:3306: start replication",
+        ]
+    );
+    let own = servers(By::MariaDbGtid, "a b>a c>b").with("c", at("0-1-100,1-9-1")).fleet();
+    let plan = plan(&own, &relocate("c", "a")).unwrap();
+    assert_eq!(
+        plan.preview(&seen(&own)).left_out.values().next().map(String::as_str),
+        Some("a:3306 lacks transactions that c:3306 has: 0-1-100,1-9-1")
+    );
 }
 
 mod properties;
