@@ -157,6 +157,15 @@ pub enum Request {
 /// The reason why it is not done.
 pub fn plan(fleet: &FleetSnapshot, request: &Request) -> Result<Plan, Refused> {
     let view = choose::View { fleet };
+    let plan = worked_out(view, request)?;
+    let opens = matches!(request, Request::Control { control: Control::Writable, .. });
+    if opens || !plan.locked.is_empty() {
+        view.nobody_recovers(&plan.about)?;
+    }
+    Ok(plan)
+}
+
+fn worked_out(view: choose::View<'_>, request: &Request) -> Result<Plan, Refused> {
     match request {
         Request::Relocate { replica, below } => single::relocate(view, replica, below),
         Request::MoveBelowGtid { replica, below } => single::move_by_gtid(view, replica, below),

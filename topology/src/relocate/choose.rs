@@ -53,6 +53,21 @@ impl<'a> View<'a> {
         Ok((member, source))
     }
 
+    /// A cluster that is being recovered is left to the recovery.
+    pub(super) fn nobody_recovers(self, key: &InstanceKey) -> Result<(), Refused> {
+        let Some(cluster) = self.cluster(key) else { return Ok(()) };
+        let mut recoveries = self.fleet.ledger.recoveries.values();
+        match recoveries.find(|it| it.is_running() && it.cluster == cluster.id) {
+            None => Ok(()),
+            Some(recovery) => Err(Refused(format!(
+                "{key} is in a cluster that is being recovered (recovery {} of {}); try again after \
+                 it",
+                recovery.id,
+                recovery.failed()
+            ))),
+        }
+    }
+
     /// Known replicas of a server, without members of its own group.
     pub(super) fn replicas(self, of: &Member) -> Vec<&'a Member> {
         let members = of.replicas.iter().filter_map(|key| self.member(key).ok());

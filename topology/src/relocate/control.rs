@@ -164,7 +164,7 @@ fn worked_out(view: View<'_>, key: &InstanceKey, control: &Control) -> Result<Pl
         Control::ErrantResetLogs => gtid_repair::reset_logs(view, member),
         Control::ErrantInjectEmpty => gtid_repair::inject_empty(view, member),
         Control::Delay(seconds) => delay(view.replica(key)?.0, *seconds),
-        Control::ReadOnly | Control::Writable => writes(control, member),
+        Control::ReadOnly | Control::Writable => writes(view, control, member),
         Control::SemiSyncSource(switch) => {
             has_semi_sync(member)?;
             simple(kind, member, Action::SetSemiSyncSource(*switch))
@@ -326,7 +326,7 @@ fn delay(member: &Member, seconds: u32) -> Result<Plan, Refused> {
     Ok(while_stopped("delay-replication", member, set))
 }
 
-fn writes(control: &Control, member: &Member) -> Result<Plan, Refused> {
+fn writes(view: View<'_>, control: &Control, member: &Member) -> Result<Plan, Refused> {
     let is_semi_sync = member.instance.facts.semi_sync.priority > 0;
     let actions = match control {
         // Nobody writes unacknowledged, and no acknowledgement is waited for in vain.
@@ -337,7 +337,14 @@ fn writes(control: &Control, member: &Member) -> Result<Plan, Refused> {
         _ if is_semi_sync => vec![Action::SetSemiSyncSource(Switch::On), Action::SetWritable],
         _ => vec![Action::SetWritable],
     };
-    Ok(of_actions(control.kind(), member, actions))
+    let mut plan = of_actions(control.kind(), member, actions);
+    let is_other = |it: &&Member| it.key() != member.key() && !it.instance.facts.read_only;
+    let members = view.cluster(member.key()).into_iter().flat_map(|it| it.members.values());
+    let others: Vec<String> = members.filter(is_other).map(|it| it.key().to_string()).collect();
+    if *control == Control::Writable && !others.is_empty() {
+        plan.notes.push(format!("also writable in its cluster: {}", others.join(", ")));
+    }
+    Ok(plan)
 }
 
 fn purge(view: View<'_>, member: &Member, to: &str, safety: Safety) -> Result<Plan, Refused> {

@@ -966,4 +966,40 @@ fn mariadb_replicas_go_only_below_who_got_as_far() {
     );
 }
 
+#[test]
+fn a_cluster_that_is_being_recovered_is_left_alone() {
+    use crate::recovery::gate::{Runner, supposed};
+    let mut fleet = servers(By::Gtid, "a b>a c>a").fleet();
+    let runner = Runner { uid: "1".into(), node: "n".into(), token: "t".into() };
+    let recovery = supposed(&key("a"), &fleet, &runner, fleet.at).unwrap();
+    let command = crate::ledger::Command::BeginRecovery { recovery: Arc::new(recovery.clone()) };
+    let (ledger, _) = crate::ledger::apply(&fleet.ledger, &command).unwrap();
+    let ended = crate::recovery::Recovery { id: 1, ended_at: Some(fleet.at), ..recovery };
+    let command = crate::ledger::Command::UpdateRecovery { recovery: Arc::new(ended) };
+    let (after, _) = crate::ledger::apply(&ledger, &command).unwrap();
+    fleet.ledger = Arc::new(ledger);
+    for (request, is_left_alone) in [
+        (relocate("b", "c"), true),
+        (control("b", Control::Writable), true),
+        (control("b", Control::Detach), true),
+        (control("b", Control::Start), false),
+        (control("b", Control::ReadOnly), false),
+    ] {
+        let told = plan(&fleet, &request).err().map(|why| why.to_string());
+        let is_refused =
+            told.is_some_and(|why| why.contains("is in a cluster that is being recovered"));
+        assert_eq!(is_refused, is_left_alone, "{request:?}");
+    }
+    fleet.ledger = Arc::new(after);
+    assert!(plan(&fleet, &relocate("b", "c")).is_ok(), "it has ended");
+}
+
+#[test]
+fn a_second_writable_server_is_told_of() {
+    let fleet = servers(By::Gtid, "a b>a").fleet();
+    let notes = plan(&fleet, &control("b", Control::Writable)).unwrap().notes;
+    assert_eq!(notes, ["also writable in its cluster: a:3306"]);
+    assert!(plan(&fleet, &control("a", Control::Writable)).unwrap().notes.is_empty());
+}
+
 mod properties;
