@@ -120,6 +120,29 @@ fn replicas_are_moved_and_miss_nothing() {
 }
 
 #[test]
+fn equivalent_places_lead_back() {
+    let options = Options::new(Flavor::MySql97).without_gtid();
+    let servers = chain(&options, 2);
+    let baton = steer(&servers, &[]);
+    let [a, b, c] = [0, 1, 2].map(|index| at(&servers[index]));
+    let (file, position) = servers[0].binlog_position();
+    done(&baton, &format!("move-up/{c}"));
+    let known = done(&baton, &format!("master-equivalent/{a}/{file}/{position}"));
+    let known = &known["Details"][0];
+    assert_eq!(known["Key"]["Port"], servers[1].port);
+    assert_eq!(known["Coordinates"]["LogFile"], servers[1].binlog_position().0);
+    done(&baton, &format!("move-equivalent/{c}/{b}"));
+    until_whole(&servers, &[None, Some(0), Some(1)], 0, 1);
+    // Parallel appliers tell how far they are a little later.
+    let stood = known["Coordinates"]["LogPos"].clone();
+    baton.until(&format!("/api/discover/{c}"), "it tells that it moved on", |answer| {
+        (answer["Details"]["ExecBinlogCoordinates"]["LogPos"] != stood).then_some(())
+    });
+    let told = refused(&baton, &format!("move-equivalent/{c}/{a}"));
+    assert!(told.starts_with("No equivalent coordinates found"), "it has moved on: {told}");
+}
+
+#[test]
 fn moves_that_make_no_sense_are_refused_and_nothing_is_touched() {
     let servers = star(&Options::new(Flavor::MySql97), 2);
     let baton = steer(&servers, &[]);
@@ -135,7 +158,7 @@ fn moves_that_make_no_sense_are_refused_and_nothing_is_touched() {
         (format!("match/{b}/{c}"), "Pseudo-GTID is not supported"),
         (format!("last-pseudo-gtid/{b}"), "Pseudo-GTID is not supported"),
         (format!("regroup-replicas-bls/{a}"), "binlog servers are not supported"),
-        (format!("move-equivalent/{b}/{c}"), "no equivalent coordinates are known"),
+        (format!("move-equivalent/{b}/{c}"), "No equivalent coordinates found"),
         (format!("enable-gtid/{b}"), "already uses GTID"),
         (format!("start-replica/{a}"), "instance is not a replica"),
         (format!("reattach-replica/{b}"), "does not seem to be detached"),

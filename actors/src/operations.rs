@@ -7,15 +7,17 @@
 mod crew;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_topology::history::NewAuditEntry;
 use baton_topology::instance::Instance;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
-use baton_topology::relocate::{self, Plan, Preview, Refused, Request, Seen, Unfinished};
+use baton_topology::relocate::{
+    self, Equivalences, Place, Plan, Preview, Refused, Request, Seen, Step, Unfinished,
+};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -50,6 +52,8 @@ pub struct Workshop {
     pub history: Arc<dyn History>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Which places in logs are known to be the same.
+    pub equivalences: Arc<Mutex<Equivalences>>,
 }
 
 impl Operations for Workshop {
@@ -64,10 +68,16 @@ impl Operations for Workshop {
     fn rehearse(&self, request: Request) -> BoxFuture<'_, Result<Preview, OperationError>> {
         async move {
             let fleet = self.look_around(&request).await;
-            let plan = relocate::plan(&fleet, &request).map_err(OperationError::Refused)?;
+            let plan =
+                relocate::plan(&fleet, &self.known(), &request).map_err(OperationError::Refused)?;
             Ok(plan.preview(&readings(&fleet, &plan)))
         }
         .boxed()
+    }
+
+    fn equivalents(&self, place: &Place) -> Vec<Place> {
+        let known = self.known().of(place, self.clock.now());
+        known.into_iter().map(|(key, at)| Place { key, at }).collect()
     }
 
     fn locate_errant(
@@ -124,13 +134,25 @@ impl Workshop {
         });
     }
 
+    fn known(&self) -> Equivalences {
+        self.equivalences.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers what follows from steps that were taken.
+    fn learn(&self, steps: &[Step], seen: &Seen) {
+        let (names, now) = (Arc::clone(&self.fleet().names), self.clock.now());
+        let mut known = self.equivalences.lock().unwrap_or_else(PoisonError::into_inner);
+        known.learn(steps, seen, &names, now);
+    }
+
     fn fleet(&self) -> Arc<FleetSnapshot> {
         self.snapshot.borrow().clone()
     }
 
     async fn carry_out(&self, request: Request) -> Result<Performed, OperationError> {
         let fleet = self.look_around(&request).await;
-        let plan = relocate::plan(&fleet, &request).map_err(OperationError::Refused)?;
+        let plan =
+            relocate::plan(&fleet, &self.known(), &request).map_err(OperationError::Refused)?;
         self.lock(&plan).await?;
         let plan = match self.plan_again(&request, &plan).await {
             Ok(plan) => plan,
@@ -152,7 +174,7 @@ impl Workshop {
             return Ok(plan.clone());
         }
         let fleet = self.look_around(request).await;
-        let again = relocate::plan(&fleet, request)?;
+        let again = relocate::plan(&fleet, &self.known(), request)?;
         if again.locked.is_subset(&plan.locked) {
             return Ok(Plan { locked: plan.locked.clone(), ..again });
         }

@@ -18,7 +18,7 @@ use baton_topology::instance::{Facts, Instance, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
 use baton_topology::recovery::{self, Recovery};
-use baton_topology::relocate::{Plan, Preview, Refused, Request};
+use baton_topology::relocate::{Place, Plan, Preview, Refused, Request};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -102,6 +102,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Works out what would be done, and does nothing.
     fn rehearse(&self, request: Request) -> BoxFuture<'_, Result<Preview, OperationError>>;
+
+    /// The places in other servers' logs that are known to be the same as this one.
+    fn equivalents(&self, place: &Place) -> Vec<Place>;
 
     /// The binary logs of an instance that hold its errant transactions.
     fn locate_errant(&self, key: InstanceKey)

@@ -33,6 +33,7 @@ async fn tree() -> (World, Workshop) {
         discovery: Arc::clone(&handles.discovery),
         history: Arc::clone(&handles.history),
         clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_000))),
+        equivalences: Arc::default(),
     };
     (world, workshop)
 }

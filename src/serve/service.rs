@@ -136,6 +136,7 @@ fn operations(
         discovery: Arc::clone(&handles.discovery),
         history: Arc::clone(&handles.history),
         clock: Arc::clone(clock),
+        equivalences: Arc::default(),
     });
     let interrupted = Arc::clone(&workshop);
     tokio::task::spawn_local(async move { interrupted.resume().await });

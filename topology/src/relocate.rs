@@ -10,6 +10,7 @@
 
 mod choose;
 mod control;
+mod equivalence;
 mod gtid_repair;
 mod imagine;
 mod many;
@@ -25,10 +26,12 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 
+use crate::binlog::BinlogCoordinates;
 use crate::key::InstanceKey;
 use crate::snapshot::FleetSnapshot;
 
 pub use control::{Control, Safety};
+pub use equivalence::Equivalences;
 pub use imagine::imagine;
 pub use plan::{Plan, Preview, Step, Unit};
 pub use rules::{
@@ -41,6 +44,15 @@ pub use words::words;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
+
+/// A place in the binary log of a server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// The server.
+    pub key: InstanceKey,
+    /// Where.
+    pub at: BinlogCoordinates,
+}
 
 /// Replicas whose `host:port` matches a pattern.
 #[derive(Debug, Clone)]
@@ -106,6 +118,13 @@ pub enum Request {
         /// The sibling.
         sibling: InstanceKey,
     },
+    /// Move a replica below a server on which the place it stands at is known.
+    MoveEquivalent {
+        /// The replica.
+        replica: InstanceKey,
+        /// Its next source.
+        below: InstanceKey,
+    },
     /// Move a replica below another server by GTID.
     MoveBelowGtid {
         /// The replica.
@@ -151,12 +170,17 @@ pub enum Request {
     },
 }
 
-/// Works out what a request comes to in a fleet.
+/// Works out what a request comes to in a fleet, of whose logs some places are known to be the
+/// same.
 ///
 /// # Errors
 /// The reason why it is not done.
-pub fn plan(fleet: &FleetSnapshot, request: &Request) -> Result<Plan, Refused> {
-    let view = choose::View { fleet };
+pub fn plan(
+    fleet: &FleetSnapshot,
+    known: &Equivalences,
+    request: &Request,
+) -> Result<Plan, Refused> {
+    let view = choose::View { fleet, known };
     let plan = worked_out(view, request)?;
     let opens = matches!(request, Request::Control { control: Control::Writable, .. });
     if opens || !plan.locked.is_empty() {
@@ -171,6 +195,7 @@ fn worked_out(view: choose::View<'_>, request: &Request) -> Result<Plan, Refused
         Request::MoveBelowGtid { replica, below } => single::move_by_gtid(view, replica, below),
         Request::MoveUp { replica } => single::move_up(view, replica),
         Request::MoveBelow { replica, sibling } => single::move_below(view, replica, sibling),
+        Request::MoveEquivalent { replica, below } => single::move_equivalent(view, replica, below),
         Request::Repoint { replica, below } => single::repoint(view, replica, below.as_ref()),
         Request::TakeSource { replica } => single::take_source(view, replica),
         Request::MakeCoPrimary { replica } => single::make_co_primary(view, replica),
@@ -202,9 +227,10 @@ pub fn unfinished(reason: &str) -> Option<Unfinished> {
     about.parse::<InstanceKey>().ok()?;
     match kind {
         "relocate-below" | "relocate-replicas" | "regroup-replicas" | "move-up"
-        | "move-up-replicas" | "move-below" | "move-below-gtid" | "move-replicas-gtid"
-        | "repoint" | "repoint-replicas" | "take-siblings" | "take-master" | "make-co-master"
-        | "enable-gtid" | "disable-gtid" | "reattach-replica" => Some(Unfinished::StartAgain),
+        | "move-up-replicas" | "move-below" | "move-below-gtid" | "move-equivalent"
+        | "move-replicas-gtid" | "repoint" | "repoint-replicas" | "take-siblings"
+        | "take-master" | "make-co-master" | "enable-gtid" | "disable-gtid"
+        | "reattach-replica" => Some(Unfinished::StartAgain),
         // It was not to replicate, or it is not certain that it may.
         "detach-replica" | "reset-replica" | "gtid-errant-reset-master" => {
             Some(Unfinished::LeaveAsIs)
@@ -249,6 +275,7 @@ fn named(request: &Request) -> Vec<&InstanceKey> {
         Request::Relocate { replica, below }
         | Request::MoveBelow { replica, sibling: below }
         | Request::MoveBelowGtid { replica, below }
+        | Request::MoveEquivalent { replica, below }
         | Request::RelocateReplicas { of: replica, below, .. } => vec![replica, below],
         Request::Repoint { replica, below } => std::iter::once(replica).chain(below).collect(),
         Request::RegroupReplicas { of: key }

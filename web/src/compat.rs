@@ -18,7 +18,7 @@ pub(crate) use cluster::{ClusterInfoJson, cluster_infos};
 pub use hooks::hook_context;
 pub(crate) use instance::InstanceJson;
 pub(crate) use json::{KeyJson, keys, timestamp, to_go_json};
-pub(crate) use preview::PreviewJson;
+pub(crate) use preview::{PlaceJson, PreviewJson};
 pub(crate) use records::*;
 
 #[cfg(test)]

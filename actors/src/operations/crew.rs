@@ -96,7 +96,10 @@ impl Crew {
                 false => Seen::new(),
             };
             match unit.script.next(stage, &seen) {
-                Next::Act(steps) => self.take(steps).await?,
+                Next::Act(steps) => {
+                    self.take(steps.clone()).await?;
+                    self.workshop.learn(&steps, &seen);
+                }
                 Next::AwaitExecuted { key, until } => self.arrive(&key, &until).await?,
                 Next::Done => return Ok(()),
                 Next::Refused(why) => return Err(why.to_string()),

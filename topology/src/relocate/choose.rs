@@ -2,8 +2,9 @@
 
 use super::plan::{Step, Unit};
 use super::rules::{How, can_move, can_move_by_gtid, can_replicate_from, is_gtid_compatible};
-use super::{Refused, Script};
-use crate::action::{Action, Place, Threads};
+use super::{Equivalences, Place, Refused, Script};
+use crate::action::{self, Action, Threads};
+use crate::binlog::BinlogCoordinates;
 use crate::cluster::{Cluster, Member};
 use crate::instance::{Instance, Positioning};
 use crate::key::InstanceKey;
@@ -19,6 +20,7 @@ const ANCESTORS_MAX: usize = 1_000;
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) fleet: &'a FleetSnapshot,
+    pub(super) known: &'a Equivalences,
 }
 
 impl<'a> View<'a> {
@@ -51,6 +53,18 @@ impl<'a> View<'a> {
         let source = member.source.as_ref();
         let source = source.ok_or_else(|| Refused(format!("{key} is detached from its source")))?;
         Ok((member, source))
+    }
+
+    /// Where a replica stands in its source's log, and the same place in another server's log.
+    pub(super) fn equivalent(
+        self,
+        replica: &Member,
+        below: &InstanceKey,
+    ) -> Option<(BinlogCoordinates, BinlogCoordinates)> {
+        let at = replica.instance.facts.main_channel()?.executed.clone();
+        let place = Place { key: replica.source.clone()?, at: at.clone() };
+        let mut known = self.known.of(&place, self.fleet.at);
+        Some((at, known.remove(below)?))
     }
 
     /// A cluster that is being recovered is left to the recovery.
@@ -97,6 +111,8 @@ pub(super) enum Means {
     Repoint,
     /// By GTID.
     Gtid,
+    /// By places that are known to be the same.
+    Equivalent,
     /// Below its sibling, by file and position.
     MoveBelow,
     /// One level up, by file and position.
@@ -186,8 +202,16 @@ pub(super) fn may_relocate(
 pub(super) fn unit(view: View<'_>, replica: &Member, below: &Member, means: Means) -> Unit {
     let key = replica.key();
     match means {
-        Means::Repoint => change(view, replica, below.key(), Place::Same),
+        Means::Repoint => change(view, replica, below.key(), action::Place::Same),
         Means::Gtid => by_gtid(view, replica, below),
+        Means::Equivalent => {
+            let mut unit = change(view, replica, below.key(), action::Place::Same);
+            if let Some((from, to)) = view.equivalent(replica, below.key()) {
+                let (replica, below) = (key.clone(), below.key().clone());
+                unit.script = Script::MoveEquivalent { replica, below, from, to };
+            }
+            unit
+        }
         Means::MoveBelow => Unit {
             subject: key.clone(),
             script: Script::MoveBelow { replica: key.clone(), sibling: below.key().clone() },
@@ -212,7 +236,7 @@ pub(super) fn unit(view: View<'_>, replica: &Member, below: &Member, means: Mean
 
 fn by_gtid(view: View<'_>, replica: &Member, below: &Member) -> Unit {
     let (key, below_key) = (replica.key(), below.key());
-    let mut unit = change(view, replica, below_key, Place::Gtid);
+    let mut unit = change(view, replica, below_key, action::Place::Gtid);
     let facts = &replica.instance.facts;
     if facts.version.is_mariadb() {
         let at_most = view.policy().moves.catch_up;
@@ -228,7 +252,12 @@ fn by_gtid(view: View<'_>, replica: &Member, below: &Member) -> Unit {
 }
 
 /// The unit that names another source.
-pub(super) fn change(view: View<'_>, replica: &Member, to: &InstanceKey, place: Place) -> Unit {
+pub(super) fn change(
+    view: View<'_>,
+    replica: &Member,
+    to: &InstanceKey,
+    place: action::Place,
+) -> Unit {
     let key = replica.key();
     let steps = vec![
         Step::new(key, Action::Stop(Threads::Both)),

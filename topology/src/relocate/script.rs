@@ -38,6 +38,17 @@ pub enum Script {
         /// For so long the next source may take.
         at_most: Duration,
     },
+    /// A replica goes below a server on which the place it stands at is known.
+    MoveEquivalent {
+        /// The replica.
+        replica: InstanceKey,
+        /// Its next source.
+        below: InstanceKey,
+        /// Where it has to stand.
+        from: BinlogCoordinates,
+        /// The same place in the log of its next source.
+        to: BinlogCoordinates,
+    },
     /// A replica goes one level up, by file and position: it runs up to where its stopped source
     /// stands, and goes on from there at the source's source.
     MoveUp {
@@ -137,6 +148,7 @@ impl Script {
             | Self::MoveBehind { replica, below: other, .. } => (&[], vec![replica, other]),
             Self::Follow { follower, leader } => (&[], vec![follower, leader]),
             Self::LeaveGtid { replica: key, .. }
+            | Self::MoveEquivalent { replica: key, .. }
             | Self::StopApplied { replica: key, .. }
             | Self::DropErrant { key, .. } => (&[], vec![key]),
         };
@@ -171,6 +183,12 @@ impl Script {
             Self::MoveBehind { replica, below, at_most } => {
                 move_behind(done, seen, replica, below, *at_most)
             }
+            Self::MoveEquivalent { replica, below, from, to } => match done {
+                0 => Ok(Next::Act(vec![stop(replica)])),
+                1 => stands_at(seen, replica, from)
+                    .map(|()| Next::Act(vec![change(replica, below, to)])),
+                _ => Ok(Next::Done),
+            },
             Self::MoveUp { replica, source, above } => move_up(done, seen, replica, source, above),
             Self::MoveBelow { replica, sibling } => move_below(done, seen, replica, sibling),
             Self::TakeSource { replica, source, above } => {

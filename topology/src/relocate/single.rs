@@ -73,6 +73,26 @@ pub(super) fn move_up(view: View<'_>, replica: &InstanceKey) -> Result<Plan, Ref
     Ok(moved("move-up", view, member, above, means))
 }
 
+pub(super) fn move_equivalent(
+    view: View<'_>,
+    replica: &InstanceKey,
+    below: &InstanceKey,
+) -> Result<Plan, Refused> {
+    let (member, source) = view.replica(replica)?;
+    let target = view.member(below)?;
+    may_relocate(view, member, target)?;
+    can_move_by_gtid(&member.instance)?;
+    can_replicate_from(&member.instance, &target.instance, view.policy(), How::Any)?;
+    if view.equivalent(member, below).is_none() {
+        let at = member.instance.facts.main_channel().map(|channel| channel.executed.to_string());
+        return Err(Refused(format!(
+            "No equivalent coordinates found for {replica} replicating from {source} at {}",
+            at.unwrap_or_default()
+        )));
+    }
+    Ok(moved("move-equivalent", view, member, target, Means::Equivalent))
+}
+
 pub(super) fn move_below(
     view: View<'_>,
     replica: &InstanceKey,
@@ -110,6 +130,9 @@ fn moved(
     plan.locked = unit.restarts.iter().cloned().collect();
     plan.message = match kind {
         "relocate-below" => format!("Instance {key} relocated below {below_key}"),
+        "move-equivalent" => {
+            format!("Instance {key} relocated via equivalence coordinates below {below_key}")
+        }
         "move-up" => format!("Instance {key} moved up"),
         "move-below-gtid" => format!("Instance {key} moved below {below_key} via GTID"),
         _ => format!("Instance {key} moved below {below_key}"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::action::{Action, Place, Switch, Threads};
+use crate::action::{self, Action, Switch, Threads};
 use crate::binlog::BinlogCoordinates;
 use crate::fleet::{FleetInput, advance};
 use crate::gtid::Gtids;
@@ -100,6 +100,10 @@ impl Servers {
     fn fleet(&self) -> FleetSnapshot {
         self.fleet_where(Policy::default(), &[])
     }
+}
+
+fn plan(fleet: &FleetSnapshot, request: &Request) -> Result<Plan, Refused> {
+    super::plan(fleet, &Equivalences::default(), request)
 }
 
 fn seen(fleet: &FleetSnapshot) -> Seen {
@@ -884,7 +888,10 @@ fn a_change_of_source_keeps_gtid_where_it_is_used() {
         ] {
             for step in plan(&fleet, &request).unwrap().preview(&seen(&fleet)).steps {
                 if let Action::ChangeSource { place, .. } = step.action {
-                    assert!(matches!(place, Place::Same | Place::Gtid), "{request:?} {by:?}");
+                    assert!(
+                        matches!(place, action::Place::Same | action::Place::Gtid),
+                        "{request:?} {by:?}"
+                    );
                 }
             }
         }
@@ -1000,6 +1007,57 @@ fn a_second_writable_server_is_told_of() {
     let notes = plan(&fleet, &control("b", Control::Writable)).unwrap().notes;
     assert_eq!(notes, ["also writable in its cluster: a:3306"]);
     assert!(plan(&fleet, &control("a", Control::Writable)).unwrap().notes.is_empty());
+}
+
+#[test]
+fn places_that_are_known_to_be_the_same_carry_a_replica_over() {
+    // d and e are far apart: only what was learned leads there.
+    let fleet = servers(By::File, "a b>a c>a d>b e>c").fleet();
+    let request = Request::MoveEquivalent { replica: key("d"), below: key("e") };
+    let told = plan(&fleet, &request).unwrap_err().to_string();
+    let expected = "No equivalent coordinates found for d:3306 replicating from b:3306 at \
+                    b.000001:101";
+    assert_eq!(told, expected);
+
+    let mut known = Equivalences::default();
+    let at = |name: &str, position| Place {
+        key: key(name),
+        at: BinlogCoordinates::new(format!("{name}.000001"), position),
+    };
+    let now = fleet.at;
+    known.note(at("b", 101), at("a", 77), now);
+    known.note(at("e", 5), at("a", 77), now);
+    known.note(at("b", 101), at("a", 77), now);
+    assert_eq!(known.of(&at("b", 101), now).len(), 2);
+    assert_eq!(known.of(&at("b", 102), now).len(), 0);
+    let later = now.plus(Duration::from_secs(3_601));
+    assert_eq!(known.of(&at("b", 101), later).len(), 0, "it is too long ago");
+    let found = super::plan(&fleet, &known, &request).unwrap();
+    let shown: Vec<String> =
+        found.preview(&seen(&fleet)).steps.iter().map(ToString::to_string).collect();
+    assert_eq!(shown[1], "d:3306: replicate from e:3306, from e.000001:5 on", "{request:?}");
+    let mut moved_on = seen(&fleet);
+    let d = moved_on.get_mut(&key("d")).unwrap();
+    Arc::make_mut(&mut d.facts).channels[0].executed.position += 1;
+    let next = found.units[0].script.next(1, &moved_on);
+    assert!(matches!(next, Next::Refused(_)), "it stands elsewhere: {next:?}");
+    let reset = Step::new(&key("a"), Action::ResetBinaryLogs { purged: Default::default() });
+    known.learn(&[reset], &seen(&fleet), &fleet.names, now);
+    assert_eq!(known.of(&at("b", 101), now).len(), 0, "a counts from the beginning again");
+}
+
+#[test]
+fn moves_by_file_and_position_teach_which_places_are_the_same() {
+    let fleet = servers(By::File, "a b>a c>b d>b").fleet();
+    let mut known = Equivalences::default();
+    let found = plan(&fleet, &relocate("c", "a")).unwrap();
+    let world = seen(&fleet);
+    known.learn(&found.preview(&world).steps, &world, &fleet.names, fleet.at);
+    let stood = Place { key: key("b"), at: BinlogCoordinates::new("b.000001", 101) };
+    let same = known.of(&stood, fleet.at);
+    assert_eq!(same.get(&key("a")), Some(&BinlogCoordinates::new("a.000001", 100)));
+    let request = Request::MoveEquivalent { replica: key("d"), below: key("a") };
+    assert!(super::plan(&fleet, &known, &request).is_ok(), "d stands where c stood");
 }
 
 mod properties;

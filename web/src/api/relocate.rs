@@ -2,11 +2,12 @@
 //! with what would be done, and nothing is.
 
 use baton_actors::ports::{OperationError, Performed};
+use baton_topology::binlog::BinlogCoordinates;
 use baton_topology::key::InstanceKey;
-use baton_topology::relocate::{How, Only, Request};
+use baton_topology::relocate::{How, Only, Place, Request};
 
 use crate::call::Call;
-use crate::compat::{InstanceJson, KeyJson, PreviewJson};
+use crate::compat::{InstanceJson, KeyJson, PlaceJson, PreviewJson};
 use crate::reply::{Failure, Outcome, Reply};
 
 /// What the details of an answer are.
@@ -89,16 +90,21 @@ pub(super) async fn move_below(call: Call) -> Outcome {
     perform(&call, request, Details::Instance).await
 }
 
-/// Which coordinates are the same place is not remembered between moves.
 pub(super) async fn move_equivalent(call: Call) -> Outcome {
-    let (replica, below) = (call.key()?, call.below()?);
-    let text = "no equivalent coordinates are known: use relocate, move-up or move-below";
-    Err(Failure::new(format!("Cannot move {replica} below {below}: {text}")))
+    let request = Request::MoveEquivalent { replica: call.key()?, below: call.below()? };
+    perform(&call, request, Details::Instance).await
 }
 
 pub(super) async fn equivalents(call: Call) -> Outcome {
-    let key = call.key()?;
-    Reply::ok(&format!("Found 0 equivalent coordinates for {key}"), ())
+    let (key, text) = (call.key()?, call.param("position"));
+    let invalid = |_| Failure::new(format!("Invalid position: {text}"));
+    let at = BinlogCoordinates::new(call.param("file"), text.parse().map_err(invalid)?);
+    let found = call.services.operations.equivalents(&Place { key: key.clone(), at });
+    let message = format!("Found {} equivalent coordinates for {key}", found.len());
+    if found.is_empty() {
+        return Reply::ok(&message, ());
+    }
+    Reply::ok(&message, found.iter().map(PlaceJson::from).collect::<Vec<_>>())
 }
 
 pub(super) async fn repoint(call: Call) -> Outcome {

@@ -1,9 +1,24 @@
 //! What would be done, in JSON.
 
-use baton_topology::relocate::{Preview, words};
+use baton_topology::relocate::{Place, Preview, words};
 use serde::Serialize;
 
 use super::KeyJson;
+use super::json::BinlogJson;
+
+/// A place in the log of an instance.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PlaceJson {
+    key: KeyJson,
+    coordinates: BinlogJson,
+}
+
+impl From<&Place> for PlaceJson {
+    fn from(place: &Place) -> Self {
+        Self { key: (&place.key).into(), coordinates: BinlogJson::binary(&place.at) }
+    }
+}
 
 /// A plan that is only shown.
 #[derive(Debug, Serialize)]

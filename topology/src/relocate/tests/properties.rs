@@ -94,7 +94,7 @@ proptest! {
             prop_assert!(step.action != Action::SetWritable, "I6");
             if let (Action::ChangeSource { to, place }, true) = (&step.action, by != By::File) {
                 prop_assert!(*to != step.key, "{step}");
-                prop_assert!(!matches!(place, Place::File(_)), "GTID is kept: {step}");
+                prop_assert!(!matches!(place, action::Place::File(_)), "GTID is kept: {step}");
             }
         }
         prop_assert_eq!(stopped(&preview.after), Vec::<&InstanceKey>::new(), "I9");
