@@ -657,6 +657,46 @@ fn an_interrupted_move_leaves_everybody_replicating() {
 }
 
 #[test]
+fn one_that_dies_in_the_middle_does_not_take_the_other_along() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let mut servers = star(&Options::new(flavor).without_gtid(), 2);
+        servers[0].exec("CREATE DATABASE d");
+        servers[0].exec("CREATE TABLE d.t (id INT PRIMARY KEY)");
+        servers[0].exec("CREATE USER 'holder'@'%' IDENTIFIED BY 'holder'");
+        servers[0].exec("GRANT SELECT, LOCK TABLES ON d.* TO 'holder'@'%'");
+        let has = |server: &Server| server.try_query("SELECT * FROM d.t").ok().map(drop);
+        wait_until(PATIENCE, "replicas have the table", || servers.iter().try_for_each(has));
+        let baton = steer(&servers, &[]);
+        let [b, c] = [1, 2].map(|index| at(&servers[index]));
+        let mut third = servers.pop().expect("there are three");
+        std::thread::scope(|scope| {
+            let asked = while_held(&servers[1], "d.t", || {
+                servers[0].exec("INSERT INTO d.t VALUES (1)");
+                wait_until(PATIENCE, "the other replica has the row", || {
+                    (!third.query("SELECT * FROM d.t").is_empty()).then_some(())
+                });
+                let asked = scope.spawn(|| refused(&baton, &format!("move-below/{b}/{c}")));
+                wait_until(PATIENCE, "c stands still", || {
+                    (!third.replication_runs("")).then_some(())
+                });
+                third.kill_9();
+                asked
+            });
+            let told = asked.join().expect("baton answers");
+            let of_the_dead = format!("{}: ", third.address());
+            assert!(told.contains(&of_the_dead), "{told}");
+        });
+        until_whole(&servers, &[None, Some(0)], 0, 1);
+        third.restart();
+        servers.push(third);
+        assert_eq!(source_of(&servers[2]), servers[0].port, "{flavor:?}");
+        done(&baton, &format!("start-replica/{c}"));
+        until_whole(&servers, &[None, Some(0), Some(0)], 0, 2);
+        assert_eq!(baton.get("/api/maintenance"), json!([]), "{flavor:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_told_and_leaves_everybody_replicating() {
     let settings = [("BATON_MYSQLDISCOVERYREADTIMEOUTSECONDS", "1")];
     let mut servers = star(&Options::new(Flavor::MySql97), 4);
