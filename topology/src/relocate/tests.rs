@@ -358,6 +358,23 @@ fn member(role: &str) -> GroupMember {
 }
 
 #[test]
+fn groups_are_not_torn_apart() {
+    let group = servers(By::Gtid, "a b>a c>a")
+        .with("b", |it| it.group = Some(member("PRIMARY")))
+        .with("c", |it| it.group = Some(member("SECONDARY")));
+    let told = moved(&group, &relocate("b", "c")).unwrap_err();
+    assert!(
+        told.ends_with("cannot be relocated below c:3306, a member of its own group"),
+        "{told}"
+    );
+    let told = moved(&group, &relocate("c", "b")).unwrap_err();
+    assert!(told.contains("is a secondary replication group member"), "{told}");
+    let gone = GroupMember { state: "OFFLINE".into(), ..member("SECONDARY") };
+    let left = servers(By::Gtid, "a b>a c>a").with("c", |it| it.group = Some(gone));
+    assert_eq!(moved(&left, &relocate("c", "b")), Ok("a b>a c>b".to_owned()));
+}
+
+#[test]
 fn moves_by_file_and_position_need_sound_replicas() {
     type Change = fn(&mut Facts);
     let cases: [(&str, &str, Change, &str); 5] = [
