@@ -475,8 +475,8 @@ fn semi_sync_is_switched_and_queries_are_killed() {
         for (command, field, server, expected) in [
             ("disable-semi-sync-master", "SemiSyncMasterEnabled", &a, false),
             ("enable-semi-sync-source", "SemiSyncMasterEnabled", &a, true),
-            ("disable-semi-sync-replica", "SemiSyncReplicaEnabled", &b, false),
-            ("enable-semi-sync-replica", "SemiSyncReplicaEnabled", &b, true),
+            ("disable-semi-sync-replica", "SemiSyncReplicaStatus", &b, false),
+            ("enable-semi-sync-replica", "SemiSyncReplicaStatus", &b, true),
         ] {
             let answer = done(&baton, &format!("{command}/{server}"));
             assert_eq!(answer["Details"][field], expected, "{flavor:?}: {command}");

@@ -171,7 +171,7 @@ fn worked_out(view: View<'_>, key: &InstanceKey, control: &Control) -> Result<Pl
         }
         Control::SemiSyncReplica(switch) => {
             has_semi_sync(member)?;
-            simple(kind, member, Action::SetSemiSyncReplica(*switch))
+            Ok(semi_sync_replica(kind, member, *switch))
         }
         Control::FlushLogs => {
             has_log(member)?;
@@ -373,6 +373,24 @@ fn has_log(member: &Member) -> Result<(), Refused> {
         return Ok(());
     }
     Err(Refused(format!("instance does not have binary logs enabled: {}", member.key())))
+}
+
+/// The receiver tells its source only once whether it acknowledges: when it connects.
+fn semi_sync_replica(kind: &'static str, member: &Member, switch: Switch) -> Plan {
+    let mut actions = vec![Action::SetSemiSyncReplica(switch)];
+    let channel = member.instance.facts.main_channel();
+    let both_run = is_replicating(&member.instance);
+    if channel.is_some_and(|channel| channel.receiver != ThreadState::Stopped) {
+        actions.push(Action::Stop(Threads::Receiver));
+        if !both_run {
+            actions.push(Action::Start(Threads::Receiver));
+        }
+    }
+    let mut plan = of_actions(kind, member, actions);
+    if both_run {
+        plan.units[0].restarts.push(member.key().clone());
+    }
+    plan
 }
 
 fn has_semi_sync(member: &Member) -> Result<(), Refused> {

@@ -685,6 +685,28 @@ fn one_server_does_as_it_is_told() {
 }
 
 #[test]
+fn acknowledging_is_told_to_the_source_by_connecting_again() {
+    let can = |it: &mut Facts| it.semi_sync.available = true;
+    let run = |servers: Servers| {
+        let fleet = servers.with("b", can).fleet();
+        let shown = steps(&fleet, &control("b", Control::SemiSyncReplica(Switch::On)));
+        shown.join(", ").replace("b:3306: ", "")
+    };
+    let both = servers(By::Gtid, "a b>a");
+    let told = "semi-sync as a replica: on, stop the receiver, start replication";
+    assert_eq!(run(both), told);
+    let stop = |it: &mut Facts| it.channels[0].applier = ThreadState::Stopped;
+    let told = "semi-sync as a replica: on, stop the receiver, start the receiver";
+    assert_eq!(run(servers(By::Gtid, "a b>a").with("b", stop)), told, "the applier stays stopped");
+    let stop = |it: &mut Facts| {
+        it.channels[0].applier = ThreadState::Stopped;
+        it.channels[0].receiver = ThreadState::Stopped;
+    };
+    let told = "semi-sync as a replica: on";
+    assert_eq!(run(servers(By::Gtid, "a b>a").with("b", stop)), told);
+}
+
+#[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn one_server_is_refused_with_the_reason() {
     type Change = fn(&mut Facts);
