@@ -109,6 +109,12 @@ impl Workshop {
         let left = ledger.maintenances.iter().filter(|(_, it)| &*it.owner == OWNER);
         for (key, maintenance) in left {
             let Some(unfinished) = relocate::unfinished(&maintenance.reason) else { continue };
+            let (what, at) = ("resume".into(), self.clock.now());
+            let note = Command::NoteOperation { key: key.clone(), what, at };
+            if let Err(error) = self.ledger.propose(note).await {
+                tracing::warn!(%key, %error, "an interrupted operation is left as it is");
+                continue;
+            }
             let outcome = match unfinished {
                 Unfinished::StartAgain => Crew::new(self).start(key).await,
                 Unfinished::LeaveAsIs => Ok(()),
@@ -195,10 +201,17 @@ impl Workshop {
         stream::iter(looks).buffer_unordered(LOOKS_PARALLEL).for_each(|_| async {}).await;
     }
 
-    /// Keeps others from operating on the servers of a plan, or gives back those it got.
+    /// Keeps others from operating on the servers of a plan, or gives back those it got. Where
+    /// nobody has to be kept from anything, the ledger only takes note.
     async fn lock(&self, plan: &Plan) -> Result<(), OperationError> {
         let reason: Arc<str> = plan.reason().into();
         let now = self.clock.now();
+        if plan.locked.is_empty() {
+            // Nothing is done to a server that was not agreed upon (I2).
+            let (key, what) = (plan.about.clone(), plan.kind.into());
+            let note = Command::NoteOperation { key, what, at: now };
+            return self.ledger.propose(note).await.map(drop).map_err(OperationError::Locked);
+        }
         // The ledger takes the very same said twice as said once; no two operations say it.
         let serial = Duration::from_micros(SERIAL.fetch_add(1, Ordering::Relaxed));
         let ends_at = now.plus(LOCKED_AT_MOST).plus(serial);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use baton_actors::clock::TokioClock;
 use baton_actors::operations::Workshop;
 use baton_actors::ports::{OperationError, Operations};
-use baton_actors::testing::{ActionFault, FakeFleet, FakeTarget, Fault};
+use baton_actors::testing::{ActionFault, FakeFleet, FakeTarget, Fault, StoreFault};
 use baton_topology::instance::ThreadState;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
@@ -256,4 +256,22 @@ async fn errant_transactions_are_dropped_at_the_second_try() {
     workshop.perform(request).await.expect("the second time it works");
     let executed = world.fleet.executed(&key("c")).to_string();
     assert!(!executed.contains(&own.uuid.to_string()), "{executed}");
+}
+
+#[actix::test]
+async fn nothing_is_done_that_the_ledger_did_not_agree_to() {
+    // I2
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    let stop = Request::Control { key: key("c"), control: Control::Stop };
+    let before = world.handles.ledger.state().borrow().index;
+    workshop.perform(stop.clone()).await.expect("it stops");
+    assert!(world.handles.ledger.state().borrow().index > before);
+    let acted = world.fleet.actions().len();
+    world.store.disk().fault = StoreFault::Full;
+    for request in [stop, relocate("d", "e")] {
+        let refused = workshop.perform(request).await;
+        assert!(matches!(refused, Err(OperationError::Locked(_))), "{refused:?}");
+    }
+    assert_eq!(world.fleet.actions().len(), acted);
 }

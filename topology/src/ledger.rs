@@ -285,6 +285,16 @@ pub enum Command {
         /// When.
         at: Timestamp,
     },
+    /// Take note that somebody has something done to an instance. Changes nothing: that it was
+    /// agreed upon is all that counts (I2).
+    NoteOperation {
+        /// The instance.
+        key: InstanceKey,
+        /// What, such as `stop-replica`.
+        what: Arc<str>,
+        /// When.
+        at: Timestamp,
+    },
     /// Acknowledge recoveries: they block no others any more.
     AcknowledgeRecoveries {
         /// Their numbers.

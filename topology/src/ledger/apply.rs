@@ -176,6 +176,7 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         }
         Command::BeginRecovery { recovery } => recoveries::begin(state, recovery),
         Command::UpdateRecovery { recovery } => recoveries::update(state, recovery),
+        Command::NoteOperation { key, what, at: _ } => note_operation(key, what),
         Command::NoteChore { key, at } => {
             check_key(key)?;
             insert(&mut state.chores, key, *at, "instances with chores")?;
@@ -190,6 +191,12 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
             Ok(Vec::new())
         }
     }
+}
+
+fn note_operation(key: &InstanceKey, what: &str) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    check_text("operation", what, REASON_BYTES_MAX)?;
+    Ok(vec![key.clone()])
 }
 
 fn begin_downtime(
