@@ -19,7 +19,7 @@ use baton_topology::hooks::HookList;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::gate::{self, Request, Runner};
-use baton_topology::recovery::upkeep::{Vigil, rejoinable};
+use baton_topology::recovery::upkeep::{Review, Vigil, rejoinable};
 use baton_topology::recovery::{Cause, Hooks, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::FutureExt;
@@ -42,7 +42,7 @@ const RUNNING_MAX: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often it is looked for what else there is to see to.
-const KEEP_UP_EVERY: Duration = Duration::from_millis(200);
+const KEEP_UP_EVERY: Duration = Duration::from_millis(100);
 
 /// Tells user processes about a recovery.
 pub trait Announcer: Send + Sync + 'static {
@@ -213,9 +213,18 @@ impl RecoveryActor {
     /// Sees to what is not a recovery.
     fn keep_up(&mut self, ctx: &mut Context<Self>) {
         let fleet = self.world.snapshot.borrow().clone();
-        for chore in self.vigil.review(&fleet, self.world.clock.now()) {
+        let Review { chores, looks, hung } = self.vigil.review(&fleet, self.world.clock.now());
+        for chore in chores {
             let world = self.world.clone();
             ctx.spawn(run::do_chore(world, chore).into_actor(self));
+        }
+        if !looks.is_empty() {
+            // What does not get through is asked for again.
+            let _ = self.world.looks.try_send(LookNow(looks));
+        }
+        for key in hung {
+            let cause = Cause::Hung;
+            self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Run }, ctx);
         }
     }
 

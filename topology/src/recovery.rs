@@ -154,6 +154,22 @@ impl Kind {
         })
     }
 
+    /// The problem there is when a source that some replicas still wait for hangs: it is as good
+    /// as dead.
+    pub fn when_hung(code: Code) -> Option<Code> {
+        Some(match code {
+            Code::UnreachablePrimary | Code::UnreachablePrimaryWithLaggingReplicas => {
+                Code::DeadPrimary
+            }
+            Code::UnreachableCoPrimary => Code::DeadCoPrimary,
+            Code::UnreachableIntermediateSource
+            | Code::UnreachableIntermediateSourceWithLaggingReplicas => {
+                Code::DeadIntermediateSource
+            }
+            _ => return None,
+        })
+    }
+
     /// Whether a server is opened for writes.
     pub fn opens(self) -> bool {
         !matches!(self, Self::IntermediateSource | Self::GroupMember | Self::Rejoin)
@@ -171,6 +187,8 @@ impl Kind {
 pub enum Cause {
     /// baton found the problem and the configuration lets it act.
     Found,
+    /// baton found that a source hangs.
+    Hung,
     /// Somebody asked to recover from a problem that baton sees too.
     Asked,
     /// Somebody gave up a primary, whatever baton sees of it.
@@ -190,7 +208,7 @@ pub enum Cause {
 impl Cause {
     /// Whether a person asked for it.
     pub fn is_manual(self) -> bool {
-        !matches!(self, Self::Found | Self::RejoinAuto)
+        !matches!(self, Self::Found | Self::Hung | Self::RejoinAuto)
     }
 
     /// Whether it is a planned takeover.

@@ -18,10 +18,10 @@ use crate::ports::Parting;
 const PARKED_FOR: Duration = Duration::from_secs(3600);
 
 /// How long the server sleeps at a time.
-const NAP: Duration = Duration::from_secs(1);
+const NAP: Duration = Duration::from_millis(500);
 
 /// A server that oversleeps by this much is looked at. Being busy is no crime: the look decides.
-const OVERSLEPT: Duration = Duration::from_millis(500);
+const OVERSLEPT: Duration = Duration::from_millis(300);
 
 /// The longest time servers know, so that the sleeping statement is never a slow one.
 const NEVER_SLOW: &str = "SET SESSION long_query_time = 31536000";
@@ -36,7 +36,7 @@ pub(super) async fn park(shared: Arc<Shared>, key: InstanceKey) -> Parting {
     let opened = timeout(shared.options.connect_deadline, opening).await;
     let Ok(Some(mut connection)) = opened else { return Parting::Refused };
     let parked = Instant::now();
-    let sleep = format!("DO SLEEP({})", NAP.as_secs());
+    let sleep = format!("DO SLEEP({})", NAP.as_secs_f64());
     while parked.elapsed() < PARKED_FOR {
         let lain_down = Instant::now();
         match timeout(NAP + OVERSLEPT, connection.run(&sleep)).await {

@@ -19,8 +19,9 @@ use crate::ports::{ActionFailure, Control, ControlSession};
 
 /// One action takes no longer than this.
 const ACTION_DEADLINE: Duration = Duration::from_secs(5);
-/// An old primary that answers answers soon. Opening a new one waits no longer for it.
-const FENCE_DEADLINE: Duration = Duration::from_millis(500);
+/// An old primary that answers answers soon. Opening a new one waits no longer for it. Nor for a
+/// receiver to stop: one that is connecting stops seconds later, but receives nothing any more.
+const FREEZE_DEADLINE: Duration = Duration::from_millis(400);
 /// What the session adds to the deadline of an action before it is given up from outside.
 const GRACE: Duration = Duration::from_secs(2);
 /// Applying a backlog takes no longer than this, however steadily it goes on.
@@ -44,6 +45,8 @@ pub(super) enum Patience {
     Usual,
     /// An old primary that is dead in all likelihood.
     Fence,
+    /// A replica that is made to stand still.
+    Freeze,
 }
 
 impl Sessions {
@@ -139,7 +142,9 @@ async fn carry_out(
             (Action::WaitExecuted { at_most, .. }, _) => {
                 wait_executed(&mut *session, action, *at_most).await
             }
-            (_, Patience::Fence) => act(&mut *session, action, FENCE_DEADLINE).await,
+            (_, Patience::Fence | Patience::Freeze) => {
+                act(&mut *session, action, FREEZE_DEADLINE).await
+            }
             (_, Patience::Usual) => act(&mut *session, action, ACTION_DEADLINE).await,
         };
         if let Err(failure) = done {

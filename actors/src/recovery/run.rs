@@ -171,8 +171,11 @@ impl Drive {
     async fn run(&mut self, recovery: &mut Recovery, stage: &Stage) -> Vec<Ran> {
         let failed = recovery.failed().clone();
         let is_dead = matches!(recovery.kind, Kind::Primary | Kind::CoPrimary);
-        let patience = |key: &InstanceKey| {
-            if is_dead && *key == failed { Patience::Fence } else { Patience::Usual }
+        let is_freezing = recovery.phase == Phase::Freezing;
+        let patience = |key: &InstanceKey| match is_dead {
+            true if *key == failed => Patience::Fence,
+            true if is_freezing => Patience::Freeze,
+            _ => Patience::Usual,
         };
         match recovery.phase {
             // Not while writes pause.

@@ -62,7 +62,7 @@ pub fn begin(
     };
     let analysis = subject(request, cluster, now)?;
     let kind = match request.cause {
-        Cause::Found | Cause::Asked => Kind::of(analysis.code),
+        Cause::Found | Cause::Hung | Cause::Asked => Kind::of(analysis.code),
         Cause::ForcedFailover | Cause::ForcedTakeover => Some(Kind::Primary),
         Cause::Takeover | Cause::TakeoverAuto => Some(Kind::Takeover),
         Cause::Rejoin | Cause::RejoinAuto => Some(Kind::Rejoin),
@@ -75,7 +75,7 @@ pub fn begin(
         recovery.wanted = replaced_by(&request.key, fleet);
     }
     let reasons = match request.cause {
-        Cause::Found => held_back(&recovery, cluster, fleet, now),
+        Cause::Found | Cause::Hung => held_back(&recovery, cluster, fleet, now),
         _ => busy(&recovery, fleet).into_iter().collect(),
     };
     if !reasons.is_empty() {
@@ -188,6 +188,13 @@ fn subject(request: &Request, cluster: &Cluster, now: Timestamp) -> Result<Analy
         Cause::Found | Cause::Asked => found.filter(is_recoverable).cloned().ok_or_else(|| {
             Refused::because(format!("{} has no problem to recover from", request.key))
         }),
+        Cause::Hung => {
+            let hung = found.and_then(|it| Some((it, Kind::when_hung(it.code)?)));
+            let (it, code) = hung.ok_or_else(|| {
+                Refused::because(format!("{} does not hang any more", request.key))
+            })?;
+            Ok(Analysis { code, ..it.clone() })
+        }
         Cause::Rejoin | Cause::RejoinAuto => {
             Ok(Analysis { code: Code::NoProblem, ..forced(&request.key, now) })
         }

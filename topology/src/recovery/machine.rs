@@ -337,7 +337,7 @@ fn resume(recovery: Recovery, situation: &Situation<'_>) -> Step {
     let failed = situation.cluster.member(recovery.failed());
     let status = failed.map(|member| &member.instance.health.status);
     let is_back = status == Some(&HealthStatus::Valid)
-        && matches!(recovery.cause, Cause::Found | Cause::Asked)
+        && matches!(recovery.cause, Cause::Found | Cause::Hung | Cause::Asked)
         && recovery.kind.promotes();
     match recovery.phase {
         Phase::Opening => {

@@ -17,7 +17,7 @@ use crate::key::InstanceKey;
 
 use super::candidate::{Common, Objection, Situation, objections, rank};
 use super::holding::{Holding, everything, holdings};
-use super::{Cause, Chain, Kind, Loss, Lost, Need, Plan, Recovery, Refused, Stage};
+use super::{Cause, Chain, Kind, Loss, Lost, Need, Phase, Plan, Recovery, Refused, Stage};
 
 pub use takeover::arrange;
 
@@ -108,7 +108,7 @@ pub(super) fn follow(source: &InstanceKey) -> Vec<Action> {
 fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
     let replicas = members(recovery, situation);
     let (reachable, silent): (Vec<&Member>, Vec<&Member>) =
-        replicas.iter().partition(|member| member.instance.is_valid());
+        replicas.iter().partition(|it| it.instance.is_valid() && stands_still(it, recovery));
     enough_in_sight(recovery, situation, reachable.len(), silent.len())?;
     let failed = situation.cluster.member(recovery.failed());
     let source_had = failed.map(everything).unwrap_or_default();
@@ -133,6 +133,13 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         lost,
         loss: loss(&source_had, &all, failed, situation),
     })
+}
+
+/// Once everybody was stopped, whoever still receives could acknowledge what nobody else will have.
+fn stands_still(member: &Member, recovery: &Recovery) -> bool {
+    let channel = member.instance.facts.main_channel();
+    let receives = channel.is_some_and(|it| it.receiver == ThreadState::Running);
+    recovery.phase != Phase::Weighing || !receives
 }
 
 /// Whether so many witnesses are there that nothing that was acknowledged can be missed (I3, I5).

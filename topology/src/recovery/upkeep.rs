@@ -20,8 +20,10 @@ use super::machine::LOST_IN_RECOVERY;
 use super::{Chain, Kind, Need, Recovery, Stage};
 
 /// A source that does not answer hangs when its replicas have received nothing for this long.
-pub const QUIET_FOR: Duration = Duration::from_millis(500);
-/// Receivers of the same source are not restarted more often.
+pub const QUIET_FOR: Duration = Duration::from_millis(300);
+/// For so long the scout may try to connect.
+pub const SCOUT_PATIENCE: Duration = Duration::from_millis(700);
+/// No scout is sent to the same source more often.
 pub const RESTART_EVERY: Duration = Duration::from_secs(30);
 /// A former primary that could not come back is tried again after this.
 const REJOIN_EVERY: Duration = Duration::from_secs(60);
@@ -39,59 +41,105 @@ pub struct Chore {
     pub why: String,
 }
 
-/// How far replicas of silent sources had received when that was last news.
+/// What there is to see to.
+#[derive(Debug, Clone, Default)]
+pub struct Review {
+    /// What is to be done.
+    pub chores: Vec<Chore>,
+    /// Who is to be looked at.
+    pub looks: Vec<InstanceKey>,
+    /// Sources that hang, proven by a replica that cannot get through to them any more.
+    pub hung: Vec<InstanceKey>,
+}
+
+/// What was learned of sources that do not answer.
 #[derive(Debug, Clone, Default)]
 pub struct Vigil {
-    received: BTreeMap<InstanceKey, (Vec<BinlogCoordinates>, Timestamp)>,
+    silent: BTreeMap<InstanceKey, Silent>,
+}
+
+/// A source that does not answer, though its replicas do not notice.
+#[derive(Debug, Clone)]
+struct Silent {
+    /// How far its replicas have received.
+    received: Vec<BinlogCoordinates>,
+    /// Since when that is so.
+    since: Timestamp,
+    /// The replica that was made to connect anew, and when.
+    scout: Option<(InstanceKey, Timestamp)>,
 }
 
 impl Vigil {
     /// Everything there is to see to now.
-    pub fn review(&mut self, fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
-        let mut chores = self.hung_sources(fleet, now);
-        chores.extend(returned_primaries(fleet, now));
-        chores.extend(outlived_downtimes(fleet, now));
-        chores
+    pub fn review(&mut self, fleet: &FleetSnapshot, now: Timestamp) -> Review {
+        let mut review = Review::default();
+        self.watch_silent_sources(fleet, now, &mut review);
+        review.chores.extend(returned_primaries(fleet, now));
+        review.chores.extend(outlived_downtimes(fleet, now));
+        review
     }
 
-    /// A source that hangs keeps its connections, so its replicas do not notice. Their receivers
-    /// are restarted: if they get through, all is well, and if not, everybody sees it.
-    fn hung_sources(&mut self, fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
-        let mut chores = Vec::new();
+    /// A source that hangs keeps its connections, so its replicas do not notice. One of them, the
+    /// scout, is made to connect anew: if it gets through, all is well. If it does not, nobody would.
+    /// Only one, because a receiver that is connecting takes seconds to stop.
+    fn watch_silent_sources(&mut self, fleet: &FleetSnapshot, now: Timestamp, review: &mut Review) {
         let mut silent = BTreeMap::new();
         for cluster in fleet.clusters.values() {
             for analysis in cluster.analyses.iter().filter(|it| may_hang(it.code)) {
-                let Some(member) = cluster.member(&analysis.key) else { continue };
-                if !is_without_answer(member) {
-                    continue;
-                }
-                let positions = positions(cluster, member);
-                let known = self.received.get(member.key()).filter(|(at, _)| *at == positions);
-                let since = known.map_or(now, |(_, since)| *since);
-                silent.insert(member.key().clone(), (positions, since));
-                let is_quiet = now.since(since) >= QUIET_FOR;
-                if is_quiet
-                    && !analysis.skippable_due_to_downtime
-                    && may_act(cluster, member, fleet)
-                {
-                    chores.extend(restart_receivers(cluster, member, &fleet.ledger, now));
+                let Some(source) = cluster.member(&analysis.key) else { continue };
+                let is_ours =
+                    !analysis.skippable_due_to_downtime && may_act(cluster, source, fleet);
+                if is_ours && is_without_answer(source) {
+                    let before = self.silent.get(source.key());
+                    let now_known = watch(cluster, source, before, (&fleet.ledger, now), review);
+                    silent.insert(source.key().clone(), now_known);
                 }
             }
         }
-        self.received = silent;
-        chores
+        self.silent = silent;
     }
 }
 
+fn watch(
+    cluster: &Cluster,
+    source: &Member,
+    before: Option<&Silent>,
+    (ledger, now): (&LedgerState, Timestamp),
+    review: &mut Review,
+) -> Silent {
+    let received = positions(cluster, source);
+    let mut silent = match before {
+        Some(before) if before.received == received => before.clone(),
+        // Something came through: it lives, whatever it does not tell us.
+        _ => Silent { received, since: now, scout: None },
+    };
+    match &silent.scout {
+        None if now.since(silent.since) >= QUIET_FOR => {
+            if let Some((scout, chore)) = send_scout(cluster, source, ledger, now) {
+                silent.scout = Some((scout, now));
+                review.chores.push(chore);
+            }
+        }
+        Some((scout, sent)) if now.since(*sent) >= SCOUT_PATIENCE => {
+            // The newest look may be older than its time was up.
+            let scout = cluster.member(scout).filter(|it| it.instance.is_valid());
+            let is_fresh =
+                |it: &&Member| it.instance.health.facts_from >= Some(sent.plus(SCOUT_PATIENCE));
+            match scout {
+                Some(scout) if is_fresh(&scout) && !is_receiving(scout) => {
+                    review.hung.push(source.key().clone());
+                }
+                Some(scout) => review.looks.push(scout.key().clone()),
+                None => silent.scout = None,
+            }
+        }
+        _ => {}
+    }
+    silent
+}
+
 fn may_hang(code: Code) -> bool {
-    matches!(
-        code,
-        Code::UnreachablePrimary
-            | Code::UnreachablePrimaryWithLaggingReplicas
-            | Code::UnreachableCoPrimary
-            | Code::UnreachableIntermediateSource
-            | Code::UnreachableIntermediateSourceWithLaggingReplicas
-    )
+    Kind::when_hung(code).is_some()
 }
 
 /// Somebody who has no room for us, or does not let us in, may well serve others.
@@ -121,28 +169,35 @@ fn positions(cluster: &Cluster, source: &Member) -> Vec<BinlogCoordinates> {
     channels.collect()
 }
 
-fn restart_receivers(
+/// The scout and what it does: the one that is least likely to be promoted.
+fn send_scout(
     cluster: &Cluster,
     source: &Member,
     ledger: &LedgerState,
     now: Timestamp,
-) -> Option<Chore> {
+) -> Option<(InstanceKey, Chore)> {
     let last = ledger.chores.get(source.key()).copied();
     if last.is_some_and(|last| now.since(last) < RESTART_EVERY) {
         return None;
     }
-    let restart =
-        replicas(cluster, source).into_iter().filter(|it| may_restart(it)).map(|it| Chain {
-            on: it.key().clone(),
-            actions: vec![Action::Stop(Threads::Receiver), Action::Start(Threads::Receiver)],
-            need: Need::Should,
-        });
-    let chains: Vec<Chain> = restart.collect();
-    (!chains.is_empty()).then(|| Chore {
+    let scout =
+        replicas(cluster, source).into_iter().filter(|it| may_restart(it)).max_by_key(|it| {
+            let rule = ledger.promotion_rule(it.key(), it.instance.facts.promotion_rule, now);
+            (rule, it.key().clone())
+        })?;
+    let actions = vec![Action::Stop(Threads::Receiver), Action::Start(Threads::Receiver)];
+    let chain = Chain { on: scout.key().clone(), actions, need: Need::Should };
+    let chore = Chore {
         note: Command::NoteChore { key: source.key().clone(), at: now },
-        stage: Stage { chains },
-        why: format!("{} does not answer and nothing comes from it", source.key()),
-    })
+        stage: Stage { chains: vec![chain] },
+        why: format!("{} does not answer: {} tries to connect", source.key(), scout.key()),
+    };
+    Some((scout.key().clone(), chore))
+}
+
+fn is_receiving(replica: &Member) -> bool {
+    let channel = replica.instance.facts.main_channel();
+    channel.is_some_and(|channel| channel.receiver == ThreadState::Running)
 }
 
 /// A receiver that runs. MariaDB's throws away what is not applied yet when it finds its place by
