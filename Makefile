@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: demo test bench verify fix rust
+.PHONY: demo test torture bench verify fix rust
 
 demo: rust
 	tests/support/install-servers
@@ -16,6 +16,13 @@ test: rust
 	else \
 	  $(CARGO) test --workspace -- --test-threads=2; \
 	fi
+
+# Everything goes wrong for a while: make torture SEED=7 MINUTES=30
+SEED ?= 1
+MINUTES ?= 5
+torture: rust
+	tests/support/install-servers
+	SEED=$(SEED) MINUTES=$(MINUTES) $(CARGO) test --test torture -- --nocapture
 
 bench: rust
 	tests/support/install-servers

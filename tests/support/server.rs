@@ -208,6 +208,15 @@ impl Server {
         self.wait_ready();
     }
 
+    /// Throws all data away and starts anew, as a fresh server on the same port.
+    pub fn start_empty(&mut self) {
+        self.kill_9();
+        let data = self.dir.join("data");
+        fs::remove_dir_all(&data).expect("remove the data");
+        copy(&installed(self.flavor).join("data"), &data);
+        self.restart();
+    }
+
     /// Runs one statement as root; panics if it fails.
     pub fn exec(&self, sql: &str) {
         self.query(sql);

@@ -39,16 +39,18 @@ pub struct Writers {
 impl Writers {
     /// Makes the table and the accounts, which have to be on the primary alone to write to.
     pub fn prepare(servers: &[Server]) {
-        for server in servers {
-            let grants = ["GRANT SELECT, INSERT ON shop.* TO {user}"];
-            server.create_monitor_user(USER, PASSWORD, &grants);
-        }
+        servers.iter().for_each(Self::admit);
         servers[0].exec("CREATE DATABASE IF NOT EXISTS shop");
         servers[0].exec("CREATE TABLE shop.writes (id BIGINT PRIMARY KEY)");
         super::wait_until(super::PATIENCE, "all have the table", || {
             let all = servers.iter().all(|it| it.try_query("SELECT * FROM shop.writes").is_ok());
             all.then_some(())
         });
+    }
+
+    /// Makes the account on one server.
+    pub fn admit(server: &Server) {
+        server.create_monitor_user(USER, PASSWORD, &["GRANT SELECT, INSERT ON shop.* TO {user}"]);
     }
 
     /// Starts to write, on every server that lets us.

@@ -15,6 +15,7 @@ use crate::ledger::LedgerState;
 use crate::names::HostNames;
 use crate::policy::Policy;
 use crate::probe::{ProbeResult, fold};
+use crate::recovery::Recovery;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -129,7 +130,12 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
         FleetInput::Restored(restored) => {
             // Who is ignored is never probed, and would for ever count as not looked at yet.
             let watched = |it: &(Instance, ClusterId)| !is_ignored(&next.policy, &it.0.key);
-            for (instance, id) in restored.into_iter().filter(watched) {
+            for (mut instance, id) in restored.into_iter().filter(watched) {
+                if was_made_primary_since(&instance, &next.ledger) {
+                    let facts = Arc::make_mut(&mut instance.facts);
+                    facts.channels.clear();
+                    facts.read_only = false;
+                }
                 changes.identities.insert(instance.key.clone(), id);
                 changes.instances.insert(instance.key.clone(), Some(Arc::new(instance)));
             }
@@ -153,6 +159,21 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             changes.dirty.extend(next.clusters.keys().cloned());
         }
     }
+}
+
+/// Whether a recovery made a primary of an instance after what is kept of it was seen. The ledger
+/// is newer than the store: whoever died right after that would else come back as a replica.
+fn was_made_primary_since(instance: &Instance, ledger: &LedgerState) -> bool {
+    let key = &instance.key;
+    let concerns = |recovery: &&Arc<Recovery>| {
+        recovery.successor.as_ref() == Some(key) || recovery.failed() == key
+    };
+    let newest = ledger.recoveries.values().filter(concerns).max_by_key(|it| it.begun_at);
+    newest.is_some_and(|it| {
+        it.kind.promotes()
+            && it.successor.as_ref() == Some(key)
+            && instance.health.last_seen <= it.ended_at
+    })
 }
 
 /// Completes the placement of an instance by the patterns on its host name, where there are any.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_topology::action::{Action, Credentials};
+use baton_topology::action::{Action, Credentials, Switch};
 use baton_topology::gtid::Gtids;
 use baton_topology::instance::FailureKind;
 use baton_topology::key::InstanceKey;
@@ -22,6 +22,10 @@ const ACTION_DEADLINE: Duration = Duration::from_secs(5);
 /// An old primary that answers answers soon. Opening a new one waits no longer for it. Nor for a
 /// receiver to stop: one that is connecting stops seconds later, but receives nothing any more.
 const FREEZE_DEADLINE: Duration = Duration::from_millis(400);
+/// How often clients are sent away while a server is being closed to writes.
+const SEND_AWAY_EVERY: Duration = Duration::from_millis(20);
+/// So often they are, before the server stops to wait for acknowledgements.
+const GIVE_UP_ACKNOWLEDGEMENTS_AFTER: u32 = 4;
 /// What the session adds to the deadline of an action before it is given up from outside.
 const GRACE: Duration = Duration::from_secs(2);
 /// Applying a backlog takes no longer than this, however steadily it goes on.
@@ -80,7 +84,10 @@ impl Sessions {
         let started: Vec<_> = stage
             .chains
             .iter()
-            .map(|chain| carry_out(chain, self.take(&chain.on), patience(&chain.on)))
+            .map(|chain| {
+                let aside = self.control.control(&chain.on);
+                carry_out(chain, self.take(&chain.on), aside, patience(&chain.on))
+            })
             .collect();
         let mut ran = Vec::new();
         for (session, outcome) in join_all(started).await {
@@ -134,11 +141,20 @@ async fn look(mut session: Box<dyn ControlSession>) -> (Box<dyn ControlSession>,
 async fn carry_out(
     chain: &Chain,
     mut session: Box<dyn ControlSession>,
+    aside: Box<dyn ControlSession>,
     patience: Patience,
 ) -> (Box<dyn ControlSession>, Ran) {
+    let mut aside = Some(aside);
     let mut outcome = Outcome::Done;
     for (at, action) in chain.actions.iter().enumerate() {
         let done = match (action, patience) {
+            (Action::SetReadOnly, _) if chain.actions.get(at + 1) == Some(&Action::KillClients) => {
+                let at_most = match patience {
+                    Patience::Fence | Patience::Freeze => FREEZE_DEADLINE,
+                    Patience::Usual => ACTION_DEADLINE,
+                };
+                close(&mut *session, aside.take(), at_most).await
+            }
             (Action::WaitExecuted { at_most, .. }, _) => {
                 wait_executed(&mut *session, action, *at_most).await
             }
@@ -153,6 +169,36 @@ async fn carry_out(
         }
     }
     (session, Ran { on: chain.on.clone(), need: chain.need, outcome })
+}
+
+/// Makes a server refuse writes. Clients whose commits wait would hold that up, so over a
+/// connection aside they are sent away while it waits for its turn; from then on nobody else gets
+/// to commit. Who waits for the acknowledgement of a replica waits on even so: that is given up
+/// last, when nobody is left who could take it for one (I5).
+async fn close(
+    session: &mut dyn ControlSession,
+    aside: Option<Box<dyn ControlSession>>,
+    at_most: Duration,
+) -> Result<(), ActionFailure> {
+    let closing = act(session, &Action::SetReadOnly, at_most);
+    let sending_away = async {
+        let Some(mut aside) = aside else { return };
+        for round in 1_u32.. {
+            tokio::time::sleep(SEND_AWAY_EVERY).await;
+            // Whoever is left is tried again, and told of by the action that follows.
+            let _ = aside.act(&Action::KillClients, at_most).await;
+            if round == GIVE_UP_ACKNOWLEDGEMENTS_AFTER {
+                let off = Action::SetSemiSyncSource(Switch::Off);
+                // Where there is no such thing nobody waits for it.
+                let _ = aside.act(&off, at_most).await;
+            }
+        }
+    };
+    tokio::pin!(closing);
+    tokio::select! {
+        closed = &mut closing => closed,
+        () = sending_away => closing.await,
+    }
 }
 
 async fn act(

@@ -82,14 +82,27 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
         Kind::Primary | Kind::CoPrimary | Kind::Takeover => {
             // A primary that is dead, or was given up on purpose, is not opened again by us.
             if recovery.kind == Kind::Takeover {
-                let actions = vec![Action::SetWritable];
-                chains.push(Chain { on: failed.clone(), actions, need: Need::Must });
+                chains.push(Chain {
+                    on: failed.clone(),
+                    actions: reopen_old(failed, situation),
+                    need: Need::Must,
+                });
             }
             chains.extend(members(recovery, situation).iter().map(back));
         }
         Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary | Kind::Rejoin => {}
     }
     Stage { chains }
+}
+
+/// Closing it may have switched off that it waits for acknowledgements.
+fn reopen_old(old: &InstanceKey, situation: &Situation<'_>) -> Vec<Action> {
+    let waited = situation
+        .cluster
+        .member(old)
+        .is_some_and(|member| member.instance.facts.semi_sync.source_enabled);
+    let acknowledge = waited.then_some(Action::SetSemiSyncSource(Switch::On));
+    acknowledge.into_iter().chain([Action::SetWritable]).collect()
 }
 
 /// The replicas that what failed had, as far as they are known.
@@ -103,6 +116,13 @@ pub(super) fn follow(source: &InstanceKey) -> Vec<Action> {
         Action::ChangeSource { to: source.clone(), place: Place::Gtid },
         Action::Start(Threads::Both),
     ]
+}
+
+/// Whoever has no replicas must not wait for them, or it would never apply anything again. Only
+/// once it is closed and its clients are gone: those who wait would take it for an acknowledgement.
+fn acknowledge_no_more(former: &Member) -> Vec<Action> {
+    let waits = former.instance.facts.semi_sync.source_enabled;
+    if waits { vec![Action::SetSemiSyncSource(Switch::Off)] } else { Vec::new() }
 }
 
 fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {

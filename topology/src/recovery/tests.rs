@@ -376,6 +376,30 @@ fn a_checked_plan_that_is_bent_is_refused() {
 }
 
 #[test]
+fn who_was_made_primary_comes_back_from_the_store_as_one() {
+    let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let done = Recovery {
+        successor: Some(key("a")),
+        ended_at: Some(now()),
+        phase: Phase::Ended(End::Done),
+        ..begun
+    };
+    let command = Command::BeginRecovery { recovery: Arc::new(done) };
+    let (ledger, _) = apply(&LedgerState::default(), &command).unwrap();
+    let empty = FleetSnapshot::empty(Arc::new(everywhere()), Arc::new(ledger), now());
+    // What was kept was seen before: both still replicate from the old primary.
+    let kept = ["a", "b"].map(|name| {
+        let instance = fleet.instance(&key(name)).unwrap();
+        ((**instance).clone(), fleet.cluster_of.get(&key(name)).unwrap().clone())
+    });
+    let restored = advance(&empty, vec![FleetInput::Restored(kept.to_vec())], now()).snapshot;
+    let source = |name| restored.instance(&key(name)).unwrap().facts.source().cloned();
+    assert_eq!((source("a"), source("b")), (None, Some(key("p"))));
+}
+
+#[test]
 fn orphans_of_an_intermediate_source_go_to_a_sibling() {
     let sub = |name: &str| {
         let (name, mut facts) = replica(name, "1-9", "1-9");

@@ -25,6 +25,10 @@ pub const QUIET_FOR: Duration = Duration::from_millis(300);
 pub const SCOUT_PATIENCE: Duration = Duration::from_millis(700);
 /// No scout is sent to the same source more often.
 pub const RESTART_EVERY: Duration = Duration::from_secs(30);
+/// A fence that did not hold is tried again after this.
+const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Not for longer than this after the recovery.
+const FENCE_FOR: Duration = Duration::from_secs(10 * 60);
 /// A former primary that could not come back is tried again after this.
 const REJOIN_EVERY: Duration = Duration::from_secs(60);
 /// A downtime after a recovery lasts at least this long.
@@ -221,7 +225,8 @@ fn returned_primaries(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
         let key = recovery.failed();
         let Some((_, member)) = fleet.member(key) else { continue };
         let noted = ledger.chores.get(key).copied();
-        let is_news = noted.is_none_or(|at| at < recovery.begun_at);
+        let is_news = noted
+            .is_none_or(|at| at < recovery.begun_at || is_still_coming_back(at, recovery, now));
         if is_news && still_takes_itself_for_primary(member, recovery, fleet) {
             let actions = vec![Action::SetReadOnly, Action::KillClients];
             chores.push(Chore {
@@ -234,6 +239,13 @@ fn returned_primaries(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
         }
     }
     chores
+}
+
+/// A fence that did not hold is tried again, for a while: whoever opens the server again after
+/// that means it.
+fn is_still_coming_back(fenced_at: Timestamp, recovery: &Recovery, now: Timestamp) -> bool {
+    let since = recovery.ended_at.unwrap_or(recovery.begun_at);
+    now.since(fenced_at) >= FENCE_AGAIN_AFTER && now.since(since) < FENCE_FOR
 }
 
 /// Only of the newest recovery that says so: whoever was made primary again since is one.

@@ -7,7 +7,7 @@ use crate::gtid::{Gtids, Relation};
 use super::super::candidate::Situation;
 use super::super::holding::everything;
 use super::super::{Chain, Loss, Need, Plan, Recovery, Refused, Stage};
-use super::follow;
+use super::{acknowledge_no_more, follow};
 
 /// Plans it: only who has nothing of its own may come back.
 pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
@@ -28,6 +28,7 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     }
     nothing_of_its_own(former, primary)?;
     let mut actions = vec![Action::SetReadOnly];
+    actions.extend(acknowledge_no_more(former));
     actions.extend(follow(primary.key()));
     Ok(Plan {
         successor: primary.key().clone(),

@@ -8,7 +8,7 @@ use crate::key::InstanceKey;
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
 use super::super::holding::{everything, holdings};
 use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
-use super::{follow, lost, members, obstacle, open};
+use super::{acknowledge_no_more, follow, lost, members, obstacle, open};
 
 /// Who takes over, and the siblings' way below: all of them must get there.
 ///
@@ -120,8 +120,8 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         actions: vec![Action::WaitExecuted { until, at_most }],
         need: Need::Must,
     };
-    let mut actions =
-        vec![Action::ChangeSource { to: successor.key().clone(), place: Place::Gtid }];
+    let mut actions = acknowledge_no_more(primary);
+    actions.push(Action::ChangeSource { to: successor.key().clone(), place: Place::Gtid });
     if recovery.cause == Cause::TakeoverAuto {
         actions.push(Action::Start(Threads::Both));
     }
