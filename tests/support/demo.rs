@@ -1,4 +1,4 @@
-//! The demo: a real topology, a crash, and what baton says of it.
+//! The demo: a real topology under writes, a crash, and what baton does about it.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -12,7 +12,7 @@ use std::io::IsTerminal;
 use std::time::Instant;
 
 use serde_json::Value;
-use support::{Baton, Flavor, Options, Server, admit};
+use support::{Baton, Flavor, Options, PATIENCE, Server, Writers, empower, wait_until};
 
 const REPLICAS: usize = 4;
 
@@ -24,11 +24,16 @@ fn main() {
     let started = Instant::now();
     println!("starting {} MySQL 9.7 servers in a private folder", REPLICAS + 1);
     let mut servers = topology();
-    admit(&servers);
+    empower(&servers);
+    Writers::prepare(&servers);
     println!("they run and replicate, after {:.1} s\n", started.elapsed().as_secs_f64());
 
     println!("$ baton serve --discover {}", servers[0].address());
-    let settings = [("BATON_DETECTCLUSTERALIASQUERY", "SELECT 'shop'")];
+    let settings = [
+        ("BATON_DETECTCLUSTERALIASQUERY", "SELECT 'shop'"),
+        ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+        ("BATON_RECOVERINTERMEDIATEMASTERCLUSTERFILTERS", "*"),
+    ];
     let known = Instant::now();
     let baton = Baton::start(program, vec![servers[0].address()], &settings);
     baton.until_all_valid(REPLICAS + 1);
@@ -36,22 +41,43 @@ fn main() {
     println!("baton started and found the whole topology from one server in {took} ms:\n");
     draw(&baton);
 
-    println!("$ kill -9 the primary, {}", servers[0].address());
+    let writers = Writers::start(&servers);
+    wait_until(PATIENCE, "they write", || (writers.acknowledged().len() > 50).then_some(()));
+    println!("applications write all the time\n$ kill -9 the primary, {}", servers[0].address());
     let killed = Instant::now();
     servers[0].kill_9();
-    baton.until_found(&servers[0], "DeadMaster");
-    let took = killed.elapsed().as_millis();
-    println!("after {took} ms baton says:\n");
-    explain(&baton.get("/api/replication-analysis"));
+    let first = wait_until(PATIENCE, "somebody else accepts writes", || {
+        writers.acknowledged().into_iter().find(|write| write.server != 0)
+    });
+    let took = (first.at - killed).as_millis();
+    println!(
+        "after {took} ms the first write is accepted by {}\n",
+        servers[first.server].address()
+    );
+    let recovery = baton.until("/api/audit-recovery", "the recovery has ended", |all| {
+        let newest = all.as_array()?.first()?.clone();
+        (newest["RecoveryEndTimestamp"] != "").then_some(newest)
+    });
+    tell(&baton, &recovery);
+    baton.until("/api/master/shop", "the others follow", |it| {
+        (it["Replicas"].as_array()?.len() == 2 || it["Replicas"].as_array()?.len() == 3)
+            .then_some(())
+    });
     draw(&baton);
 
-    println!("$ start it again");
+    println!("$ start the old primary again: it still takes itself for one");
     servers[0].restart();
-    baton.until("/api/replication-analysis", "all is well again", |answer| {
-        answer["Details"].as_array()?.is_empty().then_some(())
+    wait_until(PATIENCE, "it is fenced", || {
+        (servers[0].value("SELECT @@global.super_read_only") == "1").then_some(())
     });
-    println!("all is well again:\n");
+    println!("baton made it read-only on sight; what it has of its own is told, or it comes back:");
+    let home = format!("/api/rejoin/{}/{}", servers[0].host, servers[0].port);
+    println!("$ baton client api -path rejoin/{}/{}", servers[0].host, servers[0].port);
+    let answer = baton.get(&home);
+    println!("  {}\n", wrap(answer["Message"].as_str().unwrap_or_default()));
+    baton.until_all_valid(REPLICAS + 1);
     draw(&baton);
+    drop(writers);
     stay(&baton);
 }
 
@@ -71,14 +97,13 @@ fn draw(baton: &Baton) {
     println!("{}\n", drawn["Details"].as_str().unwrap_or_default());
 }
 
-fn explain(answer: &Value) {
-    for finding in answer["Details"].as_array().into_iter().flatten() {
-        let key = &finding["AnalyzedInstanceKey"];
-        let host = key["Hostname"].as_str().unwrap_or_default();
-        let code = finding["Analysis"].as_str().unwrap_or_default();
-        let text = finding["Description"].as_str().unwrap_or_default();
-        println!("  {host}:{} {code}", key["Port"]);
-        println!("    {}", wrap(text));
+/// What was done, step by step.
+fn tell(baton: &Baton, recovery: &Value) {
+    println!("what baton did, from its audit:");
+    let uid = recovery["UID"].as_str().unwrap_or_default();
+    let steps = baton.get(&format!("/api/audit-recovery-steps/{uid}"));
+    for step in steps.as_array().into_iter().flatten() {
+        println!("  - {}", wrap(step["Message"].as_str().unwrap_or_default()));
     }
     println!();
 }

@@ -29,6 +29,8 @@ pub const RESTART_EVERY: Duration = Duration::from_secs(30);
 const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Not for longer than this after the recovery.
 const FENCE_FOR: Duration = Duration::from_secs(10 * 60);
+/// How often a former primary that is gone is looked for.
+const EXPECTED_BACK_EVERY: Duration = Duration::from_millis(100);
 /// A former primary that could not come back is tried again after this.
 const REJOIN_EVERY: Duration = Duration::from_secs(60);
 /// A downtime after a recovery lasts at least this long.
@@ -79,6 +81,7 @@ impl Vigil {
         let mut review = Review::default();
         self.watch_silent_sources(fleet, now, &mut review);
         review.chores.extend(returned_primaries(fleet, now));
+        review.looks.extend(expected_back(fleet, now));
         review.chores.extend(outlived_downtimes(fleet, now));
         review
     }
@@ -248,6 +251,25 @@ fn is_still_coming_back(fenced_at: Timestamp, recovery: &Recovery, now: Timestam
     now.since(fenced_at) >= FENCE_AGAIN_AFTER && now.since(since) < FENCE_FOR
 }
 
+/// Former primaries that are gone: whoever comes back as one must not serve clients for long.
+fn expected_back(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
+    let recent = fleet.ledger.recoveries.values().filter(|it| {
+        it.kind == Kind::Primary
+            && it.is_successful()
+            && it.ended_at.is_some_and(|ended| now.since(ended) < FENCE_FOR)
+    });
+    let is_due = |key: &&InstanceKey| {
+        fleet.instance(key).is_some_and(|former| {
+            let attempt = former.health.last_attempt;
+            former.is_failed() && attempt.is_none_or(|at| now.since(at) >= EXPECTED_BACK_EVERY)
+        })
+    };
+    let mut keys: Vec<InstanceKey> = recent.map(|it| it.failed()).filter(is_due).cloned().collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
 /// Only of the newest recovery that says so: whoever was made primary again since is one.
 fn still_takes_itself_for_primary(
     member: &Member,
@@ -276,20 +298,26 @@ pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
         return Vec::new();
     }
     let recoveries = &fleet.ledger.recoveries;
-    let was_tried = |key: &InstanceKey| {
+    let was_tried_since = |replaced: &Recovery| {
         recoveries.values().any(|it| {
-            it.kind == Kind::Rejoin && it.failed() == key && now.since(it.begun_at) < REJOIN_EVERY
+            it.kind == Kind::Rejoin
+                && it.failed() == replaced.failed()
+                && it.id > replaced.id
+                && now.since(it.begun_at) < REJOIN_EVERY
         })
     };
-    let replaced = recoveries.values().filter(|it| it.kind == Kind::Primary && it.is_successful());
-    let mut keys: Vec<InstanceKey> = replaced
-        .filter(|it| {
-            fleet.instance(it.failed()).is_some_and(|former| {
-                former.is_valid() && former.facts.read_only && former.facts.source().is_none()
-            })
+    let is_back = |it: &&Recovery| {
+        fleet.instance(it.failed()).is_some_and(|former| {
+            former.is_valid() && former.facts.read_only && former.facts.source().is_none()
         })
+    };
+    let mut keys: Vec<InstanceKey> = recoveries
+        .values()
+        .map(|it| &**it)
+        .filter(|it| it.kind == Kind::Primary && it.is_successful())
+        .filter(is_back)
+        .filter(|it| !was_tried_since(it))
         .map(|it| it.failed().clone())
-        .filter(|key| !was_tried(key))
         .collect();
     keys.sort();
     keys.dedup();
