@@ -60,6 +60,8 @@ pub struct LedgerState {
     pub detections: RedBlackTreeMapSync<(InstanceKey, Code), Detection>,
     /// Automated recoveries are switched off everywhere.
     pub recoveries_disabled: bool,
+    /// Somebody decided that baton acts though many clusters failed at once; until then.
+    pub breaker_released_until: Timestamp,
     /// Recoveries under way, and ended ones that still block others, by number.
     pub recoveries: RedBlackTreeMapSync<u64, Arc<Recovery>>,
     /// The number the newest recovery got; 0 before the first.
@@ -260,6 +262,11 @@ pub enum Command {
     SetRecoveriesDisabled {
         /// Off or on.
         disabled: bool,
+    },
+    /// Act though many clusters failed at once, until then.
+    ReleaseBreaker {
+        /// Until when.
+        until: Timestamp,
     },
     /// Begin a recovery; refused while another one of the same cluster is under way.
     BeginRecovery {

@@ -173,6 +173,8 @@ pub(crate) static ROUTES: &[Route] = &routes! {
         "force-master-takeover/:host/:port/:designatedHost/:designatedPort",
         "force-master-takeover/:hint/:designatedHost/:designatedPort",
     }
+    Read recover::breaker { "fleet-breaker" }
+    Write recover::release_breaker { "release-fleet-breaker" }
     Write recover::rejoin { "rejoin/:host/:port" }
     Read recover::readiness { "failover-readiness/:hint" }
     Read recover::explain { "explain/:host/:port" }

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_topology::analysis::catalog::PROBLEMS;
+use baton_topology::recovery::gate::{Runner, breaker};
+use baton_topology::recovery::{End, Phase, preview};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::status::{InstanceProblem, problems};
 use baton_topology::time::Timestamp;
@@ -91,6 +93,32 @@ pub(crate) fn render(registry: &Mutex<Registry>, fleet: &FleetSnapshot, now: Tim
     text
 }
 
+fn readiness(fleet: &FleetSnapshot, now: Timestamp) -> BTreeMap<&'static str, usize> {
+    let runner = Runner { uid: "".into(), node: String::new(), token: String::new() };
+    let mut counts = BTreeMap::from([("ready", 0), ("not_ready", 0)]);
+    for cluster in fleet.clusters.values() {
+        let found = preview::readiness(cluster, fleet, &runner, now);
+        let is_ready = found.is_some_and(|it| it.successor.is_some());
+        *counts.entry(if is_ready { "ready" } else { "not_ready" }).or_default() += 1;
+    }
+    counts
+}
+
+fn recoveries(fleet: &FleetSnapshot) -> BTreeMap<&'static str, usize> {
+    let mut counts =
+        BTreeMap::from([("running", 0), ("done", 0), ("rolled_back", 0), ("stuck", 0)]);
+    for recovery in fleet.ledger.recoveries.values() {
+        let phase = match recovery.phase {
+            Phase::Ended(End::Done) => "done",
+            Phase::Ended(End::RolledBack) => "rolled_back",
+            Phase::Ended(End::Stuck) => "stuck",
+            _ => "running",
+        };
+        *counts.entry(phase).or_default() += 1;
+    }
+    counts
+}
+
 fn fleet_figures(fleet: &FleetSnapshot, now: Timestamp) -> String {
     let mut by_problem: BTreeMap<&str, usize> =
         InstanceProblem::ALL.iter().map(|problem| (problem.as_str(), 0)).collect();
@@ -126,5 +154,12 @@ fn fleet_figures(fleet: &FleetSnapshot, now: Timestamp) -> String {
     let help = "Findings of the replication analysis, by code";
     gauge("baton_analysis_findings", help, &labelled("code", &by_code));
     gauge("baton_snapshot_age_seconds", "Time since the newest snapshot", &plain(age));
+    let help = "Clusters by whether somebody could take the place of their primary now";
+    gauge("baton_clusters_by_readiness", help, &labelled("readiness", &readiness(fleet, now)));
+    let help = "Recoveries the ledger knows, by how far they are";
+    gauge("baton_recoveries", help, &labelled("phase", &recoveries(fleet)));
+    let held = usize::from(breaker(fleet, now).is_some());
+    let help = "1 while so many clusters lost their primary that nothing is done by itself";
+    gauge("baton_fleet_breaker_open", help, &plain(held.to_string()));
     text
 }

@@ -11,6 +11,7 @@ use super::{
     Pool, REASON_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_PER_INSTANCE_MAX,
 };
 use crate::analysis::Code;
+use crate::cluster::ClusterId;
 use crate::instance::PromotionRule;
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
@@ -152,16 +153,7 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
             state.virtual_names.remove_mut(key);
             Ok(vec![key.clone()])
         }
-        Command::SetClusterAlias { cluster, alias } => {
-            if alias.is_empty() {
-                state.cluster_aliases.remove_mut(cluster);
-                return Ok(Vec::new());
-            }
-            check_text("alias", alias, ALIAS_BYTES_MAX)?;
-            check_text("cluster", cluster.as_str(), ALIAS_BYTES_MAX)?;
-            insert(&mut state.cluster_aliases, cluster, Arc::clone(alias), "cluster aliases")?;
-            Ok(Vec::new())
-        }
+        Command::SetClusterAlias { cluster, alias } => set_alias(state, cluster, alias),
         Command::Forget { keys, until } => forget(state, keys, *until),
         Command::Remember { key } => {
             state.forgotten.remove_mut(key);
@@ -172,6 +164,10 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         }
         Command::SetRecoveriesDisabled { disabled } => {
             state.recoveries_disabled = *disabled;
+            Ok(Vec::new())
+        }
+        Command::ReleaseBreaker { until } => {
+            state.breaker_released_until = *until;
             Ok(Vec::new())
         }
         Command::BeginRecovery { recovery } => recoveries::begin(state, recovery),
@@ -197,6 +193,21 @@ fn note_operation(key: &InstanceKey, what: &str) -> Result<Vec<InstanceKey>, Ref
     check_key(key)?;
     check_text("operation", what, REASON_BYTES_MAX)?;
     Ok(vec![key.clone()])
+}
+
+fn set_alias(
+    state: &mut LedgerState,
+    cluster: &ClusterId,
+    alias: &Arc<str>,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    if alias.is_empty() {
+        state.cluster_aliases.remove_mut(cluster);
+        return Ok(Vec::new());
+    }
+    check_text("alias", alias, ALIAS_BYTES_MAX)?;
+    check_text("cluster", cluster.as_str(), ALIAS_BYTES_MAX)?;
+    insert(&mut state.cluster_aliases, cluster, Arc::clone(alias), "cluster aliases")?;
+    Ok(Vec::new())
 }
 
 fn begin_downtime(

@@ -261,7 +261,7 @@ fn not_by_itself(
     reasons.extend(blocking(recovery, fleet, now).map(|it| {
         format!("recovery {} of {} is not long ago and not acknowledged", it.id, it.failed())
     }));
-    reasons.extend(breaker(fleet));
+    reasons.extend(breaker(fleet, now));
     reasons
 }
 
@@ -286,7 +286,10 @@ pub fn blocking<'a>(
 }
 
 /// Whether so much is gone at once that it is more likely us than them (I7).
-pub fn breaker(fleet: &FleetSnapshot) -> Option<String> {
+pub fn breaker(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
+    if now < fleet.ledger.breaker_released_until {
+        return None;
+    }
     let is_headless = |cluster: &&Arc<Cluster>| {
         let primaries = cluster.primaries();
         !primaries.is_empty() && primaries.iter().all(|member| member.instance.is_failed())

@@ -98,7 +98,8 @@ impl Holding {
 
     /// Whether this one has all that another has.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        matches!(self.relation(other), Some(Relation::Equal | Relation::Superset))
+        self.key == other.key
+            || matches!(self.relation(other), Some(Relation::Equal | Relation::Superset))
     }
 
     /// Whether it finds its place by GTID.

@@ -1,11 +1,13 @@
 //! Recoveries that somebody asks for, shown first (`dry_run=true`) or made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_actors::ports::RecoverError;
 use baton_topology::cluster::Member;
 use baton_topology::key::InstanceKey;
-use baton_topology::recovery::gate::Request;
+use baton_topology::ledger::Command;
+use baton_topology::recovery::gate::{self, Request};
 use baton_topology::recovery::preview::{self, Preview};
 use baton_topology::recovery::{Cause, Hooks, Recovery};
 use serde::Serialize;
@@ -131,6 +133,25 @@ pub(super) async fn force_takeover(call: Call) -> Outcome {
     let ended = call.services.recoveries.recover(request).await?;
     let failed = "Recovery attempted yet no replica promoted";
     ended_well(&call, &ended, "Master failed over", failed)
+}
+
+/// For so long a released breaker stays released.
+const RELEASED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Whether so many clusters failed at once that nothing is done by itself.
+pub(super) async fn breaker(call: Call) -> Outcome {
+    match gate::breaker(&call.fleet, call.now) {
+        Some(reason) => Reply::ok(&reason, "open"),
+        None => Reply::ok("baton acts where it may", "closed"),
+    }
+}
+
+/// Lets baton act though many clusters failed at once.
+pub(super) async fn release_breaker(call: Call) -> Outcome {
+    let command = Command::ReleaseBreaker { until: call.now.plus(RELEASED_FOR) };
+    call.change("release-fleet-breaker", None, String::new(), command).await?;
+    let minutes = RELEASED_FOR.as_secs() / 60;
+    Reply::ok(&format!("baton acts for {minutes} minutes, however many clusters failed"), "closed")
 }
 
 /// Brings a former primary back, as a replica of the one that replaced it.
