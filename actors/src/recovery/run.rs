@@ -12,6 +12,7 @@ use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step}
 use baton_topology::recovery::scene::{refresh, scene};
 use baton_topology::recovery::upkeep::Chore;
 use baton_topology::recovery::{End, Hooks, Kind, Phase, Recovery, Stage};
+use baton_topology::snapshot::FleetSnapshot;
 
 use super::RecoveryWorld;
 use super::chains::{Patience, Sessions};
@@ -25,6 +26,12 @@ const STEPS_MAX: usize = 200;
 const PROPOSALS_MAX: u32 = 5;
 /// The pause between those.
 const PROPOSAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whoever waits for a recovery waits no longer than so many of these pauses for its effects to be
+/// seen.
+const SEEN_ROUNDS: u32 = 20;
+/// One of those pauses.
+const SEEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How this node comes to drive it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +83,9 @@ pub(super) async fn drive(
             Some(event) => event,
             None => {
                 drive.finish(&mut recovery).await;
+                if recovery.cause.is_manual() {
+                    drive.until_seen(&recovery).await;
+                }
                 return Ok(Arc::new(recovery));
             }
         };
@@ -223,6 +233,29 @@ impl Drive {
         keys.push(recovery.failed().clone());
         // What does not get through is found by the next probe.
         let _ = self.world.looks.try_send(LookNow(keys));
+    }
+
+    /// Whoever asked for it sees at the next question that it is done: waits a moment until
+    /// everybody was looked at since, and replicas tell their lag again.
+    async fn until_seen(&mut self, recovery: &Recovery) {
+        let plan = recovery.plan.as_ref();
+        let followers = plan.into_iter().flat_map(|plan| &plan.gather.chains);
+        let keys: Vec<InstanceKey> = followers.map(|chain| chain.on.clone()).collect();
+        let is_seen = |fleet: &FleetSnapshot| {
+            keys.iter().filter_map(|key| fleet.instance(key)).all(|it| {
+                let replicates = it.facts.main_channel().is_some_and(|it| it.is_running());
+                it.health.facts_from >= recovery.ended_at
+                    && (!replicates || it.facts.lag_seconds().is_some())
+            })
+        };
+        for _ in 0..SEEN_ROUNDS {
+            let fleet = self.world.snapshot.borrow().clone();
+            if is_seen(&fleet) {
+                return;
+            }
+            self.ask_for_looks(recovery);
+            tokio::time::sleep(SEEN_PAUSE).await;
+        }
     }
 
     async fn announce_begin(&self, recovery: &mut Recovery) -> Result<(), String> {
