@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::action::{Action, Threads};
 use baton_topology::cluster::Cluster;
 use baton_topology::hooks::HookList;
 use baton_topology::key::InstanceKey;
@@ -240,12 +241,16 @@ impl Drive {
     async fn until_seen(&mut self, recovery: &Recovery) {
         let plan = recovery.plan.as_ref();
         let followers = plan.into_iter().flat_map(|plan| &plan.gather.chains);
-        let keys: Vec<InstanceKey> = followers.map(|chain| chain.on.clone()).collect();
+        let start = Action::Start(Threads::Both);
+        let followers: Vec<(InstanceKey, bool)> = followers
+            .map(|chain| (chain.on.clone(), chain.actions.last() == Some(&start)))
+            .collect();
         let is_seen = |fleet: &FleetSnapshot| {
-            keys.iter().filter_map(|key| fleet.instance(key)).all(|it| {
-                let replicates = it.facts.main_channel().is_some_and(|it| it.is_running());
-                it.health.facts_from >= recovery.ended_at
-                    && (!replicates || it.facts.lag_seconds().is_some())
+            followers.iter().all(|(key, replicates)| {
+                fleet.instance(key).is_none_or(|it| {
+                    it.health.facts_from >= recovery.ended_at
+                        && (!replicates || it.facts.lag_seconds().is_some())
+                })
             })
         };
         for _ in 0..SEEN_ROUNDS {
