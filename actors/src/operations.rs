@@ -5,6 +5,7 @@
 //! and whoever asks next sees how the servers stand now.
 
 mod crew;
+mod hooks;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::clock::Clock;
+use crate::hooks::HookRunner;
 use crate::operations::crew::Crew;
 use crate::ports::{
     Control, Discovery, History, Ledger, OperationError, Operations, Performed, SnapshotReader,
@@ -54,6 +56,8 @@ pub struct Workshop {
     pub clock: Arc<dyn Clock>,
     /// Which places in logs are known to be the same.
     pub equivalences: Arc<Mutex<Equivalences>>,
+    /// Runs the user processes that are told of an operation.
+    pub hooks: HookRunner,
 }
 
 impl Operations for Workshop {
@@ -70,7 +74,9 @@ impl Operations for Workshop {
             let fleet = self.look_around(&request).await;
             let plan =
                 relocate::plan(&fleet, &self.known(), &request).map_err(OperationError::Refused)?;
-            Ok(plan.preview(&readings(&fleet, &plan)))
+            let mut preview = plan.preview(&readings(&fleet, &plan));
+            preview.notes.extend(self.would_tell(&plan));
+            Ok(preview)
         }
         .boxed()
     }
@@ -171,7 +177,9 @@ impl Workshop {
         let (done, failed) = self.work(&plan).await;
         self.unlock(&plan.locked).await;
         self.look_at(plan.touched()).await;
-        self.conclude(plan, done, failed)
+        let performed = self.conclude(plan, done, failed)?;
+        self.tell(&performed.plan).await;
+        Ok(performed)
     }
 
     /// Somebody else may have moved the servers before they were locked.

@@ -6,24 +6,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::clock::TokioClock;
+use baton_actors::hooks::HookRunner;
 use baton_actors::operations::Workshop;
 use baton_actors::ports::{OperationError, Operations};
-use baton_actors::testing::{ActionFault, FakeFleet, FakeTarget, Fault, StoreFault};
+use baton_actors::system::Options;
+use baton_actors::testing::{ActionFault, FakeFleet, FakeTarget, Fault, MemoryStore, StoreFault};
+use baton_topology::hooks::{HookCommands, HookList, HookPolicy};
 use baton_topology::instance::ThreadState;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
+use baton_topology::policy::Policy;
 use baton_topology::relocate::{Control, How, Request};
 use baton_topology::time::Timestamp;
-use support::{World, key, watch};
+use support::{World, key, watch_with};
 
 /// `a` above `b` and `e`, `b` above `c` and `d`.
 async fn tree() -> (World, Workshop) {
+    tree_with(Policy::default()).await
+}
+
+async fn tree_with(policy: Policy) -> (World, Workshop) {
     let fleet = FakeFleet::new();
     fleet.add_primary(&key("a"));
     for (name, source) in [("b", "a"), ("c", "b"), ("d", "b"), ("e", "a")] {
         fleet.add_replica(&key(name), &key(source));
     }
-    let world = watch(fleet, "a").await;
+    let adjust = |options: &mut Options| options.policy = Arc::new(policy);
+    let world = watch_with(fleet, MemoryStore::default(), &["a"], adjust).await;
     world.until_valid(&["a", "b", "c", "d", "e"]).await;
     let handles = &world.handles;
     let workshop = Workshop {
@@ -34,6 +43,7 @@ async fn tree() -> (World, Workshop) {
         history: Arc::clone(&handles.history),
         clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_000))),
         equivalences: Arc::default(),
+        hooks: HookRunner::of_process(),
     };
     (world, workshop)
 }
@@ -274,4 +284,45 @@ async fn nothing_is_done_that_the_ledger_did_not_agree_to() {
         assert!(matches!(refused, Err(OperationError::Locked(_))), "{refused:?}");
     }
     assert_eq!(world.fleet.actions().len(), acted);
+}
+
+#[actix::test]
+async fn who_took_whose_place_is_told_once_it_is_done() {
+    tokio::time::pause();
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = folder.path().join("told");
+    let tell = format!("echo $1 $2 $ORC_SUCCESSOR_HOST $ORC_FAILED_HOST >> {}", told.display());
+    let commands = HookCommands {
+        name: "PostTakeMasterProcesses".into(),
+        commands: vec!["echo no; exit 3".into(), tell.clone()],
+    };
+    let lists = [(HookList::PostTakePrimary, commands)].into();
+    let hooks = HookPolicy { timeout: Duration::from_secs(20), lists, ..HookPolicy::default() };
+    let (world, workshop) = tree_with(Policy { hooks, ..Policy::default() }).await;
+    let take = |name| Request::TakeSource { replica: key(name) };
+    // Processes live in real time.
+    tokio::time::resume();
+
+    let preview = workshop.rehearse(take("c")).await.expect("it could be done");
+    let notes = [
+        "PostTakeMasterProcesses would run with c:3306 b:3306: echo no; exit 3".to_owned(),
+        format!("PostTakeMasterProcesses would run with c:3306 b:3306: {tell}"),
+    ];
+    assert_eq!(preview.notes, notes);
+    workshop.perform(take("b")).await.expect_err("its source is the primary");
+    workshop.perform(relocate("d", "e")).await.expect("nobody took a place");
+    assert!(!told.exists(), "nothing was done yet that they are told of");
+
+    let done = workshop.perform(take("c")).await.expect("what they say changes nothing");
+    assert_eq!(done.message, "c:3306 took its master b:3306");
+    assert_eq!(placed(&world, "b"), (Some(key("c")), true));
+    let line = std::fs::read_to_string(&told).expect("the second one ran");
+    assert_eq!(line, "c:3306 b:3306 c:3306 b:3306\n");
+    let audit = world.handles.history.audit(None, 0).await.expect("the store answers");
+    let hooks = audit.iter().filter(|it| it.entry.kind == "hook");
+    let mut lines: Vec<&str> = hooks.map(|it| it.entry.message.as_str()).collect();
+    lines.sort_unstable();
+    let [completed, failed] = lines[..] else { panic!("one line each: {lines:?}") };
+    assert!(completed.starts_with("Completed PostTakeMasterProcesses hook 2 of 2"), "{completed}");
+    assert!(failed.contains("hook 1 of 2 failed after") && failed.ends_with("3; output: no"));
 }

@@ -16,8 +16,8 @@ pub(super) struct HookAnnouncer {
 }
 
 impl HookAnnouncer {
-    pub(super) fn new() -> Self {
-        Self { runner: HookRunner::of_process() }
+    pub(super) fn new(runner: HookRunner) -> Self {
+        Self { runner }
     }
 }
 

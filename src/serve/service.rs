@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use anyhow::Context;
 use baton_actors::clock::{Clock, TokioClock};
+use baton_actors::hooks::HookRunner;
 use baton_actors::metrics::Metrics;
 use baton_actors::mysql::MySqlTarget;
 use baton_actors::operations::Workshop;
@@ -55,10 +56,10 @@ impl Service {
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
-        let target = Arc::new(MySqlTarget::new(connect));
+        let (target, hooks) = (Arc::new(MySqlTarget::new(connect)), HookRunner::of_process());
         let handles = system::start(system::Options {
             target: target.clone(),
-            recovery: recovery_setup(target.clone(), &node_name, &token),
+            recovery: recovery_setup(target.clone(), &hooks, &node_name, &token),
             clock: Arc::clone(&clock),
             policy,
             open_store: wiring::open_store(config, Arc::clone(&clock))?,
@@ -90,7 +91,7 @@ impl Service {
             discovery: Arc::clone(&handles.discovery),
             recoveries: Arc::clone(&handles.recoveries),
             history: Arc::clone(&handles.history),
-            operations: operations(&handles, target, &clock),
+            operations: operations(&handles, target, hooks, &clock),
             store_health: handles.store_health.clone(),
             clock: Arc::clone(&clock),
             reloader: reloader.clone(),
@@ -127,6 +128,7 @@ impl Service {
 fn operations(
     handles: &Handles,
     control: Arc<MySqlTarget>,
+    hooks: HookRunner,
     clock: &Arc<dyn Clock>,
 ) -> Arc<Workshop> {
     let workshop = Arc::new(Workshop {
@@ -137,6 +139,7 @@ fn operations(
         history: Arc::clone(&handles.history),
         clock: Arc::clone(clock),
         equivalences: Arc::default(),
+        hooks,
     });
     let interrupted = Arc::clone(&workshop);
     tokio::task::spawn_local(async move { interrupted.resume().await });
@@ -148,14 +151,19 @@ fn random_text() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
-fn recovery_setup(target: Arc<MySqlTarget>, node: &str, token: &str) -> RecoverySetup {
+fn recovery_setup(
+    target: Arc<MySqlTarget>,
+    hooks: &HookRunner,
+    node: &str,
+    token: &str,
+) -> RecoverySetup {
     let uid = || {
         let nanos = u128::from(wall_clock().as_micros().unsigned_abs()) * 1_000;
         format!("{nanos}:{}", random_text()).into()
     };
     RecoverySetup {
         control: target,
-        announcer: Arc::new(HookAnnouncer::new()),
+        announcer: Arc::new(HookAnnouncer::new(hooks.clone())),
         uids: Arc::new(uid),
         node: node.to_owned(),
         token: token.to_owned(),

@@ -36,7 +36,7 @@ pub enum HookList {
     PostUnsuccessfulFailover,
     /// A planned takeover is over.
     PostGracefulTakeover,
-    /// A replica took the place of its source, inside of a recovery or by a person's command.
+    /// A replica took the place of its source by a person's command.
     PostTakePrimary,
 }
 

@@ -108,6 +108,15 @@ impl Plan {
         touched
     }
 
+    /// Who takes whose place, the replica first, where that is what it is about.
+    pub fn places(&self) -> Option<(&InstanceKey, &InstanceKey)> {
+        self.units.iter().find_map(|unit| match &unit.script {
+            Script::TakeSource { replica, source, .. }
+            | Script::TakeSourceByGtid { replica, source, .. } => Some((replica, source)),
+            _ => None,
+        })
+    }
+
     /// What to say of it once it is done, for so many units that succeeded and those that failed.
     pub fn summary(&self, done: usize, failed: &[String]) -> String {
         let (about, shown) = (&self.about, &self.shown);
