@@ -5,9 +5,11 @@
 
 mod error;
 pub mod migrate;
+mod raft_store;
 mod store;
 
 pub use error::{OpenError, StoreError};
+pub use raft_store::{RaftOpenError, RaftSnapshot, RaftStore, RaftStoreError};
 pub use store::{
     LEDGER_ENTRIES_MAX, PURGE_ROWS_MAX, Purgeable, Restored, Store, TopologyRow, Write,
 };

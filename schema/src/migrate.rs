@@ -17,6 +17,10 @@ pub struct Migration {
 pub const SQLITE: &[Migration] =
     &[Migration { version: 1, name: "initial", sql: include_str!("../sqlite/0001_initial.sql") }];
 
+/// All steps for the log of a raft node, in order.
+pub const RAFT: &[Migration] =
+    &[Migration { version: 1, name: "initial", sql: include_str!("../raft/0001_initial.sql") }];
+
 /// The version a store has; 0 when it is empty.
 ///
 /// # Errors

@@ -60,20 +60,7 @@ impl Store {
     /// # Errors
     /// When any of these fails: see [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let shown = || path.to_path_buf();
-        if path.is_dir() {
-            return Err(OpenError::IsFolder { path: shown() });
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if folder.is_some_and(|folder| !folder.is_dir()) {
-            return Err(OpenError::NoFolder { path: shown() });
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .map_err(|source| OpenError::of(shown(), source))?;
-        Self::prepare(connection, shown())
+        Self::prepare(connect(path)?, path.to_path_buf())
     }
 
     /// A store that ends with the process.
@@ -89,12 +76,7 @@ impl Store {
 
     fn prepare(mut connection: Connection, path: PathBuf) -> Result<Self, OpenError> {
         let failed = |source| OpenError::of(path.clone(), source);
-        connection.busy_timeout(LOCK_WAIT).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        // SQLite falls back to reading alone where the file allows no more.
-        if connection.is_readonly(MAIN_DB).map_err(failed)? {
-            return Err(OpenError::ReadOnly { path });
-        }
         configure(&mut connection).map_err(failed)?;
         let broken: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
@@ -112,8 +94,31 @@ impl Store {
     }
 }
 
+/// Opens a file, or makes it. Touches nothing in it yet.
+pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let shown = || path.to_path_buf();
+    if path.is_dir() {
+        return Err(OpenError::IsFolder { path: shown() });
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        return Err(OpenError::NoFolder { path: shown() });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |source| OpenError::of(shown(), source);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    // SQLite falls back to reading alone where the file allows no more.
+    if connection.is_readonly(MAIN_DB).map_err(failed)? {
+        return Err(OpenError::ReadOnly { path: shown() });
+    }
+    Ok(connection)
+}
+
 /// Sets the connection up, and takes the file for this process alone.
-fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
+pub(crate) fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(LOCK_WAIT)?;
     // Before the journal mode: then no other process can ever come in between.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
