@@ -9,6 +9,7 @@ pub mod check;
 pub mod gate;
 mod holding;
 pub mod machine;
+pub mod occasions;
 pub mod plan;
 pub mod preview;
 pub mod scene;

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod doc;
+mod hooks;
 mod info;
 mod manage;
 mod meta;
@@ -178,6 +179,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Write recover::rejoin { "rejoin/:host/:port" }
     Read recover::readiness { "failover-readiness/:hint" }
     Read recover::explain { "explain/:host/:port" }
+    PrivilegedRead hooks::preview { "hooks-preview/:hint" }
     Read recovery::check_global { "check-global-recoveries" }
     Write recovery::disable_global { "disable-global-recoveries" }
     Write recovery::enable_global { "enable-global-recoveries" }

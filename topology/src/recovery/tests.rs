@@ -15,6 +15,7 @@ use crate::policy::Policy;
 use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
+mod occasions;
 mod sequences;
 
 const P: &str = "00000000-0000-0000-0000-0000000000aa";

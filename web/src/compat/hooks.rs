@@ -16,7 +16,10 @@ pub fn hook_context(recovery: &Recovery, fleet: &FleetSnapshot) -> HookContext {
         cluster.is_some_and(|cluster| any_matches(filters, cluster))
             || filters.iter().any(|it| it.matches(&recovery.cluster_name, &recovery.cluster_alias))
     };
-    let promoted = recovery.successor.as_ref();
+    // Who is to take over in peace is known from the beginning.
+    let designated = recovery.wanted.as_ref();
+    let designated = designated.filter(|_| recovery.cause.is_takeover() && recovery.is_running());
+    let successor = recovery.successor.as_ref().or(designated);
     HookContext::Recovery(Box::new(RecoveryFacts {
         failure_type: code_name(recovery.analysis.code).to_owned(),
         instance_type: match evidence {
@@ -40,10 +43,10 @@ pub fn hook_context(recovery: &Recovery, fleet: &FleetSnapshot) -> HookContext {
         auto_recover_intermediate: acts(&fleet.policy.recover_intermediate),
         node_name: recovery.node.clone(),
         recovery_uid: recovery.uid.to_string(),
-        is_successful: promoted.is_some(),
+        is_successful: recovery.successor.is_some(),
         lost_replicas: recovery.lost.clone(),
         replicas: recovery.replicas.clone(),
-        successor: promoted.map(|key| {
+        successor: successor.map(|key| {
             let facts = fleet.instance(key).map(|instance| &instance.facts);
             Successor {
                 key: key.clone(),
