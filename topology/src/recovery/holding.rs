@@ -60,8 +60,12 @@ pub(super) fn holdings(replicas: &[&Member], source_had: &Gtids) -> Vec<Holding>
     replicas.iter().zip(errant).map(holding).collect()
 }
 
-/// What a replica wrote itself: proven errant before, or under its own name and nowhere else.
+/// What a replica wrote itself: proven errant before, or under its own name and nowhere else. A
+/// co-primary that accepts writes is there to write.
 fn own_writes(member: &Member, all: &[&Member], source_had: &Gtids) -> GtidSet {
+    if member.is_co_primary && !member.instance.facts.read_only {
+        return member.errant.clone();
+    }
     let (Gtids::MySql(had), Some(uuid)) = (everything(member), member.instance.facts.server_uuid)
     else {
         return member.errant.clone();
