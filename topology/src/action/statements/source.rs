@@ -60,10 +60,12 @@ impl Words<'_> {
         let credentials = self.options.credentials.as_ref();
         let credentials = credentials.ok_or("no credentials for replication are configured")?;
         self.link()?;
+        let kept = self.facts.main_channel().map(|channel| channel.tls.clone());
         let mut options = self.options();
         options.string("USER", &credentials.user);
         options.secret("PASSWORD", &credentials.password);
-        self.put_tls(&given(&credentials.tls), &mut options);
+        let tls = laid_over(&credentials.tls, kept.unwrap_or_default());
+        self.put_tls(&given(&tls), &mut options);
         Ok(self.change(options))
     }
 
@@ -197,6 +199,21 @@ fn put_place(at: &BinlogCoordinates, options: &mut Options) -> Result<(), String
     options.string("LOG_FILE", &at.file);
     options.number("LOG_POS", at.position);
     Ok(())
+}
+
+/// What a replica keeps, with the files that credentials bring along.
+fn laid_over(brought: &ChannelTls, mut kept: ChannelTls) -> ChannelTls {
+    kept.enabled |= brought.enabled;
+    for (own, other) in [
+        (&mut kept.ca_file, &brought.ca_file),
+        (&mut kept.cert, &brought.cert),
+        (&mut kept.key, &brought.key),
+    ] {
+        if !other.is_empty() {
+            own.clone_from(other);
+        }
+    }
+    kept
 }
 
 /// Without TLS, newer accounts can only be logged in to with the public key of the source.

@@ -152,6 +152,37 @@ fn credentials_are_renewed() {
 }
 
 #[test]
+fn new_credentials_do_not_open_a_secure_connection() {
+    // I10
+    let credentials = Credentials {
+        user: "r2".into(),
+        password: Secret::new("x"),
+        tls: ChannelTls { enabled: true, cert: "/new.pem".into(), ..ChannelTls::default() },
+    };
+    let open = Credentials { tls: ChannelTls::default(), ..credentials.clone() };
+    let mut facts = replica("9.7.0");
+    facts.channels[0].tls = ChannelTls {
+        enabled: true,
+        ca_file: "/ca.pem".into(),
+        cert: "/old.pem".into(),
+        verify_server_cert: Some(true),
+        version: "TLSv1.3".into(),
+        public_key_path: "/rsa.pem".into(),
+        get_public_key: Some(false),
+        ..ChannelTls::default()
+    };
+    for (credentials, cert) in [(credentials, "/new.pem"), (open, "/old.pem")] {
+        let said = statements(&Action::RenewCredentials, &facts, &given(&credentials)).unwrap();
+        let expected = format!(
+            "SOURCE_SSL = 1, SOURCE_SSL_CA = '/ca.pem', SOURCE_SSL_CERT = '{cert}', \
+             SOURCE_SSL_VERIFY_SERVER_CERT = 1, SOURCE_TLS_VERSION = 'TLSv1.3', \
+             SOURCE_PUBLIC_KEY_PATH = '/rsa.pem', GET_SOURCE_PUBLIC_KEY = 0 FOR CHANNEL ''"
+        );
+        assert!(said[0].text().ends_with(&expected), "{}", said[0].text());
+    }
+}
+
+#[test]
 fn a_replica_that_uses_gtid_is_only_told_where() {
     const NEW: &str = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'new', SOURCE_PORT = 3306 \
                        FOR CHANNEL ''";
