@@ -129,6 +129,53 @@ fn with(base: (String, Facts), change: Change) -> (String, Facts) {
 }
 
 #[test]
+fn what_a_writable_co_primary_wrote_does_not_stand_against_it() {
+    let own = format!("{P}:1-9,{}:1-4", uuid("a"));
+    let (_, mut a) = replica("a", "1-9", "1-9");
+    a.gtid.executed = Gtids::MySql(set(&own));
+    let (_, b) = replica("b", "1-9", "1-9");
+    for (case, read_only, expected) in
+        [("it is there to write", false, "a"), ("it is not", true, "no: a:3306 cannot be promoted")]
+    {
+        a.read_only = read_only;
+        let mut p = replica_facts(&key("a"));
+        p.server_uuid = Some(P.parse().unwrap());
+        p.gtid.executed = of_p("1-9");
+        let policy = Arc::new(everywhere());
+        let empty = FleetSnapshot::empty(policy, Arc::default(), Timestamp::from_secs(0));
+        let seen = [("p", 10, p), ("a", 20, a.clone()), ("b", 20, b.clone())];
+        let mut inputs: Vec<FleetInput> =
+            seen.map(|(name, at, facts)| FleetInput::Probed(answered(name, at, facts))).into();
+        inputs.push(FleetInput::Probed(refused("p", 30)));
+        let fleet = advance(&empty, inputs, now()).snapshot;
+        let told = outcome(&fleet, &request(Cause::Found, None));
+        assert!(told.starts_with(expected), "{case}: {told}");
+    }
+}
+
+#[test]
+fn who_was_stopped_is_not_waited_for_by_a_takeover() {
+    let stopped: [(Change, &str); 3] = [
+        (|it| it.channels[0].receiver = ThreadState::Stopped, "no: "),
+        (|it| it.channels[0].applier = ThreadState::Stopped, "no: "),
+        (|_| {}, "a"),
+    ];
+    for (change, expected) in stopped {
+        let running: Change = |it| it.channels[0].receiver = ThreadState::Running;
+        let a = with(with(replica("a", "1-9", "1-9"), running), change);
+        let fleet = fleet_with(everywhere(), "1-9", &[a], &[]);
+        let ready = begin(&request(Cause::Takeover, Some("a")), &fleet, &runner(), now());
+        match ready {
+            Ok(_) => assert_eq!(expected, "a"),
+            Err(refused) => assert_eq!(
+                (expected, refused.to_string().as_str()),
+                ("no: ", "Desginated instance a:3306 is not replicating")
+            ),
+        }
+    }
+}
+
+#[test]
 fn the_one_with_everything_succeeds_or_feeds_whom_people_prefer() {
     let prefer: Change = |it| it.promotion_rule = Some(PromotionRule::Prefer);
     let prefer_not: Change = |it| it.promotion_rule = Some(PromotionRule::PreferNot);

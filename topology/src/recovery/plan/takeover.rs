@@ -3,6 +3,7 @@
 use crate::action::{Action, Place, Threads, Until};
 use crate::cluster::Member;
 use crate::gtid::Gtids;
+use crate::instance::ThreadState;
 use crate::key::InstanceKey;
 
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
@@ -80,6 +81,8 @@ fn designated<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Result<&'a 
         let limit = situation.policy.reasonable_maintenance_lag.as_secs();
         if !found.is_empty() {
             reasons.push(format!("{} cannot be promoted: {}", member.key(), found.join(", ")));
+        } else if stands_still(member) {
+            reasons.push(format!("Desginated instance {} is not replicating", member.key()));
         } else if lag.is_none_or(|lag| lag > limit) {
             reasons.push(format!(
                 "Desginated instance {} seems to be lagging too much for this operation. Aborting.",
@@ -97,6 +100,13 @@ fn designated<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Result<&'a 
         reasons.push(format!("no replica of {} answers", recovery.failed()));
     }
     Err(Refused(reasons))
+}
+
+/// Whether waiting for it would be in vain, while nobody may write. What somebody stopped is not
+/// started behind his back.
+fn stands_still(member: &Member) -> bool {
+    let channel = member.instance.facts.main_channel();
+    channel.is_some_and(|it| [it.receiver, it.applier].contains(&ThreadState::Stopped))
 }
 
 /// Plans the takeover itself. The old primary stands still when this counts: what it has then is
