@@ -9,6 +9,7 @@ pub mod mysql;
 pub mod operations;
 pub mod ports;
 pub mod probe;
+pub mod raft;
 pub mod recovery;
 pub mod store;
 pub mod supervisor;

@@ -163,7 +163,8 @@ impl RaftStore {
         })
     }
 
-    /// The entries from `from` on that are below `below`.
+    /// The entries from `from` on that are below `below`: as many as fit into `bytes`, and at
+    /// least one if there is one.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -171,6 +172,7 @@ impl RaftStore {
         &mut self,
         from: u64,
         below: u64,
+        bytes: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, RaftStoreError> {
         self.read(|connection| {
             let sql = "SELECT entry, body, checksum FROM log WHERE entry >= ?1 AND entry < ?2
@@ -178,8 +180,14 @@ impl RaftStore {
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query((signed(from), signed(below)))?;
             let mut entries = Vec::new();
+            let mut room = bytes;
             while let Some(row) = rows.next()? {
-                entries.push(entry(row)?);
+                let (number, body) = entry(row)?;
+                if body.len() > room && !entries.is_empty() {
+                    break;
+                }
+                room = room.saturating_sub(body.len());
+                entries.push((number, body));
             }
             Ok(entries)
         })
@@ -253,7 +261,7 @@ impl RaftStore {
     /// Reads everything once: whatever is damaged is found now and not in the middle of an
     /// election.
     fn verify(&mut self) -> Result<(), RaftStoreError> {
-        let entries = self.entries(0, u64::MAX)?;
+        let entries = self.entries(0, u64::MAX, usize::MAX)?;
         for pair in entries.windows(2) {
             if let [(last, _), (got, _)] = pair
                 && last.saturating_add(1) != *got

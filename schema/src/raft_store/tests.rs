@@ -33,8 +33,12 @@ fn everything_is_found_again_by_the_same_node() {
         store = RaftStore::open(&path, 8).unwrap();
         assert_eq!(store.node(), 7, "again {again}: an identity is for life");
         assert_eq!(store.vote().unwrap().unwrap(), b"second");
-        assert_eq!(store.entries(0, u64::MAX).unwrap(), bodies(4..=7));
-        assert_eq!(store.entries(5, 7).unwrap(), bodies(5..=6));
+        assert_eq!(store.entries(0, u64::MAX, usize::MAX).unwrap(), bodies(4..=7));
+        assert_eq!(store.entries(5, 7, usize::MAX).unwrap(), bodies(5..=6));
+        for (room, until) in [(0, 4), (11, 4), (12, 5), (24, 7), (25, 7)] {
+            let found = store.entries(4, u64::MAX, room).unwrap();
+            assert_eq!(found, bodies(4..=until), "within {room} bytes");
+        }
         assert_eq!(store.last().unwrap().unwrap(), (7, body(7)));
         assert_eq!(store.purged().unwrap().unwrap(), b"through 3");
         assert_eq!(store.committed().unwrap().unwrap(), b"5");
@@ -56,7 +60,7 @@ fn an_append_is_all_or_nothing_and_leaves_no_hole() {
     assert!(matches!(error, RaftStoreError::Hole { last: 5, got: 7 }), "{error}");
     drop(store);
     let mut store = RaftStore::open(&path, 7).unwrap();
-    assert_eq!(store.entries(0, u64::MAX).unwrap(), bodies(1..=3));
+    assert_eq!(store.entries(0, u64::MAX, usize::MAX).unwrap(), bodies(1..=3));
     assert!(store.append(&bodies(3..=3)).is_err(), "nor is anything replaced");
 }
 
@@ -68,7 +72,7 @@ fn after_a_failure_nothing_is_done_any_more() {
     store.append(&bodies(1..=3)).unwrap();
     // As if a disk had changed it.
     store.connection.execute("UPDATE log SET body = x'00' WHERE entry = 2", []).unwrap();
-    let error = store.entries(0, 9).unwrap_err();
+    let error = store.entries(0, 9, usize::MAX).unwrap_err();
     assert!(error.to_string().contains("entry 2 is not what was written"), "{error}");
     for error in [
         store.vote().map(|_| ()).unwrap_err(),

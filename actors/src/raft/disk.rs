@@ -1,0 +1,161 @@
+//! The one thread that touches the log of this node.
+//!
+//! Work waits in one bounded queue and is done in order, so what was appended is read by whoever
+//! asks after that. Once something fails nothing more is done: see [`Disk::failure`].
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use baton_schema::{RaftOpenError, RaftStore, RaftStoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::types::Types;
+
+/// Work that may wait; whoever has more waits with it.
+const QUEUE_MAX: usize = 1_000;
+/// The first byte of all bodies. What follows is JSON.
+const BODY_VERSION: u8 = 1;
+
+type Work = Box<dyn FnOnce(&mut RaftStore) + Send>;
+
+enum Job {
+    Work(Work),
+    /// Close the file.
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the log of this node. Clones share the thread.
+#[derive(Clone)]
+pub struct Disk {
+    jobs: mpsc::Sender<Job>,
+    failure: Arc<watch::Sender<Option<String>>>,
+    node: u64,
+}
+
+impl Disk {
+    /// Opens the log in a file, or makes it for a node of the number `fresh_node`. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or the system gives no thread.
+    pub fn open(path: &Path, fresh_node: u64) -> Result<Self, OpenDiskError> {
+        let mut store = RaftStore::open(path, fresh_node)?;
+        let node = store.node();
+        let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
+        std::thread::Builder::new().name("raft-log".into()).spawn(move || {
+            while let Some(job) = queue.blocking_recv() {
+                match job {
+                    Job::Work(work) => work(&mut store),
+                    Job::Close(closed) => {
+                        drop(store);
+                        // Whoever waited may have gone.
+                        let _ = closed.send(());
+                        return;
+                    }
+                }
+            }
+        })?;
+        Ok(Self { jobs, failure: Arc::new(watch::Sender::new(None)), node })
+    }
+
+    /// The number of this node.
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// Why the log does nothing more, once that is so. The node must stop then.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.subscribe()
+    }
+
+    /// Has work done, and waits for its result.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut RaftStore) -> Result<T, RaftStoreError> + Send + 'static,
+    ) -> io::Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let failure = Arc::clone(&self.failure);
+        let job: Work = Box::new(move |store| {
+            // Whoever asked may have gone; a failure is news nevertheless.
+            let _ = reply.send(note(&failure, work(store)));
+        });
+        self.jobs.send(Job::Work(job)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Queues entries, and has `done` called once they are on disk, or are not.
+    pub(super) async fn append(
+        &self,
+        entries: Vec<(u64, Vec<u8>)>,
+        done: openraft::storage::IOFlushed<Types>,
+    ) -> io::Result<()> {
+        let failure = Arc::clone(&self.failure);
+        let job: Work =
+            Box::new(move |store| done.io_completed(note(&failure, store.append(&entries))));
+        self.jobs.send(Job::Work(job)).await.map_err(|_| closed())
+    }
+
+    /// Closes the file, once all that was asked before is done.
+    pub async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.jobs.send(Job::Close(reply)).await.is_ok() {
+            // Closed either way.
+            let _ = answer.await;
+        }
+    }
+}
+
+/// Why the log of this node cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenDiskError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] RaftOpenError),
+    /// There is no thread for it.
+    #[error("no thread can be started for the log of raft")]
+    Thread(#[from] io::Error),
+}
+
+/// Takes note of a failure: the first one is why all later ones happen.
+fn note<T>(
+    failure: &watch::Sender<Option<String>>,
+    result: Result<T, RaftStoreError>,
+) -> io::Result<T> {
+    result.map_err(|error| {
+        let causes = std::iter::successors(std::error::Error::source(&error), |it| it.source());
+        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        failure.send_if_modified(|known| {
+            let is_first = known.is_none();
+            if is_first {
+                tracing::error!(error = text, "the log of raft failed; this node takes no part");
+                *known = Some(text);
+            }
+            is_first
+        });
+        io::Error::other(error)
+    })
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log of raft is closed")
+}
+
+/// A value as a body.
+pub(super) fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let mut body = vec![BODY_VERSION];
+    serde_json::to_writer(&mut body, value)?;
+    Ok(body)
+}
+
+/// The value of a body.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
+    match body.split_first() {
+        Some((&BODY_VERSION, text)) => Ok(serde_json::from_slice(text)?),
+        Some((version, _)) => Err(io::Error::other(format!(
+            "the log of raft has entries of version {version}: use the newer baton"
+        ))),
+        None => Err(io::Error::other("the log of raft has an empty entry")),
+    }
+}
