@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use commands::{COMMANDS, Command, Print};
+use commands::{COMMANDS, Command, DryRun, Print};
 use options::ClientOptions;
 use serde_json::Value;
 
@@ -21,6 +21,9 @@ const PAUSES_MS: [u64; 8] = [100, 200, 500, 1_000, 2_000, 2_500, 5_000, 0];
 const LEADER_DEADLINE: Duration = Duration::from_secs(1);
 /// How long an answer may take. Planned takeovers take their time.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
+
+/// A route that changes nothing and that orchestrator does not have.
+const BATON_ONLY: &str = "fleet-breaker";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,8 @@ enum ClientError {
         #[source]
         source: Option<ureq::Error>,
     },
+    #[error("{0} takes no --dry-run; see help")]
+    NoDryRun(String),
     #[error("the service knows no {0}: it is too old for this command, or not a service")]
     NotThere(String),
     /// The service said so; what it said is printed as scripts expect.
@@ -92,10 +97,21 @@ fn execute(options: &ClientOptions) -> Result<Vec<String>, ClientError> {
     }
     let unknown = || ClientError::UnknownCommand(options.command.clone());
     let command = commands::find(&options.command).ok_or_else(unknown)?;
+    if options.dry_run && command.dry_run == DryRun::None {
+        return Err(ClientError::NoDryRun(command.name.to_owned()));
+    }
     let path = request::path(command.path, options, &login())?;
     let endpoint = service.endpoint()?;
     if command.name == "raft-leader" || command.name == "raft-leader-hostname" {
         must_lead(&service, &endpoint)?;
+    }
+    if options.dry_run {
+        // orchestrator does not know the parameter, and would do it: is this baton?
+        service.ask(&format!("{endpoint}/{BATON_ONLY}"))?;
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let answer = service.ask(&format!("{endpoint}/{path}{mark}dry_run=true"))?;
+        refusal(&answer, command)?;
+        return Ok(print::message(&answer));
     }
     let answer = service.ask(&format!("{endpoint}/{path}"))?;
     refusal(&answer, command)?;
@@ -147,11 +163,15 @@ pub fn reference() -> String {
     let mut text = include_str!("client/introduction.md").to_owned();
     text.push_str("\n| command | asks for | does |\n|---|---|---|\n");
     for command in COMMANDS {
-        let row = format!("| `{}` | `{}` | {} |\n", command.name, command.path, command.help);
+        let mark = if command.dry_run == DryRun::Shown { " \\*" } else { "" };
+        let row = format!("| `{}`{mark} | `{}` | {} |\n", command.name, command.path, command.help);
         text.push_str(&row);
     }
     text
 }
+
+/// Names that are longer have their help on the next line.
+const NAME_COLUMNS: usize = 34;
 
 fn help() -> Vec<String> {
     let mut lines = vec![
@@ -162,12 +182,22 @@ fn help() -> Vec<String> {
         "  -a ALIAS      of a cluster    -o OWNER      -q QUERY     -P PATH".to_owned(),
         "  -U URL        of the service; several are separated by blanks".to_owned(),
         "  -b USER:PASSWORD   -e HEADER   -R PROMOTION-RULE   -H HOSTNAME   -D PORT".to_owned(),
+        "  --dry-run     print what would be done, and do nothing (commands with *)".to_owned(),
         String::new(),
         "Commands:".to_owned(),
     ];
-    let entry = |command: &Command| format!("  {:<34}  {}", command.name, command.help);
-    lines.extend(COMMANDS.iter().map(entry));
-    lines.push(format!("  {:<34}  {}", "which-api", "The endpoint that is asked"));
+    let mut entry = |name: &str, dry_run: DryRun, help: &str| {
+        let mark = if dry_run == DryRun::Shown { '*' } else { ' ' };
+        match name.len() {
+            ..=NAME_COLUMNS => lines.push(format!(" {mark}{name:<NAME_COLUMNS$}  {help}")),
+            _ => {
+                lines.push(format!(" {mark}{name}"));
+                lines.push(format!("  {:<NAME_COLUMNS$}  {help}", ""));
+            }
+        }
+    };
+    COMMANDS.iter().for_each(|it| entry(it.name, it.dry_run, it.help));
+    entry("which-api", DryRun::None, "The endpoint that is asked");
     lines
 }
 

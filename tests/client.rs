@@ -134,3 +134,84 @@ fn the_old_styles_of_calling_work() {
     let _ = std::fs::remove_dir_all(&folder);
     assert_eq!(shown(&named), ("enabled".to_owned(), String::new(), Some(0)));
 }
+
+/// What a service was asked for, but for whether it lets one in.
+fn asked_for(service: &Service) -> Vec<String> {
+    let all = service.asked.try_iter().filter(|it| !it.starts_with("HEAD"));
+    all.map(|it| it.split(' ').nth(1).unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_asks_only_who_knows_of_plans() {
+    let baton = service(|request| match request {
+        it if it.contains("/api/recover/") => {
+            (500, r#"{"Code":"ERROR","Message":"no problem","Details":{"Port":1}}"#)
+        }
+        _ => (200, r#"{"Code":"OK","Message":"relocate:\n  a: stop\n","Details":{"DryRun":true}}"#),
+    });
+    let plan = shown(&client(&baton.url, &["relocate", "-i", "a", "-d", "b", "--dry-run"]));
+    assert_eq!(plan, ("relocate:\n  a: stop".to_owned(), String::new(), Some(0)));
+    assert_eq!(
+        asked_for(&baton),
+        ["/api/fleet-breaker", "/api/relocate/a/3306/b/3306?dry_run=true"]
+    );
+    let (_, error, code) = shown(&client(&baton.url, &["-c", "recover", "-i", "a", "-dry-run"]));
+    assert_eq!((error.as_str(), code), ("no problem", Some(1)));
+    let forget = shown(&client(&baton.url, &["forget", "-i", "a", "--dry-run"]));
+    let said = "forget takes no --dry-run; see help";
+    assert_eq!(forget, (String::new(), said.to_owned(), Some(1)));
+
+    let orchestrator = service(|request| match request {
+        it if it.contains("fleet-breaker") => (404, "404 page not found"),
+        _ => (200, r#"{"Code":"OK","Message":"it is done","Details":null}"#),
+    });
+    let args = ["relocate", "-i", "a", "-d", "b", "--dry-run"];
+    let (out, error, code) = shown(&client(&orchestrator.url, &args));
+    assert!(out.is_empty() && error.contains("not a service"), "{error}");
+    assert_eq!(code, Some(1));
+    assert_eq!(asked_for(&orchestrator), ["/api/fleet-breaker"]);
+}
+
+#[test]
+fn what_only_baton_has_is_asked_for_and_printed_as_text() {
+    let service = service(|request| match request {
+        it if it.contains("/api/fleet-breaker") => {
+            (200, r#"{"Code":"OK","Message":"3 of 4 clusters","Details":"open"}"#)
+        }
+        it if it.contains("/api/rejoin/") => {
+            let refused = r#"{"Code":"ERROR","Message":"db1 has 2 transactions","Details":null}"#;
+            (500, refused)
+        }
+        it if it.contains("/api/failover-readiness/") => (
+            200,
+            r#"{"Code":"OK","Message":"b would","Details":{"Why":["it has all"],"PossibleLoss":0}}"#,
+        ),
+        _ => (200, r#"{"Code":"OK","Message":"one\ntwo","Details":{"Lines":[]}}"#),
+    });
+    let run = |args: &[&str]| shown(&client(&service.url, args));
+    let good = |text: &str| (text.to_owned(), String::new(), Some(0));
+    assert_eq!(run(&["fleet-breaker"]), good("open\n3 of 4 clusters"));
+    assert_eq!(run(&["failover-readiness", "-a", "shop"]), good("b would\n  it has all"));
+    assert_eq!(run(&["explain", "-i", "a"]), good("one\ntwo"));
+    assert_eq!(run(&["hooks-preview", "-i", "a:3306"]), good("one\ntwo"));
+    let rejoin = run(&["rejoin", "-i", "db1"]);
+    assert_eq!(rejoin, (String::new(), "db1 has 2 transactions".to_owned(), Some(1)));
+    assert_eq!(
+        asked_for(&service),
+        [
+            "/api/fleet-breaker",
+            "/api/failover-readiness/shop",
+            "/api/explain/a/3306",
+            "/api/hooks-preview/a:3306",
+            "/api/rejoin/db1/3306",
+        ]
+    );
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    let help = shown(&client("http://127.0.0.1:9", &["help"])).0;
+    let wide: Vec<&str> = help.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+    assert!(help.contains("--dry-run") && help.contains(" *recover "), "{help}");
+}

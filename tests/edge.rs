@@ -73,3 +73,29 @@ fn hooks_are_shown_before_they_run_and_told_of_changed_places() {
     let message = ended.and_then(|it| it["Message"].as_str()).unwrap_or_default();
     assert!(message.starts_with("Completed PostTakeMasterProcesses hook 1 of 1"), "{audit}");
 }
+
+#[test]
+fn whoever_only_wants_to_see_gets_nothing_done() {
+    let servers = chain(&Options::new(Flavor::MariaDb1011), 1);
+    empower(&servers);
+    let baton = Baton::start(BATON, vec![servers[0].address()], &[]);
+    baton.until_all_valid(2);
+    let at = |nth: usize| format!("{}/{}", servers[nth].host, servers[nth].port);
+    for path in ["forget", "begin-downtime", "tag"] {
+        let more = if path == "begin-downtime" { "/me/why" } else { "" };
+        let answer = baton.get(&format!("/api/{path}/{}{more}?dry_run=true&tag=a", at(1)));
+        let told = answer["Message"].as_str().unwrap_or_default();
+        assert!(told.ends_with("takes no dry_run, and was not done"), "{answer}");
+    }
+    for (path, value) in [("graceful-master-takeover", "1"), ("set-read-only", "true")] {
+        let plan = baton.get(&format!("/api/{path}/{}?dry_run={value}", at(0)));
+        assert_eq!(
+            (&plan["Code"], &plan["Details"]["DryRun"]),
+            (&"OK".into(), &true.into()),
+            "{plan}"
+        );
+    }
+    assert_eq!(servers[0].value("SELECT @@global.read_only"), "0");
+    assert_eq!(baton.get("/api/all-instances").as_array().map(Vec::len), Some(2));
+    assert_eq!(baton.get("/api/audit-recovery"), serde_json::json!([]));
+}

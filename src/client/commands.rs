@@ -10,6 +10,17 @@ pub(super) struct Command {
     pub(super) print: Print,
     /// What it does, in one line.
     pub(super) help: &'static str,
+    /// Whether it can be seen first what it would do.
+    pub(super) dry_run: DryRun,
+}
+
+/// Whether it can be seen first what a command would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DryRun {
+    /// The service makes a plan, and can show it.
+    Shown,
+    /// It changes nothing, or is done at once.
+    None,
 }
 
 /// What of an answer is printed.
@@ -21,6 +32,12 @@ pub(super) enum Print {
     Raw,
     /// `Details`: text as it is, anything else as JSON.
     Details,
+    /// The message: a text for people.
+    Message,
+    /// `Details`, and the message below.
+    DetailsAndMessage,
+    /// Who would be promoted, and what speaks for and against it.
+    Readiness,
     /// The lines of the list in `Details`.
     DetailLines,
     /// The key in `Details`.
@@ -69,7 +86,17 @@ const fn command(
     print: Print,
     help: &'static str,
 ) -> Command {
-    Command { name, path, print, help }
+    Command { name, path, print, help, dry_run: DryRun::None }
+}
+
+/// A command that the service makes a plan for.
+const fn planned(
+    name: &'static str,
+    path: &'static str,
+    print: Print,
+    help: &'static str,
+) -> Command {
+    Command { name, path, print, help, dry_run: DryRun::Shown }
 }
 
 /// The command of that name; `slave` is an old word for `replica`.
@@ -145,55 +172,55 @@ pub(super) static COMMANDS: &[Command] = &[
         Pairs,
         "Write primaries to the key-value stores",
     ),
-    command("relocate", "relocate/{i}/{d}", KeyAndSource, "Move a replica below another instance"),
-    command(
+    planned("relocate", "relocate/{i}/{d}", KeyAndSource, "Move a replica below another instance"),
+    planned(
         "relocate-replicas",
         "relocate-replicas/{i}/{d}",
         DetailKeys,
         "Move all replicas of an instance",
     ),
-    command("match", "match/{i}/{d}", KeyAndSource, "Move by Pseudo-GTID"),
-    command("match-up", "match-up/{i}", KeyAndSource, "One level up, by Pseudo-GTID"),
-    command(
+    planned("match", "match/{i}/{d}", KeyAndSource, "Move by Pseudo-GTID"),
+    planned("match-up", "match-up/{i}", KeyAndSource, "One level up, by Pseudo-GTID"),
+    planned(
         "match-up-replicas",
         "match-up-replicas/{i}",
         DetailKeys,
         "All replicas one level up, by Pseudo-GTID",
     ),
-    command("move-up", "move-up/{i}", KeyAndSource, "Move one level up"),
-    command(
+    planned("move-up", "move-up/{i}", KeyAndSource, "Move one level up"),
+    planned(
         "move-up-replicas",
         "move-up-replicas/{i}",
         DetailKeys,
         "Move all replicas one level up",
     ),
-    command("move-below", "move-below/{i}/{d}", KeyAndSource, "Move below a sibling"),
-    command(
+    planned("move-below", "move-below/{i}/{d}", KeyAndSource, "Move below a sibling"),
+    planned(
         "move-equivalent",
         "move-equivalent/{i}/{d}",
         KeyAndSource,
         "Move by known equivalence",
     ),
-    command("move-gtid", "move-below-gtid/{i}/{d}", KeyAndSource, "Move by GTID"),
-    command(
+    planned("move-gtid", "move-below-gtid/{i}/{d}", KeyAndSource, "Move by GTID"),
+    planned(
         "move-replicas-gtid",
         "move-replicas-gtid/{i}/{d}",
         DetailKey,
-        "Move all replicas by GTID; prints their next source",
+        "The same, by GTID; prints the next source",
     ),
-    command(
+    planned(
         "regroup-replicas",
         "regroup-replicas/{i}",
         DetailKey,
         "Put one replica above the others, by GTID",
     ),
-    command("enable-gtid", "enable-gtid/{i}", DetailKey, "Replicate by GTID from now on"),
-    command("disable-gtid", "disable-gtid/{i}", DetailKey, "By file and position from now on"),
-    command("repoint", "repoint/{i}/{d}", KeyAndSource, "Change the source, keep the position"),
-    command("repoint-replicas", "repoint-replicas/{i}", DetailKeys, "The same for all replicas"),
-    command("take-siblings", "take-siblings/{i}", KeyAndSource, "Make siblings replicas"),
-    command("take-master", "take-master/{i}", KeyAndSource, "Swap with the source"),
-    command(
+    planned("enable-gtid", "enable-gtid/{i}", DetailKey, "Replicate by GTID from now on"),
+    planned("disable-gtid", "disable-gtid/{i}", DetailKey, "By file and position from now on"),
+    planned("repoint", "repoint/{i}/{d}", KeyAndSource, "Change the source, keep the position"),
+    planned("repoint-replicas", "repoint-replicas/{i}", DetailKeys, "The same for all replicas"),
+    planned("take-siblings", "take-siblings/{i}", KeyAndSource, "Make siblings replicas"),
+    planned("take-master", "take-master/{i}", KeyAndSource, "Swap with the source"),
+    planned(
         "make-co-master",
         "make-co-master/{i}",
         KeyAndSource,
@@ -209,12 +236,7 @@ pub(super) static COMMANDS: &[Command] = &[
         DetailKeys,
         "Remove a tag with this value everywhere",
     ),
-    command(
-        "tagged",
-        "tagged?tag={tag}",
-        Keys,
-        "Instances with tags: a, a=b, ~a, joined by commas",
-    ),
+    command("tagged", "tagged?tag={tag}", Keys, "Instances with tags, as in a,b=c,~d"),
     command(
         "submit-pool-instances",
         "submit-pool-instances/{pool}?instances={raw-i}",
@@ -259,77 +281,77 @@ pub(super) static COMMANDS: &[Command] = &[
         DetailKey,
         "Stop doing so",
     ),
-    command("start-replica", "start-replica/{i}", DetailKey, "Start replication"),
-    command("stop-replica", "stop-replica/{i}", DetailKey, "Stop replication"),
-    command(
+    planned("start-replica", "start-replica/{i}", DetailKey, "Start replication"),
+    planned("stop-replica", "stop-replica/{i}", DetailKey, "Stop replication"),
+    planned(
         "stop-replica-nice",
         "stop-replica-nice/{i}",
         DetailKey,
         "Stop it with everything applied",
     ),
-    command("restart-replica", "restart-replica/{i}", DetailKey, "Restart replication"),
-    command("reset-replica", "reset-replica/{i}", DetailKey, "Forget the source"),
-    command(
+    planned("restart-replica", "restart-replica/{i}", DetailKey, "Restart replication"),
+    planned("reset-replica", "reset-replica/{i}", DetailKey, "Forget the source"),
+    planned(
         "change-master-credentials",
         "change-master-credentials/{i}",
         DetailKey,
         "Set the replication account",
     ),
-    command("detach-replica", "detach-replica/{i}", DetailKey, "Break replication, reversibly"),
-    command("reattach-replica", "reattach-replica/{i}", DetailKey, "Undo that"),
-    command(
+    planned("detach-replica", "detach-replica/{i}", DetailKey, "Break replication, reversibly"),
+    planned("reattach-replica", "reattach-replica/{i}", DetailKey, "Undo that"),
+    planned(
         "detach-replica-master-host",
         "detach-replica-master-host/{i}",
         DetailKey,
         "Break replication, reversibly",
     ),
-    command(
+    planned(
         "reattach-replica-master-host",
         "reattach-replica-master-host/{i}",
         DetailKey,
         "Undo that",
     ),
-    command("skip-query", "skip-query/{i}", DetailKey, "Skip what the applier failed on"),
-    command(
+    planned("skip-query", "skip-query/{i}", DetailKey, "Skip what the applier failed on"),
+    planned(
         "gtid-errant-reset-master",
         "gtid-errant-reset-master/{i}",
         DetailKey,
-        "Drop errant transactions and the binary log",
+        "Drop errant transactions and binary logs",
     ),
-    command(
+    planned(
         "gtid-errant-inject-empty",
         "gtid-errant-inject-empty/{i}",
         DetailKey,
         "Make errant transactions known everywhere",
     ),
-    command(
+    planned(
         "enable-semi-sync-master",
         "enable-semi-sync-master/{i}",
         DetailKey,
         "Semi-sync as a source: on",
     ),
-    command(
+    planned(
         "disable-semi-sync-master",
         "disable-semi-sync-master/{i}",
         DetailKey,
         "Semi-sync as a source: off",
     ),
-    command(
+    planned(
         "enable-semi-sync-replica",
         "enable-semi-sync-replica/{i}",
         DetailKey,
         "Semi-sync as a replica: on",
     ),
-    command(
+    planned(
         "disable-semi-sync-replica",
         "disable-semi-sync-replica/{i}",
         DetailKey,
         "Semi-sync as a replica: off",
     ),
-    command("set-read-only", "set-read-only/{i}", DetailKey, "Refuse writes"),
-    command("set-writeable", "set-writeable/{i}", DetailKey, "Take writes"),
-    command("flush-binary-logs", "flush-binary-logs/{i}", DetailKey, "Begin a new binary log"),
-    command(
+    planned("set-read-only", "set-read-only/{i}", DetailKey, "Refuse writes"),
+    planned("set-writeable", "set-writeable/{i}", DetailKey, "Take writes"),
+    planned("flush-binary-logs", "flush-binary-logs/{i}", DetailKey, "Begin a new binary log"),
+    planned(
         "purge-binary-logs",
         "purge-binary-logs/{i}/{binlog}",
         DetailKey,
@@ -344,7 +366,7 @@ pub(super) static COMMANDS: &[Command] = &[
         Details,
         "What would be run",
     ),
-    command(
+    planned(
         "delay-replication",
         "delay-replication/{i}/{seconds}",
         Details,
@@ -369,30 +391,57 @@ pub(super) static COMMANDS: &[Command] = &[
         KeyIfThreads(0),
         "Print it if both are stopped",
     ),
-    command("recover", "recover/{i}/{d?}", DetailKey, "Recover from a failure"),
-    command(
+    planned("recover", "recover/{i}/{d?}", DetailKey, "Recover from a failure"),
+    planned("recover-lite", "recover-lite/{i}/{d?}", DetailKey, "The same, without hooks"),
+    planned(
         "graceful-master-takeover",
         "graceful-master-takeover/{cluster}/{d?}",
         Successor,
         "Switch the primary over",
     ),
-    command(
+    planned(
         "graceful-master-takeover-auto",
         "graceful-master-takeover-auto/{cluster}/{d?}",
         Successor,
         "The same, with the old one replicating",
     ),
-    command(
+    planned(
         "force-master-failover",
         "force-master-failover/{cluster}",
         Successor,
         "Fail over, whatever is found",
     ),
-    command(
+    planned(
         "force-master-takeover",
         "force-master-takeover/{cluster}/{d}",
         Successor,
         "Fail over to this one",
+    ),
+    planned("rejoin", "rejoin/{i}", DetailKey, "Bring a former primary back as a replica"),
+    command(
+        "failover-readiness",
+        "failover-readiness/{cluster}",
+        Readiness,
+        "Who would be promoted if the primary died",
+    ),
+    command("explain", "explain/{i}", Message, "What baton thinks of it, and would do"),
+    command(
+        "hooks-preview",
+        "hooks-preview/{cluster}",
+        Message,
+        "Hooks as they would run if it died now",
+    ),
+    command(
+        "fleet-breaker",
+        "fleet-breaker",
+        DetailsAndMessage,
+        "Whether so much failed that baton holds",
+    ),
+    command(
+        "release-fleet-breaker",
+        "release-fleet-breaker",
+        DetailsAndMessage,
+        "Let baton act all the same",
     ),
     command(
         "ack-cluster-recoveries",

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientOptions {
     pub(super) command: String,
+    /// Whether it is only to be shown what would be done.
+    pub(super) dry_run: bool,
     /// Values by the long name of the flag.
     values: BTreeMap<&'static str, String>,
 }
@@ -48,6 +50,9 @@ const FLAGS: [(char, &[&str], Option<&str>); 20] = [
     ('S', &["seconds"], None),
 ];
 
+/// The flag that has no value.
+const DRY_RUN: [&str; 2] = ["--dry-run", "-dry-run"];
+
 /// Values the environment gives, by flag. Newer names first.
 const VARIABLES: [(&str, &[&str]); 3] = [
     ("api", &["BATON_API", "ORCHESTRATOR_API"]),
@@ -78,11 +83,15 @@ impl ClientOptions {
         if let (Some(user), password) = secret {
             values.insert("auth", format!("{user}:{}", password.unwrap_or_default()));
         }
-        let mut command = None;
+        let (mut command, mut dry_run) = (None, false);
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
             if arg == "-h" || arg == "-help" || arg == "--help" {
                 command = Some("help".to_owned());
+                continue;
+            }
+            if DRY_RUN.contains(&arg.as_str()) {
+                dry_run = true;
                 continue;
             }
             if !arg.starts_with('-') {
@@ -106,7 +115,7 @@ impl ClientOptions {
         }
         let command =
             command.filter(|command| !command.is_empty()).ok_or(OptionsError::NoCommand)?;
-        Ok(Self { command, values })
+        Ok(Self { command, dry_run, values })
     }
 
     /// The value of a flag; empty when there is none.
@@ -168,6 +177,13 @@ mod tests {
         }
         assert_eq!(parse("-c relocate -i a -s b", &[]).unwrap().get("destination"), "b");
         assert_eq!(parse("-h", &[]).unwrap().command, "help");
+        for line in ["-c recover --dry-run -i a", "-dry-run recover -i a", "recover -i a --dry-run"]
+        {
+            let options = parse(line, &[]).unwrap();
+            assert!(options.dry_run && options.get("instance") == "a", "{line}");
+            assert_eq!(options.get("destination"), "", "{line}");
+        }
+        assert!(!parse("recover -i a -dry", &[]).unwrap().dry_run);
     }
 
     #[test]

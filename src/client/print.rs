@@ -13,6 +13,9 @@ pub(super) fn lines(print: Print, answer: &Value, destination: &str) -> Vec<Stri
         Print::Nothing => Vec::new(),
         Print::Raw => vec![answer.to_string()],
         Print::Details => vec![text(details)],
+        Print::Message => message(answer),
+        Print::DetailsAndMessage => std::iter::once(text(details)).chain(message(answer)).collect(),
+        Print::Readiness => readiness(answer),
         Print::DetailLines => list(details).iter().map(text).collect(),
         Print::DetailKey => vec![key(details)],
         Print::DetailKeys => list(details).iter().map(key).collect(),
@@ -52,6 +55,29 @@ pub(super) fn lines(print: Print, answer: &Value, destination: &str) -> Vec<Stri
         Print::Findings => list(details).iter().map(finding).collect(),
         Print::NodeName => vec![text(&details["Hostname"])],
     }
+}
+
+/// The lines of the message.
+pub(super) fn message(answer: &Value) -> Vec<String> {
+    text(&answer["Message"]).lines().map(str::to_owned).collect()
+}
+
+/// Who would be promoted, and below it what speaks for and against it.
+fn readiness(answer: &Value) -> Vec<String> {
+    let details = &answer["Details"];
+    let mut lines = message(answer);
+    let kinds = [("Why", ""), ("Obstacles", ""), ("Lost", ""), ("HeldBackBy", "held back: ")];
+    for (name, intro) in kinds {
+        lines.extend(list(&details[name]).iter().map(|it| format!("  {intro}{}", text(it))));
+    }
+    match details["PossibleLoss"].as_u64() {
+        Some(count) if count > 0 => {
+            let which = text(&details["PossibleLossGtids"]);
+            lines.push(format!("  possible loss: {count} transactions: {which}"));
+        }
+        _ => {}
+    }
+    lines
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -140,6 +166,25 @@ mod tests {
             (Print::Nothing, json!({"Details": 1}), &[]),
             (Print::Details, json!({"Details": "a\nb"}), &["a\nb"]),
             (Print::Details, json!({"Details": 10}), &["10"]),
+            (Print::Message, json!({"Message": "a:\n  b\n", "Details": 1}), &["a:", "  b"]),
+            (
+                Print::DetailsAndMessage,
+                json!({"Message": "too much", "Details": "open"}),
+                &["open", "too much"],
+            ),
+            (
+                Print::Readiness,
+                json!({"Message": "h:2 would", "Details": {"Why": ["a"], "Obstacles": [],
+                    "Lost": ["lost: h:3: b"], "HeldBackBy": ["c"], "PossibleLoss": 2,
+                    "PossibleLossGtids": "u:1-2"}}),
+                &[
+                    "h:2 would",
+                    "  a",
+                    "  lost: h:3: b",
+                    "  held back: c",
+                    "  possible loss: 2 transactions: u:1-2",
+                ],
+            ),
             (Print::DetailKey, json!({"Details": k(2)}), &["h:2"]),
             (Print::DetailKey, json!({"Details": replica(2, 1, "")}), &["h:2"]),
             (Print::DetailKeys, json!({"Details": [k(2), k(3)]}), &["h:2", "h:3"]),

@@ -29,6 +29,15 @@ pub(crate) enum Access {
     PrivilegedRead,
     /// Changes something: whoever may write, and no foreign page in somebody's browser.
     Write,
+    /// The same, by a plan that can be seen first: takes `dry_run`.
+    Planned,
+}
+
+impl Access {
+    /// Whether something may be different afterwards.
+    pub(crate) fn changes(self) -> bool {
+        matches!(self, Self::Write | Self::Planned)
+    }
 }
 
 /// What answers a route.
@@ -151,32 +160,32 @@ pub(crate) static ROUTES: &[Route] = &routes! {
         "ack-recovery/instance/:host/:port", "ack-recovery/uid/:uid", "ack-recovery/:id",
         "ack-all-recoveries",
     }
-    Write recover::recover {
+    Planned recover::recover {
         "recover/:host/:port/:candidateHost/:candidatePort", "recover/:host/:port",
     }
-    Write recover::recover_lite {
+    Planned recover::recover_lite {
         "recover-lite/:host/:port/:candidateHost/:candidatePort", "recover-lite/:host/:port",
     }
-    Write recover::takeover {
+    Planned recover::takeover {
         "graceful-master-takeover/:host/:port/:designatedHost/:designatedPort",
         "graceful-master-takeover/:hint/:designatedHost/:designatedPort",
         "graceful-master-takeover/:host/:port", "graceful-master-takeover/:hint",
     }
-    Write recover::takeover_auto {
+    Planned recover::takeover_auto {
         "graceful-master-takeover-auto/:host/:port/:designatedHost/:designatedPort",
         "graceful-master-takeover-auto/:hint/:designatedHost/:designatedPort",
         "graceful-master-takeover-auto/:host/:port", "graceful-master-takeover-auto/:hint",
     }
-    Write recover::force_failover {
+    Planned recover::force_failover {
         "force-master-failover/:host/:port", "force-master-failover/:hint",
     }
-    Write recover::force_takeover {
+    Planned recover::force_takeover {
         "force-master-takeover/:host/:port/:designatedHost/:designatedPort",
         "force-master-takeover/:hint/:designatedHost/:designatedPort",
     }
     Read recover::breaker { "fleet-breaker" }
     Write recover::release_breaker { "release-fleet-breaker" }
-    Write recover::rejoin { "rejoin/:host/:port" }
+    Planned recover::rejoin { "rejoin/:host/:port" }
     Read recover::readiness { "failover-readiness/:hint" }
     Read recover::explain { "explain/:host/:port" }
     PrivilegedRead hooks::preview { "hooks-preview/:hint" }
@@ -184,41 +193,41 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Write recovery::disable_global { "disable-global-recoveries" }
     Write recovery::enable_global { "enable-global-recoveries" }
 
-    Write relocate::relocate {
+    Planned relocate::relocate {
         "relocate/:host/:port/:below_host/:below_port",
         "relocate-below/:host/:port/:below_host/:below_port",
     }
-    Write relocate::relocate_replicas {
+    Planned relocate::relocate_replicas {
         "relocate-slaves/:host/:port/:below_host/:below_port",
         "relocate-replicas/:host/:port/:below_host/:below_port",
     }
-    Write relocate::regroup {
+    Planned relocate::regroup {
         "regroup-slaves/:host/:port", "regroup-replicas/:host/:port",
         "regroup-slaves-gtid/:host/:port", "regroup-replicas-gtid/:host/:port",
     }
-    Write relocate::move_up { "move-up/:host/:port" }
-    Write relocate::move_up_replicas {
+    Planned relocate::move_up { "move-up/:host/:port" }
+    Planned relocate::move_up_replicas {
         "move-up-slaves/:host/:port", "move-up-replicas/:host/:port",
     }
-    Write relocate::move_below { "move-below/:host/:port/:below_host/:below_port" }
-    Write relocate::move_equivalent { "move-equivalent/:host/:port/:below_host/:below_port" }
-    Write relocate::repoint { "repoint/:host/:port/:below_host/:below_port" }
-    Write relocate::repoint_replicas {
+    Planned relocate::move_below { "move-below/:host/:port/:below_host/:below_port" }
+    Planned relocate::move_equivalent { "move-equivalent/:host/:port/:below_host/:below_port" }
+    Planned relocate::repoint { "repoint/:host/:port/:below_host/:below_port" }
+    Planned relocate::repoint_replicas {
         "repoint-slaves/:host/:port", "repoint-replicas/:host/:port",
     }
-    Write relocate::make_co_primary { "make-co-master/:host/:port" }
-    Write relocate::take_siblings { "enslave-siblings/:host/:port", "take-siblings/:host/:port" }
-    Write relocate::take_source { "enslave-master/:host/:port", "take-master/:host/:port" }
+    Planned relocate::make_co_primary { "make-co-master/:host/:port" }
+    Planned relocate::take_siblings { "enslave-siblings/:host/:port", "take-siblings/:host/:port" }
+    Planned relocate::take_source { "enslave-master/:host/:port", "take-master/:host/:port" }
     Write relocate::equivalents { "master-equivalent/:host/:port/:file/:position" }
-    Write relocate::move_below_gtid { "move-below-gtid/:host/:port/:below_host/:below_port" }
-    Write relocate::move_replicas_gtid {
+    Planned relocate::move_below_gtid { "move-below-gtid/:host/:port/:below_host/:below_port" }
+    Planned relocate::move_replicas_gtid {
         "move-slaves-gtid/:host/:port/:below_host/:below_port",
         "move-replicas-gtid/:host/:port/:below_host/:below_port",
     }
-    Write relocate::no_binlog_servers {
+    Planned relocate::no_binlog_servers {
         "regroup-slaves-bls/:host/:port", "regroup-replicas-bls/:host/:port",
     }
-    Write relocate::no_pseudo_gtid {
+    Planned relocate::no_pseudo_gtid {
         "match/:host/:port/:below_host/:below_port",
         "match-below/:host/:port/:below_host/:below_port",
         "match-up/:host/:port",
@@ -230,51 +239,51 @@ pub(crate) static ROUTES: &[Route] = &routes! {
         "last-pseudo-gtid/:host/:port",
     }
 
-    Write replication::enable_gtid { "enable-gtid/:host/:port" }
-    Write replication::disable_gtid { "disable-gtid/:host/:port" }
+    Planned replication::enable_gtid { "enable-gtid/:host/:port" }
+    Planned replication::disable_gtid { "disable-gtid/:host/:port" }
     Read replication::locate_errant { "locate-gtid-errant/:host/:port" }
-    Write replication::errant_reset { "gtid-errant-reset-master/:host/:port" }
-    Write replication::errant_inject { "gtid-errant-inject-empty/:host/:port" }
-    Write replication::skip_query { "skip-query/:host/:port" }
-    Write replication::start { "start-slave/:host/:port", "start-replica/:host/:port" }
-    Write replication::restart { "restart-slave/:host/:port", "restart-replica/:host/:port" }
-    Write replication::stop { "stop-slave/:host/:port", "stop-replica/:host/:port" }
-    Write replication::stop_nice {
+    Planned replication::errant_reset { "gtid-errant-reset-master/:host/:port" }
+    Planned replication::errant_inject { "gtid-errant-inject-empty/:host/:port" }
+    Planned replication::skip_query { "skip-query/:host/:port" }
+    Planned replication::start { "start-slave/:host/:port", "start-replica/:host/:port" }
+    Planned replication::restart { "restart-slave/:host/:port", "restart-replica/:host/:port" }
+    Planned replication::stop { "stop-slave/:host/:port", "stop-replica/:host/:port" }
+    Planned replication::stop_nice {
         "stop-slave-nice/:host/:port", "stop-replica-nice/:host/:port",
     }
-    Write replication::reset { "reset-slave/:host/:port", "reset-replica/:host/:port" }
-    Write replication::renew_credentials { "change-master-credentials/:host/:port" }
-    Write replication::detach {
+    Planned replication::reset { "reset-slave/:host/:port", "reset-replica/:host/:port" }
+    Planned replication::renew_credentials { "change-master-credentials/:host/:port" }
+    Planned replication::detach {
         "detach-slave/:host/:port", "detach-replica/:host/:port",
         "detach-slave-master-host/:host/:port", "detach-replica-master-host/:host/:port",
     }
-    Write replication::reattach {
+    Planned replication::reattach {
         "reattach-slave/:host/:port", "reattach-replica/:host/:port",
         "reattach-slave-master-host/:host/:port", "reattach-replica-master-host/:host/:port",
     }
-    Write replication::flush_logs { "flush-binary-logs/:host/:port" }
-    Write replication::purge_logs { "purge-binary-logs/:host/:port/:file" }
+    Planned replication::flush_logs { "flush-binary-logs/:host/:port" }
+    Planned replication::purge_logs { "purge-binary-logs/:host/:port/:file" }
     Write replication::restart_statements {
         "restart-slave-statements/:host/:port", "restart-replica-statements/:host/:port",
     }
-    Write replication::enable_semi_sync_source {
+    Planned replication::enable_semi_sync_source {
         "enable-semi-sync-master/:host/:port", "enable-semi-sync-source/:host/:port",
     }
-    Write replication::disable_semi_sync_source {
+    Planned replication::disable_semi_sync_source {
         "disable-semi-sync-master/:host/:port", "disable-semi-sync-source/:host/:port",
     }
-    Write replication::enable_semi_sync_replica { "enable-semi-sync-replica/:host/:port" }
-    Write replication::disable_semi_sync_replica { "disable-semi-sync-replica/:host/:port" }
-    Write replication::delay { "delay-replication/:host/:port/:seconds" }
+    Planned replication::enable_semi_sync_replica { "enable-semi-sync-replica/:host/:port" }
+    Planned replication::disable_semi_sync_replica { "disable-semi-sync-replica/:host/:port" }
+    Planned replication::delay { "delay-replication/:host/:port/:seconds" }
     Read replication::can_replicate_from {
         "can-replicate-from/:host/:port/:below_host/:below_port",
     }
     Read replication::can_replicate_from_gtid {
         "can-replicate-from-gtid/:host/:port/:below_host/:below_port",
     }
-    Write replication::set_read_only { "set-read-only/:host/:port" }
-    Write replication::set_writable { "set-writeable/:host/:port" }
-    Write replication::kill_query { "kill-query/:host/:port/:process" }
+    Planned replication::set_read_only { "set-read-only/:host/:port" }
+    Planned replication::set_writable { "set-writeable/:host/:port" }
+    Planned replication::kill_query { "kill-query/:host/:port/:process" }
 
     Read meta::headers { "headers" }
     Read meta::health { "health", "status" }

@@ -76,7 +76,7 @@ impl AccessRules {
 
     /// Judges a request.
     pub(crate) fn judge(&self, access: Access, headers: &HeaderMap) -> Verdict {
-        if access == Access::Write && is_cross_site(headers) {
+        if access.changes() && is_cross_site(headers) {
             return Verdict::CrossSite;
         }
         let may_write = match &self.authentication {
@@ -98,10 +98,12 @@ impl AccessRules {
         };
         match access {
             Access::Read => Verdict::Allowed,
-            Access::PrivilegedRead | Access::Write if may_write && !self.read_only => {
+            Access::PrivilegedRead | Access::Write | Access::Planned
+                if may_write && !self.read_only =>
+            {
                 Verdict::Allowed
             }
-            Access::PrivilegedRead | Access::Write => Verdict::Denied,
+            Access::PrivilegedRead | Access::Write | Access::Planned => Verdict::Denied,
         }
     }
 }

@@ -52,6 +52,11 @@ impl Call {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether it is only to be told what would be done.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.query("dry_run").is_some_and(|text| !matches!(text, "false" | "0"))
+    }
+
     /// The page a route asks for; the first when it does not say.
     pub(crate) fn page(&self) -> u32 {
         self.param("page").parse().unwrap_or(0)

@@ -185,7 +185,7 @@ async fn api_answer(
     }
     let may_use = match *request.method() {
         Method::GET | Method::HEAD => true,
-        Method::POST => route.access == Access::Write,
+        Method::POST => route.access.changes(),
         _ => false,
     };
     if !may_use {
@@ -207,7 +207,12 @@ async fn api_answer(
         now: services.clock.now(),
         services,
     };
-    let deadline = if route.access == Access::Write { CHANGE_DEADLINE } else { ANSWER_DEADLINE };
+    if call.is_dry_run() && route.access == Access::Write {
+        // Whoever only wants to see does not get it done.
+        let text = format!("{path} takes no dry_run, and was not done");
+        return (route.path, respond(Err(Failure::new(text))));
+    }
+    let deadline = if route.access.changes() { CHANGE_DEADLINE } else { ANSWER_DEADLINE };
     let outcome = actix_web::rt::time::timeout(deadline, (route.handler)(call)).await;
     let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("no answer in time")));
     (route.path, respond(outcome))

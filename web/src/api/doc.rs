@@ -12,6 +12,7 @@ mod tests {
                 Access::Read => "read",
                 Access::PrivilegedRead => "read, only who may write",
                 Access::Write => "write",
+                Access::Planned => "write, takes `dry_run`",
             };
             text.push_str(&format!("| `/api/{}` | {access} |\n", route.path));
         }

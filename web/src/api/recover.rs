@@ -29,7 +29,7 @@ async fn recover_from(call: &Call, hooks: Hooks) -> Outcome {
     let key = call.key()?;
     let wanted = second_key(call, "candidateHost", "candidatePort")?;
     let request = Request { key: key.clone(), cause: Cause::Asked, wanted, hooks };
-    if is_dry(call) {
+    if call.is_dry_run() {
         return show(call, &request);
     }
     let given = KeyJson::from(&key);
@@ -85,7 +85,7 @@ async fn take_over(call: &Call, cause: Cause) -> Outcome {
         wanted => wanted,
     };
     let request = Request { key: primary.key().clone(), cause, wanted, hooks: Hooks::Run };
-    if is_dry(call) {
+    if call.is_dry_run() {
         return show(call, &request);
     }
     let ended = call
@@ -101,7 +101,7 @@ async fn take_over(call: &Call, cause: Cause) -> Outcome {
 pub(super) async fn force_failover(call: Call) -> Outcome {
     let key = only_primary(&call)?.key().clone();
     let request = Request { key, cause: Cause::ForcedFailover, wanted: None, hooks: Hooks::Run };
-    if is_dry(&call) {
+    if call.is_dry_run() {
         return show(&call, &request);
     }
     let ended = call.services.recoveries.recover(request).await?;
@@ -127,7 +127,7 @@ pub(super) async fn force_takeover(call: Call) -> Outcome {
     let key = primary.key().clone();
     let wanted = Some(designated);
     let request = Request { key, cause: Cause::ForcedTakeover, wanted, hooks: Hooks::Run };
-    if is_dry(&call) {
+    if call.is_dry_run() {
         return show(&call, &request);
     }
     let ended = call.services.recoveries.recover(request).await?;
@@ -159,7 +159,7 @@ pub(super) async fn rejoin(call: Call) -> Outcome {
     let key = call.key()?;
     let request =
         Request { key: key.clone(), cause: Cause::Rejoin, wanted: None, hooks: Hooks::Skip };
-    if is_dry(&call) {
+    if call.is_dry_run() {
         return show(&call, &request);
     }
     let ended = call.services.recoveries.recover(request).await?;
@@ -175,10 +175,6 @@ pub(super) async fn rejoin(call: Call) -> Outcome {
 fn source_of(call: &Call, key: &InstanceKey) -> String {
     let source = call.fleet.member(key).and_then(|(_, member)| member.source.clone());
     source.map(|source| source.to_string()).unwrap_or_default()
-}
-
-fn is_dry(call: &Call) -> bool {
-    call.query("dry_run") == Some("true")
 }
 
 fn explained(message: &str, reasons: &[String]) -> String {
@@ -217,6 +213,7 @@ fn show(call: &Call, request: &Request) -> Outcome {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct PreviewJson {
+    dry_run: bool,
     successor_key: KeyJson,
     lines: Vec<String>,
     stages: Vec<Vec<ChainJson>>,
@@ -245,6 +242,7 @@ impl From<Preview> for PreviewJson {
             chains.collect()
         });
         Self {
+            dry_run: true,
             successor_key: (&preview.successor).into(),
             stages: stages.collect(),
             lines: preview.lines,

@@ -31,7 +31,7 @@ impl From<OperationError> for Failure {
 /// Carries out a request, or tells what it would come to.
 pub(super) async fn perform(call: &Call, request: Request, details: Details) -> Outcome {
     let operations = &call.services.operations;
-    if call.query("dry_run").is_some_and(|it| it == "true" || it == "1") {
+    if call.is_dry_run() {
         let preview = operations.rehearse(request).await?;
         return Reply::ok(&preview.to_string(), PreviewJson::from(&preview));
     }
