@@ -222,17 +222,29 @@ impl World {
         assert_eq!(self.primary(), Some(primary), "{}", self.story());
     }
 
+    /// Whether a server gets everything from the primary, maybe through others.
+    fn follows(&self, index: usize, primary: usize) -> bool {
+        let mut at = index;
+        for _ in 0..SERVERS {
+            if at == primary {
+                return true;
+            }
+            let server = &self.servers[at];
+            let Some(port) = server.replica_status("", "Port") else { return false };
+            let source = (0..SERVERS).find(|it| self.servers[*it].port.to_string() == port);
+            match source.filter(|_| server.replication_runs("")) {
+                Some(source) => at = source,
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// A server follows the primary, by baton's doing; one that has writes of its own is rebuilt.
     #[allow(clippy::disallowed_methods, reason = "real servers take real time")]
     fn bring_back(&mut self, index: usize, primary: usize) {
-        let follows = |world: &Self| {
-            let server = &world.servers[index];
-            let port = world.servers[primary].port.to_string();
-            server.replica_status("", "Port").is_some_and(|it| it == port)
-                && server.replication_runs("")
-        };
         let deadline = Instant::now() + HEAL;
-        while !follows(self) {
+        while !self.follows(index, primary) {
             assert!(Instant::now() < deadline, "{index} does not follow: {}", self.story());
             let (server, source) = (&self.servers[index], &self.servers[primary]);
             let extra = format!(

@@ -166,13 +166,12 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
 fn was_made_primary_since(instance: &Instance, ledger: &LedgerState) -> bool {
     let key = &instance.key;
     let concerns = |recovery: &&Arc<Recovery>| {
-        recovery.successor.as_ref() == Some(key) || recovery.failed() == key
+        recovery.kind.promotes()
+            && (recovery.successor.as_ref() == Some(key) || recovery.failed() == key)
     };
     let newest = ledger.recoveries.values().filter(concerns).max_by_key(|it| it.begun_at);
     newest.is_some_and(|it| {
-        it.kind.promotes()
-            && it.successor.as_ref() == Some(key)
-            && instance.health.last_seen <= it.ended_at
+        it.successor.as_ref() == Some(key) && instance.health.last_seen <= it.ended_at
     })
 }
 

@@ -137,6 +137,8 @@ pub enum Kind {
     Takeover,
     /// A former primary follows the one that replaced it.
     Rejoin,
+    /// Replicas that a former primary still has follow the one that replaced it.
+    Regroup,
 }
 
 impl Kind {
@@ -173,7 +175,7 @@ impl Kind {
 
     /// Whether a server is opened for writes.
     pub fn opens(self) -> bool {
-        !matches!(self, Self::IntermediateSource | Self::GroupMember | Self::Rejoin)
+        matches!(self, Self::Primary | Self::CoPrimary | Self::ReadOnlyPrimary | Self::Takeover)
     }
 
     /// Whether a replica takes the place of a primary.

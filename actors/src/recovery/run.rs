@@ -209,9 +209,11 @@ impl Drive {
         self.ask_for_looks(recovery);
         let list = match recovery.kind {
             Kind::Primary | Kind::CoPrimary | Kind::Takeover => Some(HookList::PostPrimaryFailover),
-            Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary | Kind::Rejoin => {
-                None
-            }
+            Kind::IntermediateSource
+            | Kind::GroupMember
+            | Kind::ReadOnlyPrimary
+            | Kind::Rejoin
+            | Kind::Regroup => None,
         };
         let world = self.world.clone();
         let opened = recovery.clone();

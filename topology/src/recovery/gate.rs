@@ -15,8 +15,10 @@ use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
 use super::candidate::Situation;
+use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
 use super::scene::scene;
+use super::upkeep::FENCE_FOR;
 use super::{Cause, End, Hooks, Kind, Phase, Recovery, Refused};
 
 /// A recovery that changed nothing for good is tried again after this: what stood against it may
@@ -71,8 +73,26 @@ pub fn begin(
         return Err(Refused::because(format!("there is no recovery for {:?}", analysis.code)));
     };
     let mut recovery = draft(request, kind, analysis, (cluster, member), runner, now);
-    if kind == Kind::Rejoin && recovery.wanted.is_none() {
-        recovery.wanted = replaced_by(&request.key, fleet);
+    let mut cluster = cluster;
+    match kind {
+        Kind::Rejoin if recovery.wanted.is_none() => {
+            recovery.wanted = replacement(&request.key, fleet).map(|(_, head)| head);
+        }
+        // There is a primary: another one would make two (I6).
+        Kind::Primary | Kind::CoPrimary => {
+            if let Some((replaced, head)) = replaced(member, fleet) {
+                if member.replicas.is_empty() {
+                    let (id, key) = (replaced.id, member.key());
+                    return Err(Refused::because(format!(
+                        "{key} was replaced in recovery {id}, and {head} is the primary now"
+                    )));
+                }
+                let (theirs, _) = fleet.member(&head).unwrap_or((cluster, member));
+                cluster = theirs;
+                recovery = regrouping(recovery, cluster, head);
+            }
+        }
+        _ => {}
     }
     let reasons = match request.cause {
         Cause::Found | Cause::Hung => held_back(&recovery, cluster, fleet, now),
@@ -85,20 +105,52 @@ pub fn begin(
     let scene = scene(&recovery, fleet);
     let situation =
         Situation { cluster: &scene, ledger: &fleet.ledger, policy: &fleet.policy, now };
-    match kind {
+    match recovery.kind {
         Kind::Takeover => super::plan::arrange(&recovery, &situation).map(|_| recovery),
         _ => plan(&recovery, &situation).map(|_| recovery),
     }
 }
 
-/// Who heads the cluster now that an instance was once the primary of.
-fn replaced_by(key: &InstanceKey, fleet: &FleetSnapshot) -> Option<InstanceKey> {
-    let mut recoveries = fleet.ledger.recoveries.values();
-    let last = recoveries
-        .rfind(|it| it.failed() == key && it.kind.promotes() && it.successor.is_some())?;
+/// The recovery that replaced an instance as the primary, and who heads the cluster now. `None`
+/// when it was made primary again since.
+fn replacement<'a>(
+    key: &InstanceKey,
+    fleet: &'a FleetSnapshot,
+) -> Option<(&'a Recovery, InstanceKey)> {
+    let about = |it: &&Arc<Recovery>| {
+        it.kind.promotes()
+            && it.successor.is_some()
+            && (it.failed() == key || it.successor.as_ref() == Some(key))
+    };
+    let last = fleet.ledger.recoveries.values().rfind(about).filter(|it| it.failed() == key)?;
     let cluster = fleet.cluster(&last.cluster)?;
     let primaries = cluster.primaries();
-    primaries.iter().map(|member| member.key()).find(|head| *head != key).cloned()
+    let head = primaries.iter().map(|member| member.key()).find(|head| *head != key)?;
+    Some((last, head.clone()))
+}
+
+/// The same, unless somebody opened the instance again after baton had kept it closed long enough:
+/// then it is meant to be a primary of its own.
+fn replaced<'a>(member: &Member, fleet: &'a FleetSnapshot) -> Option<(&'a Recovery, InstanceKey)> {
+    let (recovery, head) = replacement(member.key(), fleet)?;
+    let fenced_until = recovery.ended_at.unwrap_or(recovery.begun_at).plus(FENCE_FOR);
+    let is_opened_again = !member.instance.facts.read_only
+        && member.instance.health.facts_from.is_some_and(|seen| seen > fenced_until);
+    (!is_opened_again).then_some((recovery, head))
+}
+
+/// Nobody is promoted: whoever still follows the former primary follows the new one.
+fn regrouping(recovery: Recovery, cluster: &Cluster, head: InstanceKey) -> Recovery {
+    Recovery {
+        kind: Kind::Regroup,
+        hooks: Hooks::Skip,
+        wanted: Some(head),
+        cluster: cluster.id.clone(),
+        cluster_name: cluster.name(),
+        cluster_alias: cluster.alias.clone(),
+        cluster_domain: cluster.domain.clone(),
+        ..recovery
+    }
 }
 
 fn draft(
@@ -249,7 +301,11 @@ fn not_by_itself(
     if recovery.kind != Kind::ReadOnlyPrimary && !any_matches(filters, cluster) {
         reasons.push(format!("{name} does not name this cluster"));
     }
-    if recovery.analysis.skippable_due_to_downtime {
+    let downtime = fleet.ledger.downtime_of(recovery.failed(), now);
+    // Who was replaced is in downtime for just that.
+    let is_ours = recovery.kind == Kind::Regroup
+        && downtime.is_some_and(|it| &*it.reason == LOST_IN_RECOVERY);
+    if recovery.analysis.skippable_due_to_downtime && !is_ours {
         reasons.push(format!("{} is in downtime", recovery.failed()));
     }
     if let Some(maintenance) = fleet.ledger.maintenance_of(recovery.failed(), now) {
@@ -258,9 +314,10 @@ fn not_by_itself(
     if policy.recovery_ignore.matches(recovery.failed().host()) {
         reasons.push("RecoveryIgnoreHostnameFilters leaves it out".to_owned());
     }
-    reasons.extend(blocking(recovery, fleet, now).map(|it| {
+    let is_too_soon = |it: &Recovery| {
         format!("recovery {} of {} is not long ago and not acknowledged", it.id, it.failed())
-    }));
+    };
+    reasons.extend(blocking(recovery, fleet, now).map(is_too_soon));
     reasons.extend(breaker(fleet, now));
     reasons
 }
@@ -272,16 +329,32 @@ pub fn blocking<'a>(
     fleet: &'a FleetSnapshot,
     now: Timestamp,
 ) -> Option<&'a Recovery> {
+    if recovery.kind == Kind::Regroup {
+        return last_regrouping(recovery, fleet, now);
+    }
     let block = |it: &Recovery| match it.phase {
         Phase::Ended(End::RolledBack) => fleet.policy.recovery.block.min(ROLLED_BACK_BLOCK),
         _ => fleet.policy.recovery.block,
     };
     fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
         // What was done in peace says nothing about flapping.
-        !matches!(it.kind, Kind::Takeover | Kind::Rejoin)
+        !matches!(it.kind, Kind::Takeover | Kind::Rejoin | Kind::Regroup)
             && it.acknowledged.is_none()
             && now.since(it.begun_at) < block(it)
             && (it.cluster == recovery.cluster || it.successor.as_ref() == Some(recovery.failed()))
+    })
+}
+
+/// Nobody can be promoted too often by it, but what does not help is not done over and over.
+fn last_regrouping<'a>(
+    recovery: &Recovery,
+    fleet: &'a FleetSnapshot,
+    now: Timestamp,
+) -> Option<&'a Recovery> {
+    fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
+        it.kind == Kind::Regroup
+            && it.failed() == recovery.failed()
+            && now.since(it.begun_at) < ROLLED_BACK_BLOCK
     })
 }
 

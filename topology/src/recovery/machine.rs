@@ -211,7 +211,7 @@ fn begin_weighing(recovery: Recovery) -> Step {
     if matches!(recovery.kind, Kind::Takeover | Kind::ReadOnlyPrimary | Kind::Rejoin) {
         keys.push(recovery.failed().clone());
     }
-    if recovery.kind == Kind::Rejoin {
+    if matches!(recovery.kind, Kind::Rejoin | Kind::Regroup) {
         keys.extend(recovery.wanted.clone());
     }
     to(recovery, Phase::Weighing, Effect::Look(keys))

@@ -35,6 +35,7 @@ pub fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refu
         Kind::ReadOnlyPrimary => reopen(recovery, situation),
         Kind::Takeover => takeover::plan(recovery, situation),
         Kind::Rejoin => rejoin::plan(recovery, situation),
+        Kind::Regroup => orphans::regroup(recovery, situation),
     }
 }
 
@@ -58,9 +59,11 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
             }));
         }
         Kind::Takeover => {}
-        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary | Kind::Rejoin => {
-            chains.clear();
-        }
+        Kind::IntermediateSource
+        | Kind::GroupMember
+        | Kind::ReadOnlyPrimary
+        | Kind::Rejoin
+        | Kind::Regroup => chains.clear(),
     }
     Stage { chains }
 }
@@ -90,7 +93,11 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
             }
             chains.extend(members(recovery, situation).iter().map(back));
         }
-        Kind::IntermediateSource | Kind::GroupMember | Kind::ReadOnlyPrimary | Kind::Rejoin => {}
+        Kind::IntermediateSource
+        | Kind::GroupMember
+        | Kind::ReadOnlyPrimary
+        | Kind::Rejoin
+        | Kind::Regroup => {}
     }
     Stage { chains }
 }

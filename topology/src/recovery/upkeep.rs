@@ -28,7 +28,7 @@ pub const RESTART_EVERY: Duration = Duration::from_secs(30);
 /// A fence that did not hold is tried again after this.
 const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Not for longer than this after the recovery.
-const FENCE_FOR: Duration = Duration::from_secs(10 * 60);
+pub const FENCE_FOR: Duration = Duration::from_secs(10 * 60);
 /// How often a former primary that is gone is looked for.
 const EXPECTED_BACK_EVERY: Duration = Duration::from_millis(100);
 /// A former primary that could not come back is tried again after this.

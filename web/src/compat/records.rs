@@ -189,7 +189,7 @@ fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Primary | Kind::ReadOnlyPrimary | Kind::Takeover | Kind::Rejoin => "MasterRecovery",
         Kind::CoPrimary => "CoMasterRecovery",
-        Kind::IntermediateSource => "IntermediateMasterRecovery",
+        Kind::IntermediateSource | Kind::Regroup => "IntermediateMasterRecovery",
         Kind::GroupMember => "ReplicationGroupMemberRecovery",
     }
 }

@@ -1,4 +1,5 @@
-//! Where the replicas of a dead intermediate source, or of a dead group member, go.
+//! Where the replicas of a dead intermediate source, of a dead group member, or of a primary that
+//! was replaced before, go.
 
 use std::cmp::Reverse;
 
@@ -6,7 +7,8 @@ use crate::cluster::Member;
 use crate::instance::{Positioning, PromotionRule};
 
 use super::super::candidate::Situation;
-use super::super::{Chain, Kind, Loss, Lost, Need, Plan, Recovery, Refused, Stage};
+use super::super::{Chain, Kind, Loss, Need, Plan, Recovery, Refused, Stage};
+use super::rejoin::nothing_of_its_own;
 use super::{follow, lost, members};
 
 /// Plans new places: below a sibling in the same data centre and environment, a sibling
@@ -20,25 +22,10 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     let places = places(member, recovery, situation);
     let mut reasons = Vec::new();
     for place in &places {
-        let (moved, lost) = divide(&orphans, place, situation);
-        if moved.is_empty() {
-            reasons.extend(lost.iter().map(|it| format!("{}: {}", it.key, it.why)));
-            continue;
+        match take_in(place, &orphans, |orphan| obstacle(orphan, place, situation)) {
+            Ok(plan) => return Ok(plan),
+            Err(Refused(obstacles)) => reasons.extend(obstacles),
         }
-        let chains = moved.iter().map(|orphan| Chain {
-            on: orphan.key().clone(),
-            actions: follow(place.key()),
-            need: Need::Should,
-        });
-        return Ok(Plan {
-            successor: place.key().clone(),
-            why: vec![format!("{} can take {} of {}", place.key(), moved.len(), orphans.len())],
-            prepare: Vec::new(),
-            open: Stage::default(),
-            gather: Stage { chains: chains.collect() },
-            lost,
-            loss: Loss::default(),
-        });
     }
     if places.is_empty() {
         reasons.push(format!(
@@ -46,6 +33,52 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         ));
     }
     Err(Refused(reasons))
+}
+
+/// Plans how those whom a recovery did not reach follow the one that replaced their source. Who
+/// has something of its own stays where it is: a person has to look at it (I3).
+pub(super) fn regroup(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
+    let failed = recovery.failed();
+    let primary = recovery.wanted.as_ref().and_then(|key| situation.cluster.member(key));
+    let Some(primary) = primary.filter(|it| it.instance.is_valid()) else {
+        return Err(Refused::because(format!("whoever replaced {failed} does not answer")));
+    };
+    take_in(primary, &members(recovery, situation), |orphan| {
+        let own = || nothing_of_its_own(orphan, primary).err().map(|it| it.to_string());
+        obstacle(orphan, primary, situation).or_else(own)
+    })
+}
+
+/// Moves those who have no obstacle.
+fn take_in(
+    place: &Member,
+    orphans: &[&Member],
+    obstacle: impl Fn(&Member) -> Option<String>,
+) -> Result<Plan, Refused> {
+    let mut chains = Vec::new();
+    let mut left = Vec::new();
+    for orphan in orphans {
+        match obstacle(orphan) {
+            None => chains.push(Chain {
+                on: orphan.key().clone(),
+                actions: follow(place.key()),
+                need: Need::Should,
+            }),
+            Some(why) => left.push(lost(orphan, &why)),
+        }
+    }
+    if chains.is_empty() {
+        return Err(Refused(left.iter().map(|it| format!("{}: {}", it.key, it.why)).collect()));
+    }
+    Ok(Plan {
+        successor: place.key().clone(),
+        why: vec![format!("{} can take {} of {}", place.key(), chains.len(), orphans.len())],
+        prepare: Vec::new(),
+        open: Stage::default(),
+        gather: Stage { chains },
+        lost: left,
+        loss: Loss::default(),
+    })
 }
 
 /// Who could take them, the best first.
@@ -92,23 +125,6 @@ fn places<'a>(failed: &Member, recovery: &Recovery, situation: &Situation<'a>) -
 
 fn group(member: &Member) -> Option<&str> {
     member.instance.facts.group.as_ref().map(|group| group.name.as_str())
-}
-
-/// Those who can follow, and those who cannot.
-fn divide<'a>(
-    orphans: &[&'a Member],
-    place: &Member,
-    situation: &Situation<'_>,
-) -> (Vec<&'a Member>, Vec<Lost>) {
-    let mut moved = Vec::new();
-    let mut left = Vec::new();
-    for orphan in orphans {
-        match obstacle(orphan, place, situation) {
-            None => moved.push(*orphan),
-            Some(why) => left.push(lost(orphan, &why)),
-        }
-    }
-    (moved, left)
 }
 
 fn obstacle(orphan: &Member, place: &Member, situation: &Situation<'_>) -> Option<String> {

@@ -41,7 +41,8 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     })
 }
 
-fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<(), Refused> {
+/// Whether a server has nothing that a primary lacks.
+pub(super) fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<(), Refused> {
     let (theirs, ours) = (everything(primary), everything(former));
     match (&ours, &theirs) {
         (Gtids::MySql(ours), Gtids::MySql(theirs)) => {
