@@ -268,8 +268,16 @@ impl World {
         server.replicate_from(source);
     }
 
+    /// How all servers stand, and what baton said.
     fn story(&self) -> String {
-        let told = self.baton.try_get("/api/audit-recovery").map(|(_, body)| body);
-        format!("{}\n{}", told.unwrap_or_default(), self.baton.log())
+        let status = |server: &Server| {
+            let told = ["Port", "IO_Running", "SQL_Running", "Last_IO_Error", "Last_SQL_Error"]
+                .map(|column| server.replica_status("", column).unwrap_or_default());
+            let executed = server.try_query("SELECT @@global.gtid_executed");
+            let executed = format!("{executed:?}").replace("\\n", "");
+            format!("{}: writable {}, {told:?}, {executed}", server.port, is_writable(server))
+        };
+        let servers: Vec<String> = self.servers.iter().map(status).collect();
+        format!("{}\n{}", servers.join("\n"), self.baton.log())
     }
 }

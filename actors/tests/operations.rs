@@ -16,6 +16,7 @@ use baton_topology::instance::ThreadState;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::policy::Policy;
+use baton_topology::recovery::gate::{self, Runner};
 use baton_topology::relocate::{Control, How, Request};
 use baton_topology::time::Timestamp;
 use support::{World, key, watch_with};
@@ -244,6 +245,35 @@ async fn a_server_is_moved_by_one_at_a_time() {
     assert_eq!(refused, "c:3306 is in maintenance by baton: relocate-below c:3306");
     assert_eq!(locks(&world), 0);
     assert!(placed(&world, "c").1);
+}
+
+#[actix::test]
+async fn what_a_recovery_is_about_to_place_is_left_to_it() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    let fleet = world.snapshot();
+    let runner = Runner { uid: "1".into(), node: "n".into(), token: "t".into() };
+    let now = Timestamp::from_secs(1_000);
+    let recovery = gate::supposed(&key("b"), &fleet, &runner, now).expect("b is known");
+    let begin = Command::BeginRecovery { recovery: Arc::new(recovery) };
+    // The recovery begins while c is slow to change its source.
+    world.fleet.set_fault(&key("c"), Fault::Slow(Duration::from_millis(200)));
+    let begun = async {
+        while world.fleet.actions_on(&key("c")).is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.handles.ledger.propose(begin).await.expect("the ledger takes it");
+    };
+    let (outcome, ()) = tokio::join!(workshop.perform(relocate("c", "e")), begun);
+    let left = "c:3306 is left to recovery 1 of b:3306, which is under way";
+    let refused = outcome.expect_err("a recovery is under way").to_string();
+    assert!(refused.starts_with(left), "{refused}");
+    world
+        .until("the recovery is over", |it| {
+            it.ledger.recoveries.values().all(|it| !it.is_running())
+        })
+        .await;
+    world.until("c replicates", |_| placed(&world, "c").1).await;
 }
 
 #[actix::test]

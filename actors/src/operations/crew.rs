@@ -10,6 +10,7 @@ use baton_topology::gtid::GtidSet;
 use baton_topology::instance::{Channel, Facts, Instance, ThreadState};
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::{ProbeResult, fold};
+use baton_topology::recovery::Recovery;
 use baton_topology::relocate::{Next, STAGES_MAX, Script, Seen, Step, Unit};
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -240,6 +241,7 @@ impl Crew {
 
 async fn act(workshop: &Workshop, session: &mut Box<dyn ControlSession>, step: Step) -> Done {
     let Step { key, action } = step;
+    leave_to_recovery(workshop, &key)?;
     let action = by_virtual_name(workshop, action);
     let at_most = match &action {
         Action::WaitExecuted { at_most, .. } => *at_most,
@@ -252,6 +254,16 @@ async fn act(workshop: &Workshop, session: &mut Box<dyn ControlSession>, step: S
         Ok(Err(failure)) => Err(format!("{key}: {what}: {failure}")),
         Err(_) => Err(format!("{key}: {what}: no answer within {} s", at_most.as_secs())),
     }
+}
+
+/// A recovery is about to give a server its place: whoever moved it meanwhile would undo that.
+fn leave_to_recovery(workshop: &Workshop, key: &InstanceKey) -> Done {
+    let ledger = workshop.ledger.state().borrow().clone();
+    let concerns = |it: &Recovery| it.failed() == key || it.replicas.contains(key);
+    let recovery = ledger.recoveries.values().find(|it| it.is_running() && concerns(it));
+    recovery.map_or(Ok(()), |it| {
+        Err(format!("{key} is left to recovery {} of {}, which is under way", it.id, it.failed()))
+    })
 }
 
 /// A source is named as somebody registered it to be named.

@@ -1,6 +1,7 @@
 //! The one function that changes the ledger.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpds::RedBlackTreeMapSync;
 
@@ -15,6 +16,10 @@ use crate::cluster::ClusterId;
 use crate::instance::PromotionRule;
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
+
+/// Who was replaced as a primary is remembered for so much longer than other things that are over:
+/// whenever it comes back, it must not be taken for a primary.
+const REPLACED_KEPT_FOR: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
 /// What applying a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -386,7 +391,10 @@ fn purge(state: &mut LedgerState, before: Timestamp) {
     drop_where(&mut state.forgotten, |until| *until <= before);
     drop_where(&mut state.detections, |it| it.fresh_until <= before);
     drop_where(&mut state.chores, |at| *at <= before);
-    drop_where(&mut state.recoveries, |it| it.ended_at.is_some_and(|ended| ended <= before));
+    drop_where(&mut state.recoveries, |it| {
+        let kept_for = if it.kind.promotes() { REPLACED_KEPT_FOR } else { Duration::ZERO };
+        it.ended_at.is_some_and(|ended| ended.plus(kept_for) <= before)
+    });
 }
 
 fn drop_where<K: Ord + Clone, V>(map: &mut RedBlackTreeMapSync<K, V>, ended: impl Fn(&V) -> bool) {

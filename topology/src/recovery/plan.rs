@@ -14,6 +14,7 @@ use crate::cluster::Member;
 use crate::gtid::{Gtids, Relation};
 use crate::instance::ThreadState;
 use crate::key::InstanceKey;
+use crate::relocate::can_go_on;
 
 use super::candidate::{Common, Objection, Situation, objections, rank};
 use super::holding::{Holding, everything, holdings};
@@ -21,6 +22,8 @@ use super::{Cause, Chain, Kind, Loss, Lost, Need, Phase, Plan, Recovery, Refused
 
 pub use takeover::arrange;
 
+/// Why whoever finds its place by file and position stays where it is.
+const NEEDS_GTID: &str = "it does not use GTID, so its place in another log is not known";
 /// No reason lists more than this many servers.
 const NAMED_MAX: usize = 10;
 
@@ -321,19 +324,15 @@ fn obstacle(
 ) -> Option<String> {
     let uses_gtid = all.iter().any(|it| it.key == *member.key() && it.uses_gtid());
     if !uses_gtid {
-        return Some("it does not use GTID, so its place in another log is not known".to_owned());
+        return Some(NEEDS_GTID.to_owned());
     }
     let successor = situation.cluster.member(successor)?;
-    let (own, new) = (&member.instance.facts, &successor.instance.facts);
-    let is_older = own.version.major() < new.version.major();
-    if is_older && !situation.policy.recovery.lower_replica_version_allowed {
-        return Some(format!("its version {} is older than {}", own.version, new.version));
-    }
-    if own.binlog.logs_replica_updates && own.binlog.format < new.binlog.format {
-        let (own, new) = (own.binlog.format.as_str(), new.binlog.format.as_str());
-        return Some(format!("it logs {own} and cannot log what is logged as {new}"));
-    }
-    None
+    misfit(member, successor, situation)
+}
+
+/// Why a replica that finds its place by GTID could not go on below another source.
+fn misfit(member: &Member, source: &Member, situation: &Situation<'_>) -> Option<String> {
+    can_go_on(&member.instance, &source.instance, situation.policy).err().map(|why| why.0)
 }
 
 fn lost(member: &Member, why: &str) -> Lost {

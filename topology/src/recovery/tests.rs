@@ -16,6 +16,7 @@ use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod occasions;
+mod replaced;
 mod sequences;
 
 const P: &str = "00000000-0000-0000-0000-0000000000aa";
@@ -479,6 +480,34 @@ fn who_was_made_primary_comes_back_from_the_store_as_one() {
 }
 
 #[test]
+fn who_needs_what_the_successor_has_purged_cannot_come_along() {
+    let purged: Change = |it| it.gtid.purged = set(&format!("{P}:1-5"));
+    let replicas = [
+        with(replica("a", "1-9", "1-9"), purged),
+        replica("b", "1-9", "1-9"),
+        replica("c", "1-3", "1-3"),
+    ];
+    let rule: Change = |it| it.promotion_rule = Some(PromotionRule::Prefer);
+    let [a, b, c] = replicas;
+    let fleet = fleet_with(everywhere(), "1-9", &[with(a, rule), b, c], &[]);
+    assert_eq!(outcome(&fleet, &request(Cause::Found, None)), "a -c");
+}
+
+#[test]
+fn nobody_hands_over_where_the_old_primary_could_not_follow() {
+    let by_file: Change = |it| {
+        let channel = &mut it.channels[0];
+        channel.positioning = crate::instance::Positioning::File;
+        channel.receiver = ThreadState::Running;
+        channel.receiver_error = Default::default();
+        channel.seconds_behind = Some(0);
+    };
+    let fleet = fleet_with(everywhere(), "1-9", &[with(replica("a", "1-9", "1-9"), by_file)], &[]);
+    let refused = begin(&request(Cause::Takeover, None), &fleet, &runner(), now()).unwrap_err();
+    assert!(refused.to_string().starts_with("a:3306 finds its place by file"), "{refused}");
+}
+
+#[test]
 fn orphans_of_an_intermediate_source_go_to_a_sibling() {
     let sub = |name: &str| {
         let (name, mut facts) = replica(name, "1-9", "1-9");
@@ -503,81 +532,4 @@ fn orphans_of_an_intermediate_source_go_to_a_sibling() {
     let moved: Vec<&str> = plan.gather.chains.iter().map(|chain| chain.on.host()).collect();
     assert_eq!(moved, ["x", "y"]);
     assert!(plan.open.chains.is_empty() && plan.lost.is_empty());
-}
-
-/// I6: whoever was replaced once is not recovered by making somebody else a second primary.
-#[test]
-fn who_still_follows_a_replaced_primary_is_brought_to_the_one_that_replaced_it() {
-    let alone: Change = |it| {
-        it.channels.clear();
-        it.read_only = false;
-    };
-    let after = |extra: &str, change: Change, ledger_change: fn(&mut Recovery)| {
-        let both = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
-        let before = fleet_with(everywhere(), "1-9", &both, &["b"]);
-        let begun = begin(&request(Cause::ForcedFailover, None), &before, &runner(), now());
-        let mut done = Recovery {
-            successor: Some(key("a")),
-            ended_at: Some(now()),
-            phase: Phase::Ended(End::Done),
-            ..begun.unwrap()
-        };
-        ledger_change(&mut done);
-        let command = Command::BeginRecovery { recovery: Arc::new(done) };
-        let (ledger, _) = apply(&LedgerState::default(), &command).unwrap();
-        let (_, a) = with(replica("a", "1-9", "1-9"), alone);
-        // The one that did not answer then is back, and follows the dead primary.
-        let (_, b) = with(replica("b", extra, extra), change);
-        let inputs = vec![
-            FleetInput::Ledger(Arc::new(ledger)),
-            FleetInput::Probed(answered("a", 101_000, a)),
-            FleetInput::Probed(answered("b", 101_000, b)),
-        ];
-        advance(&before, inputs, Timestamp::from_secs(102)).snapshot
-    };
-    let decided = |fleet: &FleetSnapshot, cause: Cause| {
-        let recovery = match begin(&request(cause, None), fleet, &runner(), now()) {
-            Ok(recovery) => recovery,
-            Err(refused) => return format!("no: {refused}"),
-        };
-        let scene = super::scene::scene(&recovery, fleet);
-        let situation =
-            Situation { cluster: &scene, ledger: &fleet.ledger, policy: &fleet.policy, now: now() };
-        let plan = super::plan::plan(&recovery, &situation).unwrap();
-        super::check::check(&plan, &recovery, &situation).unwrap();
-        let moved: Vec<&str> = plan.gather.chains.iter().map(|chain| chain.on.host()).collect();
-        let is_theirs = fleet.member(&key("a")).unwrap().0.id == recovery.cluster;
-        let whose = if is_theirs { "its cluster" } else { "another" };
-        let (moved, successor) = (moved.join(", "), plan.successor.host());
-        format!("{:?} in {whose}: {moved} below {successor}", recovery.kind)
-    };
-    let same: Change = |_| {};
-    let cases: [(&str, FleetSnapshot, &str); 4] = [
-        (
-            "who has nothing of its own",
-            after("1-9", same, |_| {}),
-            "Regroup in its cluster: b below a",
-        ),
-        (
-            "who has more than the new primary",
-            after("1-10", same, |_| {}),
-            "no: b:3306: b:3306 has 1 transactions that a:3306 lacks",
-        ),
-        ("who follows nobody any more", after("1-9", alone, |_| {}), "no: "),
-        (
-            "a primary that was never replaced",
-            after("1-9", same, |it| {
-                it.successor = None;
-                it.phase = Phase::Ended(End::RolledBack);
-                it.begun_at = Timestamp::from_secs(0);
-            }),
-            "Primary",
-        ),
-    ];
-    for (name, fleet, expected) in cases {
-        for cause in [Cause::Found, Cause::Asked, Cause::ForcedFailover] {
-            let decided = decided(&fleet, cause);
-            assert!(decided.starts_with(expected), "{name}, {cause:?}: {decided}");
-        }
-    }
 }

@@ -79,6 +79,24 @@ pub fn can_replicate_from(
     }
 }
 
+/// Whether a replica that finds its place by GTID could go on below another source, whatever that
+/// source is doing now.
+///
+/// # Errors
+/// The reason why it could not.
+pub(crate) fn can_go_on(
+    replica: &Instance,
+    source: &Instance,
+    policy: &Policy,
+) -> Result<(), Refused> {
+    let (ours, theirs) = (&replica.facts.version, &source.facts.version);
+    if ours.is_mariadb() != theirs.is_mariadb() {
+        return refuse(format!("{} is of another kind: {theirs}", source.key));
+    }
+    can_read(replica, source, policy)?;
+    has_all_it_needs(replica, source)
+}
+
 /// Whether the replica understands what the source writes.
 fn can_read(replica: &Instance, source: &Instance, policy: &Policy) -> Result<(), Refused> {
     let (ours, theirs) = (&*replica.facts, &*source.facts);

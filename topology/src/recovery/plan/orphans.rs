@@ -9,7 +9,7 @@ use crate::instance::{Positioning, PromotionRule};
 use super::super::candidate::Situation;
 use super::super::{Chain, Kind, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::rejoin::nothing_of_its_own;
-use super::{follow, lost, members};
+use super::{NEEDS_GTID, follow, lost, members, misfit};
 
 /// Plans new places: below a sibling in the same data centre and environment, a sibling
 /// elsewhere, or the source of what failed, in this order.
@@ -133,15 +133,7 @@ fn obstacle(orphan: &Member, place: &Member, situation: &Situation<'_>) -> Optio
     }
     let channel = orphan.instance.facts.main_channel();
     if channel.is_none_or(|it| it.positioning == Positioning::File) {
-        return Some("it does not use GTID, so its place in another log is not known".to_owned());
+        return Some(NEEDS_GTID.to_owned());
     }
-    let (own, new) = (&orphan.instance.facts, &place.instance.facts);
-    if own.version.is_mariadb() != new.version.is_mariadb() {
-        return Some(format!("{} is of another kind: {}", place.key(), new.version));
-    }
-    let is_older = own.version.major() < new.version.major();
-    if is_older && !situation.policy.recovery.lower_replica_version_allowed {
-        return Some(format!("its version {} is older than {}", own.version, new.version));
-    }
-    None
+    misfit(orphan, place, situation)
 }

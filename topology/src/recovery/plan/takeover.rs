@@ -3,7 +3,7 @@
 use crate::action::{Action, Place, Threads, Until};
 use crate::cluster::Member;
 use crate::gtid::Gtids;
-use crate::instance::ThreadState;
+use crate::instance::{Positioning, ThreadState};
 use crate::key::InstanceKey;
 
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
@@ -20,6 +20,7 @@ pub fn arrange(
     situation: &Situation<'_>,
 ) -> Result<(InstanceKey, Stage), Refused> {
     let designated = designated(recovery, situation)?;
+    follows_back(recovery, designated)?;
     let replicas = members(recovery, situation);
     let all = holdings(&replicas, &everything_of_old(recovery, situation));
     let mut stage = Stage::default();
@@ -51,6 +52,19 @@ pub fn arrange(
         }
     }
     Ok((designated.key().clone(), stage))
+}
+
+/// The old primary has to find its place below the new one.
+fn follows_back(recovery: &Recovery, designated: &Member) -> Result<(), Refused> {
+    let (old, new) = (recovery.failed(), designated.key());
+    let channel = designated.instance.facts.main_channel();
+    if channel.is_none_or(|it| it.positioning != Positioning::File) {
+        return Ok(());
+    }
+    Err(Refused::because(format!(
+        "{new} finds its place by file and position, and so {old} could not follow it afterwards: \
+         use GTID (enable-gtid), or force-master-takeover"
+    )))
 }
 
 fn everything_of_old(recovery: &Recovery, situation: &Situation<'_>) -> Gtids {

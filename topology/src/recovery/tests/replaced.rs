@@ -1,0 +1,113 @@
+//! Those who follow a primary that was replaced before.
+
+use super::*;
+
+/// `a` replaced `p` while `b` did not answer. Now `b` is back, has this and is like this.
+fn after_failover(
+    b_has: &str,
+    change: Change,
+    recovery_change: fn(&mut Recovery),
+) -> FleetSnapshot {
+    let both = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let before = fleet_with(everywhere(), "1-9", &both, &["b"]);
+    let begun = begin(&request(Cause::ForcedFailover, None), &before, &runner(), now()).unwrap();
+    let mut done = Recovery {
+        successor: Some(key("a")),
+        ended_at: Some(now()),
+        phase: Phase::Ended(End::Done),
+        ..begun
+    };
+    recovery_change(&mut done);
+    let command = Command::BeginRecovery { recovery: Arc::new(done) };
+    let (ledger, _) = apply(&LedgerState::default(), &command).unwrap();
+    let (_, a) = with(replica("a", "1-9", "1-9"), alone);
+    let (_, b) = with(replica("b", b_has, b_has), change);
+    let inputs = vec![
+        FleetInput::Ledger(Arc::new(ledger)),
+        FleetInput::Probed(answered("a", 101_000, a)),
+        FleetInput::Probed(answered("b", 101_000, b)),
+    ];
+    advance(&before, inputs, Timestamp::from_secs(102)).snapshot
+}
+
+fn alone(facts: &mut Facts) {
+    facts.channels.clear();
+    facts.read_only = false;
+}
+
+fn same(_: &mut Facts) {}
+
+/// What is done about `p`, and in whose cluster.
+fn decided(fleet: &FleetSnapshot, cause: Cause) -> String {
+    let recovery = match begin(&request(cause, None), fleet, &runner(), now()) {
+        Ok(recovery) => recovery,
+        Err(refused) => return format!("no: {refused}"),
+    };
+    let scene = super::super::scene::scene(&recovery, fleet);
+    let situation =
+        Situation { cluster: &scene, ledger: &fleet.ledger, policy: &fleet.policy, now: now() };
+    let plan = super::super::plan::plan(&recovery, &situation).unwrap();
+    super::super::check::check(&plan, &recovery, &situation).unwrap();
+    let moved: Vec<&str> = plan.gather.chains.iter().map(|chain| chain.on.host()).collect();
+    let is_theirs = fleet.member(&key("a")).unwrap().0.id == recovery.cluster;
+    let whose = if is_theirs { "its cluster" } else { "another" };
+    let (moved, successor) = (moved.join(", "), plan.successor.host());
+    format!("{:?} in {whose}: {moved} below {successor}", recovery.kind)
+}
+
+/// I6: whoever was replaced once is not recovered by making somebody else a second primary.
+#[test]
+fn who_still_follows_a_replaced_primary_is_brought_to_the_one_that_replaced_it() {
+    let cases: [(&str, FleetSnapshot, &str); 4] = [
+        (
+            "who has nothing of its own",
+            after_failover("1-9", same, |_| {}),
+            "Regroup in its cluster: b below a",
+        ),
+        (
+            "who has more than the new primary",
+            after_failover("1-10", same, |_| {}),
+            "no: b:3306: b:3306 has 1 transactions that a:3306 lacks",
+        ),
+        ("who follows nobody any more", after_failover("1-9", alone, |_| {}), "no: "),
+        (
+            "a primary that was never replaced",
+            after_failover("1-9", same, |it| {
+                it.successor = None;
+                it.phase = Phase::Ended(End::RolledBack);
+                it.begun_at = Timestamp::from_secs(0);
+            }),
+            "Primary",
+        ),
+    ];
+    for (name, fleet, expected) in cases {
+        for cause in [Cause::Found, Cause::Asked, Cause::ForcedFailover] {
+            let decided = decided(&fleet, cause);
+            assert!(decided.starts_with(expected), "{name}, {cause:?}: {decided}");
+        }
+    }
+}
+
+#[test]
+fn who_was_replaced_is_remembered_when_all_else_is_forgotten() {
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let ended = |uid: &str, kind: Kind| Command::BeginRecovery {
+        recovery: Arc::new(Recovery {
+            uid: uid.into(),
+            kind,
+            ended_at: Some(now()),
+            phase: Phase::Ended(End::Done),
+            ..begun.clone()
+        }),
+    };
+    let days = |days: u64| now().plus(std::time::Duration::from_secs(days * 24 * 60 * 60));
+    let commands = [ended("1", Kind::Rejoin), ended("2", Kind::Primary)];
+    let purged = |before| {
+        let all = commands.iter().chain([&before]);
+        let state = all.fold(LedgerState::default(), |state, it| apply(&state, it).unwrap().0);
+        state.recoveries.values().map(|it| it.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(purged(Command::Purge { before: days(59) }), [Kind::Primary]);
+    assert_eq!(purged(Command::Purge { before: days(61) }), []);
+}
