@@ -200,7 +200,7 @@ impl World {
     }
 
     fn until_somebody_else_is_primary(&self, old: usize) {
-        wait_until(HEAL, &format!("somebody succeeds: {}", self.story()), || {
+        wait_until(HEAL, "somebody succeeds the one that hangs", || {
             self.primary().filter(|primary| *primary != old)
         });
     }
@@ -270,14 +270,17 @@ impl World {
 
     /// How all servers stand, and what baton said.
     fn story(&self) -> String {
-        let status = |server: &Server| {
+        let status = |(index, server): (usize, &Server)| {
+            if self.dead.contains(&index) {
+                return format!("{}: dead, or hung", server.port);
+            }
             let told = ["Port", "IO_Running", "SQL_Running", "Last_IO_Error", "Last_SQL_Error"]
                 .map(|column| server.replica_status("", column).unwrap_or_default());
             let executed = server.try_query("SELECT @@global.gtid_executed");
             let executed = format!("{executed:?}").replace("\\n", "");
             format!("{}: writable {}, {told:?}, {executed}", server.port, is_writable(server))
         };
-        let servers: Vec<String> = self.servers.iter().map(status).collect();
+        let servers: Vec<String> = self.servers.iter().enumerate().map(status).collect();
         format!("{}\n{}", servers.join("\n"), self.baton.log())
     }
 }

@@ -208,9 +208,15 @@ impl Server {
         self.wait_ready();
     }
 
-    /// Throws all data away and starts anew, as a fresh server on the same port.
+    /// Throws all data away and starts anew, as a fresh server on the same port. It needs another
+    /// id: what it wrote under the old one it would ignore when it gets it from others.
     pub fn start_empty(&mut self) {
         self.kill_9();
+        self.server_id = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let settings = self.dir.join("my.cnf");
+        let mut text = fs::read_to_string(&settings).expect("read my.cnf");
+        let _ = writeln!(text, "server-id={}", self.server_id);
+        fs::write(&settings, text).expect("write my.cnf");
         let data = self.dir.join("data");
         fs::remove_dir_all(&data).expect("remove the data");
         copy(&installed(self.flavor).join("data"), &data);

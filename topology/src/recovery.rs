@@ -59,6 +59,9 @@ pub struct Recovery {
     pub hooks: Hooks,
     /// The direct replicas of what failed, when it began.
     pub replicas: Vec<InstanceKey>,
+    /// Whether clients of what failed waited for acknowledgements when it began.
+    #[serde(default)]
+    pub acknowledging: Acknowledging,
     /// The node that runs it.
     pub node: String,
     /// That node's token.
@@ -218,6 +221,20 @@ impl Cause {
     pub fn is_takeover(self) -> bool {
         matches!(self, Self::Takeover | Self::TakeoverAuto)
     }
+}
+
+/// Whether clients are told of a commit only when replicas have it (semi-synchronous replication).
+/// Closing a primary may have to switch that off, so it is kept from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledging {
+    /// It is not.
+    #[default]
+    Off,
+    /// It was meant to be, but went on without acknowledgements.
+    Lapsed,
+    /// So many replicas had every write before its client was told.
+    By(u32),
 }
 
 /// Whether user processes run.

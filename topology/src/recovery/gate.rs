@@ -11,6 +11,7 @@ use crate::analysis::{Analysis, Code};
 use crate::cluster::{Cluster, Member};
 use crate::filter::any_matches;
 use crate::key::InstanceKey;
+use crate::ledger::LedgerState;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -19,7 +20,7 @@ use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
 use super::scene::scene;
 use super::upkeep::FENCE_FOR;
-use super::{Cause, End, Hooks, Kind, Phase, Recovery, Refused};
+use super::{Acknowledging, Cause, End, Hooks, Kind, Phase, Recovery, Refused};
 
 /// A recovery that changed nothing for good is tried again after this: what stood against it may
 /// be gone, and nobody may be there to say so.
@@ -73,6 +74,7 @@ pub fn begin(
         return Err(Refused::because(format!("there is no recovery for {:?}", analysis.code)));
     };
     let mut recovery = draft(request, kind, analysis, (cluster, member), runner, now);
+    recovery.acknowledging = acknowledging(member, &fleet.ledger);
     let mut cluster = cluster;
     match kind {
         Kind::Rejoin if recovery.wanted.is_none() => {
@@ -174,6 +176,7 @@ fn draft(
         wanted: request.wanted.clone(),
         hooks: request.hooks,
         replicas: member.replicas.clone(),
+        acknowledging: Acknowledging::Off,
         node: runner.node.clone(),
         token: runner.token.clone(),
         begun_at: now,
@@ -189,6 +192,22 @@ fn draft(
     }
 }
 
+/// Whether a primary waits for acknowledgements. Who was opened after it was seen last goes on as
+/// the one before it did (I5).
+fn acknowledging(member: &Member, ledger: &LedgerState) -> Acknowledging {
+    let seen = member.instance.health.facts_from;
+    let semi_sync = &member.instance.facts.semi_sync;
+    let opened_since = ledger.recoveries.values().rfind(|it| {
+        it.kind.promotes() && it.successor.as_ref() == Some(member.key()) && it.ended_at >= seen
+    });
+    match opened_since {
+        Some(opened) => opened.acknowledging,
+        None if semi_sync.source_active => Acknowledging::By(semi_sync.wait_for_replicas),
+        None if semi_sync.source_enabled => Acknowledging::Lapsed,
+        None => Acknowledging::Off,
+    }
+}
+
 /// The recovery there would be if a primary died now.
 pub fn supposed(
     key: &InstanceKey,
@@ -200,7 +219,8 @@ pub fn supposed(
     let kind = if member.is_co_primary { Kind::CoPrimary } else { Kind::Primary };
     let request =
         Request { key: key.clone(), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
-    Some(draft(&request, kind, forced(key, now), (cluster, member), runner, now))
+    let recovery = draft(&request, kind, forced(key, now), (cluster, member), runner, now);
+    Some(Recovery { acknowledging: acknowledging(member, &fleet.ledger), ..recovery })
 }
 
 /// Everything that keeps baton from beginning a recovery of its own accord.

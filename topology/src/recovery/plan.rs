@@ -18,7 +18,9 @@ use crate::relocate::can_go_on;
 
 use super::candidate::{Common, Objection, Situation, objections, rank};
 use super::holding::{Holding, everything, holdings};
-use super::{Cause, Chain, Kind, Loss, Lost, Need, Phase, Plan, Recovery, Refused, Stage};
+use super::{
+    Acknowledging, Cause, Chain, Kind, Loss, Lost, Need, Phase, Plan, Recovery, Refused, Stage,
+};
 
 pub use takeover::arrange;
 
@@ -90,7 +92,7 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
             if recovery.kind == Kind::Takeover {
                 chains.push(Chain {
                     on: failed.clone(),
-                    actions: reopen_old(failed, situation),
+                    actions: reopen_old(recovery),
                     need: Need::Must,
                 });
             }
@@ -106,11 +108,8 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
 }
 
 /// Closing it may have switched off that it waits for acknowledgements.
-fn reopen_old(old: &InstanceKey, situation: &Situation<'_>) -> Vec<Action> {
-    let waited = situation
-        .cluster
-        .member(old)
-        .is_some_and(|member| member.instance.facts.semi_sync.source_enabled);
+fn reopen_old(recovery: &Recovery) -> Vec<Action> {
+    let waited = recovery.acknowledging != Acknowledging::Off;
     let acknowledge = waited.then_some(Action::SetSemiSyncSource(Switch::On));
     acknowledge.into_iter().chain([Action::SetWritable]).collect()
 }
@@ -139,7 +138,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     let replicas = members(recovery, situation);
     let (reachable, silent): (Vec<&Member>, Vec<&Member>) =
         replicas.iter().partition(|it| it.instance.is_valid() && stands_still(it, recovery));
-    enough_in_sight(recovery, situation, reachable.len(), silent.len())?;
+    enough_in_sight(recovery, reachable.len(), silent.len())?;
     let failed = situation.cluster.member(recovery.failed());
     let source_had = failed.map(everything).unwrap_or_default();
     let all = holdings(&reachable, &source_had);
@@ -173,12 +172,7 @@ fn stands_still(member: &Member, recovery: &Recovery) -> bool {
 }
 
 /// Whether so many witnesses are there that nothing that was acknowledged can be missed (I3, I5).
-fn enough_in_sight(
-    recovery: &Recovery,
-    situation: &Situation<'_>,
-    reachable: usize,
-    silent: usize,
-) -> Result<(), Refused> {
+fn enough_in_sight(recovery: &Recovery, reachable: usize, silent: usize) -> Result<(), Refused> {
     let is_forced = matches!(recovery.cause, Cause::ForcedFailover | Cause::ForcedTakeover);
     if reachable == 0 {
         return Err(Refused::because("none of the replicas answers"));
@@ -189,9 +183,10 @@ fn enough_in_sight(
             "only {reachable} of {all} replicas answer: the others may have more"
         )));
     }
-    let failed = situation.cluster.member(recovery.failed());
-    let semi_sync = failed.map(|member| &member.instance.facts.semi_sync);
-    let waits_for = semi_sync.filter(|it| it.source_active).map_or(0, |it| it.wait_for_replicas);
+    let waits_for = match recovery.acknowledging {
+        Acknowledging::By(count) => count,
+        Acknowledging::Off | Acknowledging::Lapsed => 0,
+    };
     if waits_for > 0 && silent >= waits_for as usize && !is_forced {
         return Err(Refused::because(format!(
             "{silent} of {all} replicas do not answer, and writes were acknowledged once \
@@ -388,17 +383,14 @@ fn open(successor: &InstanceKey, recovery: &Recovery, situation: &Situation<'_>)
     if !situation.policy.recovery.apply_promotion && recovery.kind != Kind::Takeover {
         return None;
     }
-    let semi_sync = |key| {
-        let member = situation.cluster.member(key);
-        member.map(|member| &member.instance.facts.semi_sync)
-    };
+    let semi_sync = situation.cluster.member(successor).map(|it| &it.instance.facts.semi_sync);
     let mut actions = Vec::new();
     // A co-primary goes on replicating from its other, should that come back.
     if recovery.kind != Kind::CoPrimary {
         actions.push(Action::ForgetSource);
     }
-    let was_waiting = semi_sync(recovery.failed()).is_some_and(|it| it.source_enabled);
-    if was_waiting && semi_sync(successor).is_some_and(|it| it.available && !it.source_enabled) {
+    let waited = recovery.acknowledging != Acknowledging::Off;
+    if waited && semi_sync.is_some_and(|it| it.available && !it.source_enabled) {
         actions.push(Action::SetSemiSyncSource(Switch::On));
     }
     actions.push(Action::SetWritable);

@@ -1,6 +1,7 @@
 //! Those who follow a primary that was replaced before.
 
 use super::*;
+use crate::action::Switch;
 
 /// `a` replaced `p` while `b` did not answer. Now `b` is back, has this and is like this.
 fn after_failover(
@@ -110,4 +111,50 @@ fn who_was_replaced_is_remembered_when_all_else_is_forgotten() {
     };
     assert_eq!(purged(Command::Purge { before: days(59) }), [Kind::Primary]);
     assert_eq!(purged(Command::Purge { before: days(61) }), []);
+}
+
+fn opens_acknowledging(recovery: &Recovery, fleet: &FleetSnapshot) -> bool {
+    let plan = super::super::plan::plan(recovery, &situation(fleet)).unwrap();
+    plan.open.chains[0].actions.contains(&Action::SetSemiSyncSource(Switch::On))
+}
+
+/// I5: a failover does not end semi-synchronous replication, whatever closing the old primary took.
+#[test]
+fn who_succeeds_waits_for_acknowledgements_where_the_old_primary_did() {
+    let available: Change = |it| it.semi_sync.available = true;
+    let a = with(replica("a", "1-9", "1-9"), available);
+    let before = fleet_with(everywhere(), "1-9", &[a], &[]);
+    let p = before.instance(&key("p")).unwrap();
+    let primary_that = |change: Change| {
+        let (_, facts) = with(("p".into(), (*p.facts).clone()), change);
+        let seen = FleetInput::Probed(answered("p", 40, facts));
+        let gone = FleetInput::Probed(refused("p", 60));
+        advance(&before, vec![seen, gone], now()).snapshot
+    };
+    let waits: Change = |it| {
+        it.semi_sync.source_enabled = true;
+        it.semi_sync.source_active = true;
+        it.semi_sync.wait_for_replicas = 1;
+    };
+    let begun = |fleet| begin(&request(Cause::Found, None), fleet, &runner(), now()).unwrap();
+    // What it is when it was closed does not count.
+    let (waiting, closed) = (primary_that(waits), primary_that(|_| {}));
+    assert!(opens_acknowledging(&begun(&waiting), &closed));
+    assert!(!opens_acknowledging(&begun(&closed), &closed));
+    let lapsed = primary_that(|it| it.semi_sync.source_enabled = true);
+    assert!(opens_acknowledging(&begun(&lapsed), &closed));
+    // Nobody has seen it yet since it was made primary itself.
+    let made = Recovery {
+        analysis: Analysis { key: key("q"), ..begun(&waiting).analysis },
+        cluster: crate::cluster::ClusterId::new("q"),
+        successor: Some(key("p")),
+        ended_at: Some(now()),
+        phase: Phase::Ended(End::Done),
+        acknowledged: Some(Acknowledgement { at: now(), by: "x".into(), comment: "y".into() }),
+        ..begun(&waiting)
+    };
+    let command = Command::BeginRecovery { recovery: Arc::new(made) };
+    let (ledger, _) = apply(&LedgerState::default(), &command).unwrap();
+    let unseen = advance(&closed, vec![FleetInput::Ledger(Arc::new(ledger))], now()).snapshot;
+    assert_eq!(begun(&unseen).acknowledging, Acknowledging::By(1));
 }
