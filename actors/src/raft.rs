@@ -4,11 +4,26 @@
 //! whether one node decides or five. Being leader in a watch is a hint; what permits an effect on
 //! a server is [`RaftNode::prove`] and an applied command of the proven term (I2).
 
-pub mod disk;
-pub mod log_store;
-pub mod state_machine;
+mod client;
+mod disk;
+mod leadership;
+mod log_store;
+mod members;
+mod network;
+mod node;
+mod propose;
+mod secret;
+mod server;
+mod setup;
+mod state_machine;
 #[cfg(test)]
 mod tests;
 mod types;
 
-pub use types::{Answer, ENTRY_VERSION, Envelope, Peer, SnapshotBody, Types};
+pub use client::{CallError, Connect, Plain, Stream};
+pub use disk::OpenDiskError;
+pub use leadership::{Leadership, Role};
+pub use members::{Hello, Member, MembersError, Standing};
+pub use node::{NotLeading, Proof, RaftNode, StartError};
+pub use secret::{BadSecret, Secret};
+pub use setup::{Compaction, RaftSetup, Timing};

@@ -29,7 +29,7 @@ enum Job {
 
 /// The way to the log of this node. Clones share the thread.
 #[derive(Clone)]
-pub struct Disk {
+pub(super) struct Disk {
     jobs: mpsc::Sender<Job>,
     failure: Arc<watch::Sender<Option<String>>>,
     node: u64,
@@ -40,7 +40,7 @@ impl Disk {
     ///
     /// # Errors
     /// When it cannot be opened, or the system gives no thread.
-    pub fn open(path: &Path, fresh_node: u64) -> Result<Self, OpenDiskError> {
+    pub(super) fn open(path: &Path, fresh_node: u64) -> Result<Self, OpenDiskError> {
         let mut store = RaftStore::open(path, fresh_node)?;
         let node = store.node();
         let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
@@ -61,12 +61,12 @@ impl Disk {
     }
 
     /// The number of this node.
-    pub fn node(&self) -> u64 {
+    pub(super) fn node(&self) -> u64 {
         self.node
     }
 
     /// Why the log does nothing more, once that is so. The node must stop then.
-    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.subscribe()
     }
 
@@ -98,7 +98,7 @@ impl Disk {
     }
 
     /// Closes the file, once all that was asked before is done.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.jobs.send(Job::Close(reply)).await.is_ok() {
             // Closed either way.

@@ -16,13 +16,13 @@ const READ_BYTES_MAX: usize = 4 << 20;
 
 /// The log of this node. Clones share it.
 #[derive(Clone)]
-pub struct LogStore {
+pub(super) struct LogStore {
     disk: Disk,
 }
 
 impl LogStore {
     /// The log on a disk.
-    pub fn new(disk: Disk) -> Self {
+    pub(super) fn new(disk: Disk) -> Self {
         Self { disk }
     }
 

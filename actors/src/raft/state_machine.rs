@@ -18,7 +18,7 @@ use super::types::{
 };
 
 /// The ledger of this node. It lives in memory; snapshots of it and the log bring it back.
-pub struct StateMachine {
+pub(super) struct StateMachine {
     disk: Disk,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -27,7 +27,7 @@ pub struct StateMachine {
 
 impl StateMachine {
     /// An empty ledger; openraft fills it from the disk. Every state is published to `state`.
-    pub fn new(disk: Disk, state: watch::Sender<Arc<LedgerState>>) -> Self {
+    pub(super) fn new(disk: Disk, state: watch::Sender<Arc<LedgerState>>) -> Self {
         Self { disk, applied: None, membership: StoredMembership::default(), state }
     }
 
@@ -103,7 +103,7 @@ impl RaftStateMachine<Types> for StateMachine {
 }
 
 /// A state to be made a snapshot of. Clones of states are cheap, so commands need not wait.
-pub struct Builder {
+pub(super) struct Builder {
     disk: Disk,
     snapshot: Snapshot,
 }

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 /// The newest version of what is written into the log. A node refuses what it does not know: it
 /// stays behind until it is upgraded, instead of applying something else than its peers.
-pub const ENTRY_VERSION: u32 = 1;
+pub(super) const ENTRY_VERSION: u32 = 1;
 
 openraft::declare_raft_types!(
     /// How baton uses openraft. One leader at most in a term, as the gate of recoveries needs it.
-    pub Types:
+    pub(super) Types:
         D = Envelope,
         R = Answer,
         NodeId = u64,
@@ -33,26 +33,27 @@ pub(super) type Entry = openraft::alias::EntryOf<Types>;
 pub(super) type StoredMembership = openraft::alias::StoredMembershipOf<Types>;
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
 pub(super) type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotBody>;
+pub(super) type Raft = openraft::Raft<Types, super::state_machine::StateMachine>;
 
 /// A member of the raft, as all of them know it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Peer {
+pub(super) struct Peer {
     /// Its seat. The host is looked up at each connection.
-    pub name: String,
+    pub(super) name: String,
 }
 
 /// A command on its way through the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Wire")]
-pub struct Envelope {
+pub(super) struct Envelope {
     version: u32,
     /// The command.
-    pub command: Command,
+    pub(super) command: Command,
 }
 
 impl Envelope {
     /// Wraps a command.
-    pub fn new(command: Command) -> Self {
+    pub(super) fn new(command: Command) -> Self {
         Self { version: ENTRY_VERSION, command }
     }
 }
@@ -82,11 +83,11 @@ impl TryFrom<Wire> for Envelope {
 /// Something was written by a newer baton.
 #[derive(Debug, thiserror::Error)]
 #[error("it has version {0}, this baton knows versions up to {ENTRY_VERSION}: upgrade this node")]
-pub struct TooNew(u32);
+pub(super) struct TooNew(u32);
 
 /// What became of an entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Answer {
+pub(super) enum Answer {
     /// It was none of ours.
     Nothing,
     /// The command was applied.
@@ -103,15 +104,15 @@ pub enum Answer {
 /// Everything that was agreed upon up to one entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "WireBody")]
-pub struct SnapshotBody {
+pub(super) struct SnapshotBody {
     version: u32,
     /// The state.
-    pub state: Arc<LedgerState>,
+    pub(super) state: Arc<LedgerState>,
 }
 
 impl SnapshotBody {
     /// Wraps a state.
-    pub fn new(state: Arc<LedgerState>) -> Self {
+    pub(super) fn new(state: Arc<LedgerState>) -> Self {
         Self { version: ENTRY_VERSION, state }
     }
 }

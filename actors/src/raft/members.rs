@@ -1,0 +1,350 @@
+//! Who takes part: how a raft begins, how nodes join and leave it.
+//!
+//! A raft begins once, when all configured seats are there, know of no raft, and were told of the
+//! same seats; the one whose name comes first begins it. Whoever comes later is let in by the
+//! leader: as a learner first, as a voter once it has everything. A node that lost its disk comes
+//! under a new number and takes the seat of the old one, which nobody believes any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, watch};
+
+use super::client::{Call, CallError, Client};
+use super::leadership::Leadership;
+use super::network::chain;
+use super::server::{HELLO, JOIN, Reception};
+use super::types::{ENTRY_VERSION, Peer, Raft, StoredMembership};
+
+/// How long a peer may take to introduce itself.
+const HELLO_WITHIN: Duration = Duration::from_secs(2);
+/// How long a new member may take to get everything there is.
+const JOIN_WITHIN: Duration = Duration::from_secs(60);
+/// The pause before peers are asked again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a node tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its number.
+    pub id: u64,
+    /// Its seat.
+    pub name: String,
+    /// The newest version of entries it understands.
+    #[serde(default)]
+    pub entries: u32,
+    /// Where people reach its API.
+    #[serde(default)]
+    pub api: String,
+    /// Whether it knows of a raft.
+    pub is_in_a_raft: bool,
+    /// The seat of the leader, if it knows one.
+    pub leader: Option<String>,
+    /// The seats it was told of.
+    #[serde(default)]
+    pub seats: BTreeSet<String>,
+}
+
+/// One that takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its seat.
+    pub name: String,
+    /// Its number.
+    pub id: u64,
+    /// Whether it votes.
+    pub is_voter: bool,
+}
+
+/// Whether this node takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Not yet, or no more; and what it waits for.
+    Outside(String),
+    /// It has a vote.
+    Member,
+}
+
+/// Why the members could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MembersError {
+    /// The node did not introduce itself.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It did not work in time; it may still.
+    #[error("{name} did not get everything within {} s", JOIN_WITHIN.as_secs())]
+    Slow {
+        /// Who.
+        name: String,
+    },
+    /// Nobody of that name takes part.
+    #[error("{name} is no member; it must be added first (raft-add-peer)")]
+    NoMember {
+        /// Who.
+        name: String,
+    },
+    /// One raft must keep one voter.
+    #[error("{name} is the last one")]
+    LastOne {
+        /// Who.
+        name: String,
+    },
+    /// Another node answers there.
+    #[error("{name} calls itself {says}")]
+    OtherName {
+        /// The seat that was asked.
+        name: String,
+        /// What it said.
+        says: String,
+    },
+    /// Raft refused, such as because this node does not lead.
+    #[error("the members cannot be changed: {0}")]
+    Raft(String),
+}
+
+/// The members, as one node sees and changes them.
+pub(super) struct Members {
+    raft: Raft,
+    id: u64,
+    name: String,
+    api: String,
+    seats: BTreeSet<String>,
+    client: Client,
+    /// One change at a time: two may leave the raft between two sets of members.
+    change: Mutex<()>,
+}
+
+/// What a node is called and told.
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) api: String,
+    pub(super) seats: BTreeSet<String>,
+}
+
+impl Members {
+    pub(super) fn new(raft: Raft, identity: Identity, client: Client) -> Self {
+        let Identity { name, api, seats } = identity;
+        let id = *raft.node_id();
+        Self { raft, id, name, api, seats, client, change: Mutex::new(()) }
+    }
+
+    fn membership(&self) -> Arc<StoredMembership> {
+        Arc::clone(&self.raft.server_metrics().borrow_watched().membership_config)
+    }
+
+    /// Everybody who takes part, by seat.
+    pub(super) fn list(&self) -> Vec<Member> {
+        let membership = self.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let member = |(id, node): (&u64, &Peer)| Member {
+            name: node.name.clone(),
+            id: *id,
+            is_voter: voters.contains(id),
+        };
+        let mut members: Vec<Member> = membership.nodes().map(member).collect();
+        members.sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
+        members
+    }
+
+    /// Asks whoever has a seat who it is.
+    pub(super) async fn hello(&self, name: &str) -> Result<Hello, CallError> {
+        let call = Call { path: HELLO, name, to: None, within: HELLO_WITHIN };
+        self.client.ask_once(call, &()).await
+    }
+
+    /// Gives whoever has a seat a vote, once it has everything; whoever had the seat before loses
+    /// it. Doing it again changes nothing.
+    pub(super) async fn add(&self, name: &str) -> Result<(), MembersError> {
+        let _turn = self.change.lock().await;
+        let hello = self.hello(name).await?;
+        if hello.name != name {
+            return Err(MembersError::OtherName { name: name.into(), says: hello.name });
+        }
+        let members = self.list();
+        let had_it: BTreeSet<u64> = members
+            .iter()
+            .filter(|it| it.name == name && it.id != hello.id)
+            .map(|it| it.id)
+            .collect();
+        let is_voter = members.iter().any(|it| it.id == hello.id && it.is_voter);
+        if !is_voter {
+            let peer = Peer { name: name.to_owned() };
+            let learn = self.raft.add_learner(hello.id, peer, true);
+            let learned = tokio::time::timeout(JOIN_WITHIN, learn).await;
+            learned
+                .map_err(|_| MembersError::Slow { name: name.into() })?
+                .map_err(|error| MembersError::Raft(chain(&error)))?;
+        }
+        let before = voters(&members);
+        let after = before.iter().copied().filter(|id| !had_it.contains(id));
+        let after: BTreeSet<u64> = after.chain([hello.id]).collect();
+        if after != before {
+            tracing::info!(name, id = hello.id, "a node becomes a voter");
+            self.set_voters(after).await?;
+        }
+        self.drop_learners(&had_it).await
+    }
+
+    /// Takes a seat away.
+    pub(super) async fn remove(&self, name: &str) -> Result<(), MembersError> {
+        let _turn = self.change.lock().await;
+        let members = self.list();
+        let gone: BTreeSet<u64> =
+            members.iter().filter(|it| it.name == name).map(|it| it.id).collect();
+        if gone.is_empty() {
+            return Err(MembersError::NoMember { name: name.into() });
+        }
+        let before = voters(&members);
+        let after: BTreeSet<u64> = before.difference(&gone).copied().collect();
+        if after.is_empty() {
+            return Err(MembersError::LastOne { name: name.into() });
+        }
+        if after != before {
+            tracing::info!(name, "a node loses its vote");
+            self.set_voters(after).await?;
+        }
+        self.drop_learners(&gone).await
+    }
+
+    async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembersError> {
+        let changed = self.raft.change_membership(voters, false).await;
+        changed.map(|_| ()).map_err(|error| MembersError::Raft(chain(&error)))
+    }
+
+    async fn drop_learners(&self, gone: &BTreeSet<u64>) -> Result<(), MembersError> {
+        let known: BTreeSet<u64> =
+            self.list().iter().map(|it| it.id).filter(|id| gone.contains(id)).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let changed = self.raft.change_membership(ChangeMembers::RemoveNodes(known), false).await;
+        changed.map(|_| ()).map_err(|error| MembersError::Raft(chain(&error)))
+    }
+
+    /// Ends a change of members whose leader did not live to end it.
+    async fn finish_change(&self) {
+        let Ok(_turn) = self.change.try_lock() else { return };
+        let membership = self.membership();
+        if let [_, wanted] = membership.get_joint_config().as_slice()
+            && self.raft.is_leader()
+            && let Err(error) = self.set_voters(wanted.clone()).await
+        {
+            tracing::warn!(error = chain(&error), "a change of members is not finished");
+        }
+    }
+
+    /// Sees to it that this node takes part, and tells how that goes.
+    pub(super) async fn settle(self: Arc<Self>, standing: watch::Sender<Standing>) {
+        loop {
+            if self.list().iter().any(|it| it.id == self.id && it.is_voter) {
+                standing.send_replace(Standing::Member);
+                let mut metrics = self.raft.server_metrics();
+                self.finish_change().await;
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let why = self.try_to_settle().await.err().unwrap_or_default();
+            standing.send_if_modified(|before| {
+                let now = Standing::Outside(why);
+                let is_news = *before != now;
+                if is_news {
+                    tracing::info!(standing = ?now, "not a member of the raft yet");
+                    *before = now;
+                }
+                is_news
+            });
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Begins a raft, or asks to be let into the one there is; or why not.
+    async fn try_to_settle(&self) -> Result<(), String> {
+        let others: Vec<&String> = self.seats.iter().filter(|it| **it != self.name).collect();
+        let answers = join_all(others.iter().map(|name| self.hello(name))).await;
+        let known: Vec<&Hello> = answers.iter().flatten().collect();
+        if let Some(leader) = known.iter().find_map(|it| it.leader.as_ref()) {
+            let call = Call { path: JOIN, name: leader, to: None, within: JOIN_WITHIN };
+            let joined: Result<(), CallError> = self.client.ask_once(call, &self.name).await;
+            return joined.map_err(|error| chain(&error));
+        }
+        if known.iter().any(|it| it.is_in_a_raft) {
+            return Err("the others have no leader".into());
+        }
+        let in_a_raft = self.raft.is_initialized().await.map_err(|error| chain(&error))?;
+        if in_a_raft {
+            return Err("no leader is known".into());
+        }
+        if let Some(error) = answers.iter().find_map(|it| it.as_ref().err()) {
+            return Err(chain(error));
+        }
+        if let Some(other) = known.iter().find(|it| it.seats != self.seats) {
+            return Err(format!("{} was told of other seats", other.name));
+        }
+        if self.seats.first() != Some(&self.name) {
+            let first = self.seats.first().map_or("nobody", String::as_str);
+            return Err(format!("{first} is to begin"));
+        }
+        let me = (self.id, Peer { name: self.name.clone() });
+        let them = known.iter().map(|it| (it.id, Peer { name: it.name.clone() }));
+        let all: BTreeMap<u64, Peer> = them.chain([me]).collect();
+        if all.len() != self.seats.len() {
+            return Err("two seats lead to one node".into());
+        }
+        tracing::info!(members = ?all, "a raft begins");
+        self.raft.initialize(all).await.map_err(|error| chain(&error))
+    }
+}
+
+fn voters(members: &[Member]) -> BTreeSet<u64> {
+    members.iter().filter(|it| it.is_voter).map(|it| it.id).collect()
+}
+
+/// Answers peers in the name of this node.
+pub(super) struct Receptionist {
+    pub(super) members: Arc<Members>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) runtime: Handle,
+}
+
+impl Reception for Receptionist {
+    fn hello(&self) -> BoxFuture<'static, serde_json::Value> {
+        let members = Arc::clone(&self.members);
+        let leader = self.leadership.borrow().leader.clone();
+        async move {
+            let hello = Hello {
+                id: members.id,
+                name: members.name.clone(),
+                entries: ENTRY_VERSION,
+                api: members.api.clone(),
+                // One that cannot tell must not be taken for one that knows of none.
+                is_in_a_raft: members.raft.is_initialized().await.unwrap_or(true),
+                leader,
+                seats: members.seats.clone(),
+            };
+            serde_json::to_value(hello).unwrap_or_default()
+        }
+        .boxed()
+    }
+
+    fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>> {
+        let members = Arc::clone(&self.members);
+        // To its end, even if whoever asked waits no more.
+        let added = self.runtime.spawn(async move {
+            // Somebody who was removed does not come back by asking.
+            if members.list().iter().all(|it| it.name != name) {
+                return Err(MembersError::NoMember { name }.to_string());
+            }
+            members.add(&name).await.map_err(|error| chain(&error))
+        });
+        added.map(|added| added.unwrap_or_else(|error| Err(error.to_string()))).boxed()
+    }
+}

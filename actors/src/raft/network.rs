@@ -1,0 +1,142 @@
+//! Carries openraft's questions to peers.
+
+use std::future::Future;
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use openraft::RPCTypes;
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::client::{Call, CallError, Client, Line};
+use super::types::{Peer, Snapshot, SnapshotBody, SnapshotMeta, Types, Vote};
+
+pub(super) const APPEND: &str = "/raft/append";
+pub(super) const VOTE: &str = "/raft/vote";
+pub(super) const PRE_VOTE: &str = "/raft/pre-vote";
+pub(super) const SNAPSHOT: &str = "/raft/snapshot";
+pub(super) const TRANSFER: &str = "/raft/transfer";
+
+/// Makes the ways to peers.
+pub(super) struct Network {
+    me: u64,
+    client: Client,
+}
+
+impl Network {
+    pub(super) fn new(me: u64, client: Client) -> Self {
+        Self { me, client }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Way;
+
+    async fn new_client(&mut self, target: u64, node: &Peer) -> Way {
+        let (me, client) = (self.me, self.client.clone());
+        Way { me, target, name: node.name.clone(), client, line: Line::default() }
+    }
+}
+
+/// The way to one peer, with a connection of its own: heartbeats, entries and snapshots each have
+/// theirs, so that none waits for another.
+pub(super) struct Way {
+    me: u64,
+    target: u64,
+    name: String,
+    client: Client,
+    line: Line,
+}
+
+/// A snapshot on its way. It goes in one piece.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Parcel {
+    pub(super) vote: Vote,
+    pub(super) meta: SnapshotMeta,
+    pub(super) body: SnapshotBody,
+}
+
+impl Way {
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &mut self,
+        path: &'static str,
+        action: RPCTypes,
+        question: &Q,
+        option: &RPCOption,
+    ) -> Result<A, RPCError<Types>> {
+        let within = option.soft_ttl();
+        let call = Call { path, name: &self.name, to: Some(self.target), within };
+        let answer = self.client.ask(&mut self.line, call, question).await;
+        answer.map_err(|error| match error {
+            CallError::Timeout { within, .. } => {
+                Timeout { action, id: self.me, target: self.target, timeout: within }.into()
+            }
+            // Retried after a pause, whatever it is: a peer in trouble is not helped by haste.
+            other => Unreachable::from_string(chain(&other)).into(),
+        })
+    }
+}
+
+impl RaftNetworkV2<Types> for Way {
+    type SnapshotData = SnapshotBody;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        self.ask(APPEND, RPCTypes::AppendEntries, &rpc, &option).await
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask(VOTE, RPCTypes::Vote, &rpc, &option).await
+    }
+
+    // The default of the trait grants without asking anybody.
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask(PRE_VOTE, RPCTypes::Vote, &rpc, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let parcel = Parcel { vote, meta: snapshot.meta, body: snapshot.snapshot };
+        let sent = self.ask(SNAPSHOT, RPCTypes::InstallSnapshot, &parcel, &option).boxed();
+        match select(sent, cancel.boxed()).await {
+            Either::Left((answer, _)) => answer.map_err(StreamingError::from),
+            Either::Right((closed, _)) => Err(closed.into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.ask(TRANSFER, RPCTypes::TransferLeader, &request, &option).await
+    }
+}
+
+/// The message of an error and of all that caused it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

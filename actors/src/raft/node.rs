@@ -1,0 +1,373 @@
+//! One node of a raft: starts it, has commands agreed upon, proves leadership, ends it.
+//!
+//! Raft runs on a runtime of its own, for an actor or a web request that keeps a thread busy must
+//! not cost leadership. Whatever is asked here is carried on there, even if whoever asked goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_topology::ledger::{Command, LedgerState};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use openraft::async_runtime::WatchReceiver;
+use openraft::{LinearizerOption, ReadPolicy};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use uuid::Uuid;
+
+use super::client::{CallError, Client};
+use super::disk::{Disk, OpenDiskError};
+use super::leadership::{self, Heard, Leadership, Role};
+use super::log_store::LogStore;
+use super::members::{Hello, Identity, Member, Members, MembersError, Receptionist, Standing};
+use super::network::{Network, chain};
+use super::propose;
+use super::server::{self, Office};
+use super::setup::RaftSetup;
+use super::state_machine::StateMachine;
+use super::types::Raft;
+use crate::ports::{Applied, Ledger, ProposeError, deadline};
+
+/// Threads of raft's own runtime.
+const THREADS: usize = 2;
+/// How long another node may take to take over.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+/// How long raft may take to end.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There are no threads.
+    #[error("raft gets no threads")]
+    Threads(#[source] std::io::Error),
+    /// What it must remember cannot be read.
+    #[error(transparent)]
+    Disk(#[from] OpenDiskError),
+    /// The time-outs make no sense together.
+    #[error("the time-outs of raft do not fit together")]
+    Timing(#[source] openraft::ConfigError),
+    /// What it remembers makes no sense, or the disk failed.
+    #[error("raft does not start: {0}")]
+    Raft(String),
+    /// Peers cannot be listened to.
+    #[error("raft cannot listen to its peers")]
+    Listen(#[source] std::io::Error),
+}
+
+/// That this node led, at a moment after it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// The term it leads in. A command that belongs to this proof is proposed with
+    /// [`RaftNode::propose_in`].
+    pub term: u64,
+}
+
+/// Why there is no proof of leadership. None is a reason to act.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotLeading {
+    /// Another node leads, or none.
+    #[error("this node does not lead{}", leader.as_ref().map(|it| format!("; {it} does")).unwrap_or_default())]
+    Other {
+        /// Which, if that is known.
+        leader: Option<String>,
+    },
+    /// It may be the leader, but too few nodes say so.
+    #[error("no majority of the nodes answers")]
+    NoMajority,
+    /// No answer in time.
+    #[error("leadership was not proven within {} ms", within.as_millis())]
+    Late {
+        /// How long was waited.
+        within: Duration,
+    },
+    /// Raft has ended.
+    #[error("raft has ended on this node: {0}")]
+    Stopped(String),
+}
+
+/// A node of a raft. Clones are the same node.
+#[derive(Clone)]
+pub struct RaftNode {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    raft: Raft,
+    disk: Disk,
+    members: Arc<Members>,
+    state: watch::Receiver<Arc<LedgerState>>,
+    leadership: watch::Receiver<Leadership>,
+    standing: watch::Receiver<Standing>,
+    server: actix_web::dev::ServerHandle,
+    runtime: Own,
+}
+
+/// A runtime that may be dropped anywhere.
+struct Own(Option<Runtime>, Handle);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl RaftNode {
+    /// Starts a node, and returns once it answers its peers. See [`RaftNode::standing`] for
+    /// whether it takes part.
+    ///
+    /// # Errors
+    /// When it cannot; nothing is left running then.
+    pub async fn start(setup: RaftSetup) -> Result<Self, StartError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("raft")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let handle = runtime.handle().clone();
+        let own = Own(Some(runtime), handle.clone());
+        let started = handle.spawn(start(setup, own)).await;
+        started.unwrap_or_else(|error| Err(StartError::Raft(error.to_string())))
+    }
+
+    /// The number of this node: that of its disk.
+    pub fn id(&self) -> u64 {
+        *self.inner.raft.node_id()
+    }
+
+    /// Who leads, as far as this node can tell: a hint.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// Whether this node takes part.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.inner.standing.clone()
+    }
+
+    /// Why the log of this node failed, once it has. The program should end then.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.inner.disk.failure()
+    }
+
+    /// Proves that this node leads, by asking a majority, and has applied everything that was
+    /// agreed upon before it was asked.
+    ///
+    /// # Errors
+    /// When it does not lead, or cannot prove it in time.
+    pub async fn prove(&self, within: Duration) -> Result<Proof, NotLeading> {
+        let inner = Arc::clone(&self.inner);
+        let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(within);
+        let proven = self.inner.runtime.1.spawn(async move {
+            let proof = timeout(within, inner.raft.ensure_linearizable(option)).await;
+            match proof {
+                Ok(Ok(read)) => Ok(Proof { term: read.committed_leader_id().term }),
+                Ok(Err(error)) => Err(propose::not_leading(error)),
+                Err(_) => Err(NotLeading::Late { within }),
+            }
+        });
+        proven.await.unwrap_or_else(|error| Err(NotLeading::Stopped(error.to_string())))
+    }
+
+    /// Proposes a command, if this node still leads in the term that was proven.
+    ///
+    /// # Errors
+    /// As [`Ledger::propose`]; also when the term is over.
+    pub async fn propose_in(&self, term: u64, command: Command) -> Result<Applied, ProposeError> {
+        self.commit(Some(term), command).await
+    }
+
+    async fn commit(&self, term: Option<u64>, command: Command) -> Result<Applied, ProposeError> {
+        let raft = self.inner.raft.clone();
+        let lease = self.inner.raft.config().election_timeout_max;
+        let patience = Duration::from_millis(lease).min(deadline::PROPOSE);
+        let committed = self.inner.runtime.1.spawn(async move {
+            let committed = propose::commit(&raft, term, command, patience);
+            timeout(deadline::PROPOSE, committed).await
+        });
+        match committed.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Timeout),
+        }
+    }
+
+    /// Everybody who takes part, by seat.
+    pub fn members(&self) -> Vec<Member> {
+        self.inner.members.list()
+    }
+
+    /// Asks whoever has a seat about itself.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub async fn ask(&self, name: &str) -> Result<Hello, CallError> {
+        self.inner.members.hello(name).await
+    }
+
+    /// Gives whoever has a seat a vote. Only the leader can.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn add_peer(&self, name: &str) -> Result<(), MembersError> {
+        let (members, name) = (Arc::clone(&self.inner.members), name.to_owned());
+        let done = self.inner.runtime.1.spawn(async move { members.add(&name).await });
+        done.await.unwrap_or_else(|error| Err(MembersError::Raft(error.to_string())))
+    }
+
+    /// Takes a seat away. Only the leader can.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn remove_peer(&self, name: &str) -> Result<(), MembersError> {
+        let (members, name) = (Arc::clone(&self.inner.members), name.to_owned());
+        let done = self.inner.runtime.1.spawn(async move { members.remove(&name).await });
+        done.await.unwrap_or_else(|error| Err(MembersError::Raft(error.to_string())))
+    }
+
+    /// Has another node lead: the one at this seat, or whichever has most of the log. Returns once
+    /// another one leads.
+    ///
+    /// # Errors
+    /// When this node does not lead, there is nobody else, or nobody took over in time.
+    pub async fn hand_over(&self, to: Option<&str>) -> Result<(), NotLeading> {
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        let Some(replication) = metrics.replication else {
+            let leader = self.inner.leadership.borrow().leader.clone();
+            return Err(NotLeading::Other { leader });
+        };
+        let heir = self
+            .members()
+            .into_iter()
+            .filter(|it| it.is_voter && it.id != self.id())
+            .filter(|it| to.is_none_or(|to| it.name == to))
+            .max_by_key(|it| replication.get(&it.id).copied().flatten());
+        let Some(heir) = heir else { return Err(NotLeading::NoMajority) };
+        let told = self.inner.raft.trigger().transfer_leader(heir.id).await;
+        told.map_err(|error| NotLeading::Stopped(chain(&error)))?;
+        let mut leadership = self.leadership();
+        let term = metrics.current_term;
+        let taken = leadership.wait_for(|now| now.term > term && now.leader.is_some());
+        match timeout(HAND_OVER_WITHIN, taken).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(NotLeading::Late { within: HAND_OVER_WITHIN }),
+        }
+    }
+
+    /// Has a snapshot made soon.
+    ///
+    /// # Errors
+    /// When raft has ended.
+    pub async fn snapshot(&self) -> Result<(), NotLeading> {
+        let told = self.inner.raft.trigger().snapshot().await;
+        told.map_err(|error| NotLeading::Stopped(chain(&error)))
+    }
+
+    /// Ends this node, after another one leads where that is possible. Its file is closed when
+    /// this returns.
+    pub async fn stop(&self) {
+        if self.inner.leadership.borrow().role == Role::Leader {
+            // Nobody may be there to take over.
+            let _ = self.hand_over(None).await;
+        }
+        self.halt().await;
+    }
+
+    /// Ends this node at once.
+    pub async fn halt(&self) {
+        let inner = Arc::clone(&self.inner);
+        let ended = self.inner.runtime.1.spawn(async move {
+            inner.server.stop(false).await;
+            if timeout(STOP_WITHIN, inner.raft.shutdown()).await.is_err() {
+                tracing::warn!("raft does not end");
+            }
+            inner.disk.close().await;
+        });
+        // It has ended, however it did.
+        let _ = ended.await;
+    }
+}
+
+async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
+    let config = Arc::new(setup.config().map_err(StartError::Timing)?);
+    let path = setup.folder.join("raft.db");
+    let (fresh, _) = Uuid::new_v4().as_u64_pair();
+    // Fits into the numbers of every language that reads JSON.
+    let opened = tokio::task::spawn_blocking(move || Disk::open(&path, fresh >> 11)).await;
+    let disk = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+    let state = watch::Sender::new(Arc::default());
+    let published = state.subscribe();
+    let machine = StateMachine::new(disk.clone(), state);
+    let client = Client::new(setup.connect, setup.secret.clone());
+    let network = Network::new(disk.node(), client.clone());
+    let log = LogStore::new(disk.clone());
+    let raft = Raft::new(disk.node(), config, network, log, machine)
+        .await
+        .map_err(|error| StartError::Raft(chain(&error)))?;
+
+    let seats: BTreeSet<String> = setup.seats.into_iter().chain([setup.name.clone()]).collect();
+    let identity = Identity { name: setup.name, api: setup.api, seats };
+    let members = Arc::new(Members::new(raft.clone(), identity, client));
+    let (told, leadership) = watch::channel(Leadership::UNKNOWN);
+    let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
+    let heard = Heard::never();
+    let reception = Arc::new(Receptionist {
+        members: Arc::clone(&members),
+        leadership: leadership.clone(),
+        runtime: runtime.1.clone(),
+    });
+    let office =
+        Office { raft: raft.clone(), secret: setup.secret, heard: heard.clone(), reception };
+    let server = server::serve(setup.listener, setup.tls, office).map_err(StartError::Listen)?;
+    let server_handle = server.handle();
+    tokio::spawn(server);
+    let timing = setup.timing;
+    tokio::spawn(leadership::publish(
+        raft.clone(),
+        heard,
+        timing.heartbeat,
+        timing.election_max,
+        told,
+    ));
+    tokio::spawn(Arc::clone(&members).settle(stands));
+    tokio::spawn(compact(raft.clone(), setup.compaction.every));
+    let inner = Inner {
+        raft,
+        disk,
+        members,
+        state: published,
+        leadership,
+        standing,
+        server: server_handle,
+        runtime,
+    };
+    Ok(RaftNode { inner: Arc::new(inner) })
+}
+
+/// Makes a snapshot now and then, so that a log that hardly grows is compacted too.
+async fn compact(raft: Raft, every: Duration) {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        let metrics = raft.metrics().borrow_watched().clone();
+        if metrics.last_applied > metrics.snapshot && raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Ledger for RaftNode {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
+        self.commit(None, command).boxed()
+    }
+
+    fn state(&self) -> watch::Receiver<Arc<LedgerState>> {
+        self.inner.state.clone()
+    }
+}

@@ -1,0 +1,188 @@
+//! Answers the questions of peers, and of nobody else.
+//!
+//! Whoever does not know the secret is turned away before anything of the question is read. Runs
+//! on threads of its own: a busy web server or actor must not cost leadership.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::{ErrorBadRequest, ErrorForbidden, ErrorServiceUnavailable};
+use actix_web::http::StatusCode;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{Bytes, Data, PayloadConfig, ServiceConfig, post};
+use actix_web::{App, Error, HttpResponse, HttpServer, dev, error};
+use futures_util::future::BoxFuture;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::client::{SECRET, TO};
+use super::leadership::Heard;
+use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
+use super::secret::Secret;
+use super::types::{Raft, Snapshot, Types};
+
+pub(super) const HELLO: &str = "/raft/hello";
+pub(super) const JOIN: &str = "/raft/join";
+
+/// The largest question: a snapshot of everything, in one piece.
+const BODY_BYTES_MAX: usize = 512 << 20;
+/// A peer has a handful of connections; more than this is no peer.
+const CONNECTIONS_MAX: usize = 256;
+/// Threads. One may be reading a snapshot while heartbeats arrive.
+const WORKERS: usize = 2;
+/// How long an idle connection is kept. Heartbeats come much more often.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long a peer may take to say who it is.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is answered beside openraft's own questions.
+pub(super) trait Reception: Send + Sync + 'static {
+    /// Tells about this node; JSON.
+    fn hello(&self) -> BoxFuture<'static, serde_json::Value>;
+    /// Somebody at this seat wants to be a member; or why not.
+    fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>>;
+}
+
+struct Desk {
+    raft: Raft,
+    me: u64,
+    secret: Secret,
+    heard: Heard,
+    reception: Arc<dyn Reception>,
+}
+
+/// What the server speaks for.
+pub(super) struct Office {
+    pub(super) raft: Raft,
+    pub(super) secret: Secret,
+    /// Told when a leader is heard of.
+    pub(super) heard: Heard,
+    pub(super) reception: Arc<dyn Reception>,
+}
+
+/// Serves until it is stopped. Must be called on raft's runtime.
+pub(super) fn serve(
+    listener: TcpListener,
+    tls: Option<rustls::ServerConfig>,
+    office: Office,
+) -> std::io::Result<dev::Server> {
+    let Office { raft, secret, heard, reception } = office;
+    let me = *raft.node_id();
+    let desk = Data::new(Desk { raft, me, secret, heard, reception });
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(Data::clone(&desk))
+            .app_data(PayloadConfig::new(BODY_BYTES_MAX))
+            .wrap(from_fn(admit))
+            .configure(routes)
+    })
+    .workers(WORKERS)
+    .max_connections(CONNECTIONS_MAX)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_WITHIN)
+    .shutdown_timeout(0)
+    .disable_signals();
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
+    Ok(server.run())
+}
+
+fn routes(config: &mut ServiceConfig) {
+    config
+        .route(APPEND, post().to(append))
+        .route(VOTE, post().to(vote))
+        .route(PRE_VOTE, post().to(pre_vote))
+        .route(SNAPSHOT, post().to(snapshot))
+        .route(TRANSFER, post().to(transfer))
+        .route(HELLO, post().to(hello))
+        .route(JOIN, post().to(join));
+}
+
+/// Lets peers in who know the secret and mean this node.
+async fn admit<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let Some(desk) = request.app_data::<Data<Desk>>() else {
+        return Err(ErrorServiceUnavailable("not started"));
+    };
+    let said = request.headers().get(SECRET);
+    if !said.is_some_and(|said| desk.secret.is(said.as_bytes())) {
+        return Err(ErrorForbidden("the secret is not ours"));
+    }
+    let meant = match request.headers().get(TO).map(|to| to.to_str().unwrap_or_default().parse()) {
+        None => None,
+        Some(Ok(meant)) => Some(meant),
+        Some(Err(_)) => return Err(ErrorBadRequest("no number of a node")),
+    };
+    // A name may have passed to a node that knows nothing of what the other one promised.
+    let may_be_anybodys = [HELLO, JOIN].contains(&request.path());
+    if meant.is_some_and(|meant: u64| meant != desk.me) || (meant.is_none() && !may_be_anybodys) {
+        let text = format!("this is node {}", desk.me);
+        return Err(error::InternalError::new(text, StatusCode::MISDIRECTED_REQUEST).into());
+    }
+    next.call(request).await
+}
+
+fn read<Q: DeserializeOwned>(body: &[u8]) -> Result<Q, Error> {
+    // Told in full: it may be the other side that must be upgraded.
+    serde_json::from_slice(body).map_err(|error| ErrorBadRequest(error.to_string()))
+}
+
+fn tell<A: Serialize, E: std::fmt::Display>(answer: Result<A, E>) -> Result<HttpResponse, Error> {
+    match answer {
+        Ok(answer) => Ok(HttpResponse::Ok().json(answer)),
+        Err(error) => Err(ErrorServiceUnavailable(error.to_string())),
+    }
+}
+
+async fn append(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let question: AppendEntriesRequest<Types> = read(&body)?;
+    let answer = desk.raft.append_entries(question).await;
+    if let Ok(answer) = &answer
+        && !matches!(answer, AppendEntriesResponse::HigherVote(_))
+    {
+        desk.heard.now();
+    }
+    tell(answer)
+}
+
+async fn vote(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let question: VoteRequest<Types> = read(&body)?;
+    tell(desk.raft.vote(question).await)
+}
+
+async fn pre_vote(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let question: VoteRequest<Types> = read(&body)?;
+    tell(desk.raft.pre_vote(question).await)
+}
+
+async fn snapshot(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let parcel: Parcel = actix_web::web::block(move || serde_json::from_slice(&body))
+        .await?
+        .map_err(|error| ErrorBadRequest(error.to_string()))?;
+    let snapshot = Snapshot { meta: parcel.meta, snapshot: parcel.body };
+    tell(desk.raft.install_full_snapshot(parcel.vote, snapshot).await)
+}
+
+async fn transfer(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let question: TransferLeaderRequest<Types> = read(&body)?;
+    tell(desk.raft.handle_transfer_leader(question).await)
+}
+
+async fn hello(desk: Data<Desk>) -> HttpResponse {
+    HttpResponse::Ok().json(desk.reception.hello().await)
+}
+
+async fn join(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let name: String = read(&body)?;
+    tell(desk.reception.join(name).await)
+}

@@ -1,0 +1,110 @@
+//! How a raft begins, and how nodes come and go.
+
+use baton_actors::ports::Ledger;
+use baton_actors::raft::{Member, MembersError, RaftNode, Standing};
+
+use crate::world::{World, tag, within};
+
+fn voters(members: &[Member]) -> Vec<&str> {
+    members.iter().filter(|it| it.is_voter).map(|it| it.name.as_str()).collect()
+}
+
+async fn stands_outside(node: &RaftNode, because: &str) {
+    let mut standing = node.standing();
+    let told = |it: &Standing| matches!(it, Standing::Outside(why) if why.contains(because));
+    within(because, standing.wait_for(told)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raft_begins_when_all_its_seats_are_taken() {
+    let mut world = World::of(&["a:1", "b:1", "c:1"]);
+    let first = world.start("a:1").await;
+    let second = world.start("b:1").await;
+    stands_outside(&first, "c:1 cannot be reached").await;
+    stands_outside(&second, "c:1 cannot be reached").await;
+    assert!(first.members().is_empty());
+    assert!(first.propose(tag(1)).await.is_err());
+    world.start("c:1").await;
+    world.all_members().await;
+    let (_, leader) = world.leader().await;
+    assert_eq!(voters(&leader.members()), ["a:1", "b:1", "c:1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_alone_is_a_raft_too() {
+    let world = World::running(&["a:1"]).await;
+    let (_, leader) = world.leader().await;
+    leader.propose(tag(1)).await.unwrap();
+    let error = leader.remove_peer("a:1").await.unwrap_err();
+    assert!(matches!(error, MembersError::LastOne { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_were_told_of_other_seats_begin_nothing() {
+    let mut world = World::of(&["a:1", "b:1"]);
+    let mut setup = world.setup("b:1");
+    setup.seats.push("c:1".to_owned());
+    let other = RaftNode::start(setup).await.unwrap();
+    let node = world.start("a:1").await;
+    stands_outside(&node, "b:1 was told of other seats").await;
+    other.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_its_disk_takes_its_seat_as_somebody_else() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    let leader = world.commit(1).await;
+    let lost = world.except(&[&leader])[0].clone();
+    let old = world.node(&lost).id();
+    world.kill(&lost).await;
+    world.wipe(&lost);
+    world.commit(2).await;
+    let node = world.start(&lost).await;
+    assert_ne!(node.id(), old, "nobody takes it for one that remembers its votes");
+    world.all_members().await;
+    world.commit(3).await;
+    world.all_have(&world.except(&[]), 3).await;
+    let mut state = node.standing();
+    within("a seat", state.wait_for(|it| *it == Standing::Member)).await.unwrap();
+    let (_, leader) = world.leader().await;
+    within("the old one is gone", async {
+        while leader.members().len() != 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let members = leader.members();
+    assert_eq!(voters(&members), ["a:1", "b:1", "c:1"]);
+    assert!(members.iter().any(|it| it.id == node.id()) && members.iter().all(|it| it.id != old));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_are_added_and_removed_at_run_time() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    let fourth = world.start("d:1").await;
+    stands_outside(&fourth, "must be added first").await;
+    let (name, leader) = world.leader().await;
+    let follower = world.node(&world.except(&[&name, "d:1"])[0]);
+    assert!(follower.add_peer("d:1").await.is_err(), "only the leader can");
+    leader.add_peer("d:1").await.unwrap();
+    leader.add_peer("d:1").await.unwrap();
+    world.all_members().await;
+    assert_eq!(voters(&leader.members()), ["a:1", "b:1", "c:1", "d:1"]);
+    world.all_have(&["d:1".to_owned()], 1).await;
+
+    leader.remove_peer("d:1").await.unwrap();
+    assert_eq!(voters(&leader.members()), ["a:1", "b:1", "c:1"]);
+    let error = leader.remove_peer("d:1").await.unwrap_err();
+    assert!(matches!(error, MembersError::NoMember { .. }), "{error}");
+    world.kill("d:1").await;
+    world.commit(2).await;
+
+    // A leader that removes itself leaves the others with a leader.
+    let (name, leader) = world.leader().await;
+    leader.remove_peer(&name).await.unwrap();
+    let others = world.except(&[&name]);
+    world.commit_among(&others, 3).await;
+    let (_, next) = world.leader_among(&others).await;
+    assert_eq!(voters(&next.members()), others);
+}

@@ -1,0 +1,79 @@
+//! Whoever does not know the secret learns nothing and changes nothing.
+
+use std::sync::Arc;
+
+use baton_actors::raft::{RaftNode, Secret};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::world::{SECRET, Wire, World, within};
+
+/// What a node answers to a question in plain HTTP.
+async fn ask(world: &World, name: &str, path: &str, headers: &str, body: &str) -> String {
+    let asked = async {
+        let mut stream = TcpStream::connect(world.net.address(name)).await.unwrap();
+        let length = body.len();
+        let text = format!(
+            "POST {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\
+             content-length: {length}\r\n{headers}\r\n{body}"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    within(path, asked).await
+}
+
+/// A vote that would depose any leader.
+const COUP: &str = r#"{"vote":{"leader_id":{"term":1000,"voted_for":1},"committed":true},
+    "last_log_id":{"leader_id":1000,"index":1000000},"leadership_transfer":true}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_neither_deposes_a_leader_nor_reads_anything() {
+    let world = World::running(&["a:1", "b:1", "c:1"]).await;
+    let name = world.commit(1).await;
+    let term = world.node(&name).leadership().borrow().term;
+    let id = world.node(&name).id();
+    let right = format!("baton-raft-secret: {SECRET}\r\n");
+    let to = format!("baton-raft-to: {id}\r\n");
+    for (case, headers, status) in [
+        ("no secret", to.clone(), "403"),
+        ("a wrong secret", format!("{to}baton-raft-secret: sesame\r\n"), "403"),
+        ("meant for another node", format!("{right}baton-raft-to: 1\r\n"), "421"),
+        ("meant for nobody", right.clone(), "421"),
+        ("meant for no number", format!("{right}baton-raft-to: x\r\n"), "400"),
+    ] {
+        for path in ["append", "vote", "pre-vote", "snapshot", "transfer", "hello", "join"] {
+            if status == "421" && case.ends_with("nobody") && ["hello", "join"].contains(&path) {
+                continue;
+            }
+            let answer = ask(&world, &name, &format!("/raft/{path}"), &headers, COUP).await;
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&expected), "{case}, {path}: {answer}");
+            let said = answer.split("\r\n\r\n").nth(1).unwrap();
+            assert!(!said.contains("a:1") && !said.contains(SECRET), "{case}, {path}: {answer}");
+        }
+    }
+    let nonsense = ask(&world, &name, "/raft/vote", &format!("{right}{to}"), "{}").await;
+    assert!(nonsense.starts_with("HTTP/1.1 400 "), "{nonsense}");
+    world.commit(2).await;
+    assert_eq!(world.node(&name).leadership().borrow().term, term, "nothing happened");
+    let hello = ask(&world, &name, "/raft/hello", &right, "").await;
+    assert!(hello.starts_with("HTTP/1.1 200 ") && hello.contains(&name), "{hello}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_another_secret_stays_outside() {
+    let world = World::running(&["a:1", "b:1", "c:1"]).await;
+    let mut setup = world.setup("d:1");
+    setup.secret = Secret::new("open barley").unwrap();
+    setup.connect = Arc::new(Wire { net: Arc::clone(&world.net), from: "d:1".to_owned() });
+    let stranger = RaftNode::start(setup).await.unwrap();
+    let (_, leader) = world.leader().await;
+    let error = leader.add_peer("d:1").await.unwrap_err();
+    assert!(error.to_string().contains("403"), "{error}");
+    assert_eq!(leader.members().len(), 3);
+    assert!(stranger.members().is_empty());
+    stranger.halt().await;
+}
