@@ -41,6 +41,7 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         reasonable_maintenance_lag: classification.reasonable_maintenance_lag,
         reasonable_locked_semi_sync: recovery.reasonable_locked_semi_sync,
         enforce_exact_semi_sync_replicas: recovery.enforce_exact_semi_sync_replicas,
+        recover_locked_semi_sync: recovery.recover_locked_semi_sync,
         recover_non_writeable_primary: recovery.recover_non_writeable_primary,
         reduce_analysis: recovery.reduce_analysis,
         recover_primary: clusters(&recovery.primary_filters)?,

@@ -261,7 +261,7 @@ impl ClusterAnalysisActor {
         ctx: &mut Context<Self>,
     ) {
         let is_detectable = catalog::entry(analysis.code)
-            .is_some_and(|problem| problem.response != Response::Show)
+            .is_some_and(|problem| problem.response(&snapshot.policy) != Response::Show)
             && !analysis.skippable_due_to_downtime;
         if !is_detectable {
             return;

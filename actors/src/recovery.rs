@@ -203,7 +203,8 @@ impl RecoveryActor {
         }
         let recoverable = fleet.clusters.values().flat_map(|cluster| &cluster.analyses);
         let recoverable = recoverable.filter(|analysis| {
-            catalog::entry(analysis.code).is_some_and(|it| it.response == Response::Recover)
+            catalog::entry(analysis.code)
+                .is_some_and(|it| it.response(&fleet.policy) == Response::Recover)
         });
         for key in recoverable.map(|analysis| analysis.key.clone()).collect::<Vec<_>>() {
             self.consider(&key, ctx);

@@ -84,6 +84,9 @@ pub enum Action {
         /// What counts as executed afterwards.
         purged: GtidSet,
     },
+    /// Write something to the binary log that changes nothing: replicas acknowledge it as they do a
+    /// write, and with it all that was written before.
+    WriteNothing,
     /// Begin a new binary log.
     FlushBinaryLogs,
     /// Drop binary logs before this one.

@@ -24,6 +24,8 @@ pub struct Policy {
     pub reasonable_locked_semi_sync: Duration,
     /// A primary must have exactly as many semi-sync replicas as it waits for.
     pub enforce_exact_semi_sync_replicas: bool,
+    /// A primary that waits for acknowledgements in vain gets replicas that acknowledge.
+    pub recover_locked_semi_sync: bool,
     /// A primary with replicas that is read-only is a problem to recover from.
     pub recover_non_writeable_primary: bool,
     /// Analyse only instances that failed, fail to connect, or have replicas.
@@ -168,6 +170,7 @@ impl Default for Policy {
             reasonable_maintenance_lag: Duration::from_secs(20),
             reasonable_locked_semi_sync: Duration::from_secs(10),
             enforce_exact_semi_sync_replicas: false,
+            recover_locked_semi_sync: false,
             recover_non_writeable_primary: false,
             reduce_analysis: true,
             recover_primary: Vec::new(),

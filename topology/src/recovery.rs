@@ -76,7 +76,8 @@ pub struct Recovery {
     pub plan: Option<Plan>,
     /// Who succeeded.
     pub successor: Option<InstanceKey>,
-    /// Candidates that failed before anything was opened on them.
+    /// Candidates that failed before anything was opened on them; replicas that could not be
+    /// made to acknowledge, or not to.
     pub tried: Vec<InstanceKey>,
     /// Servers that were given up.
     pub lost: Vec<InstanceKey>,
@@ -142,6 +143,8 @@ pub enum Kind {
     Rejoin,
     /// Replicas that a former primary still has follow the one that replaced it.
     Regroup,
+    /// Replicas of a primary are made to acknowledge, or not to.
+    SemiSync,
 }
 
 impl Kind {
@@ -156,6 +159,9 @@ impl Kind {
             | Code::AllIntermediateSourceReplicasFailingToConnectOrDead => Self::IntermediateSource,
             Code::DeadGroupMemberWithReplicas => Self::GroupMember,
             Code::NoWriteablePrimary => Self::ReadOnlyPrimary,
+            Code::LockedSemiSyncPrimary | Code::PrimaryWithTooManySemiSyncReplicas => {
+                Self::SemiSync
+            }
             _ => return None,
         })
     }

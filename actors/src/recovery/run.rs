@@ -195,7 +195,7 @@ impl Drive {
                     self.sessions.remember_credentials(&wanted).await;
                 }
             }
-            Phase::Opening if recovery.kind != Kind::Takeover => {
+            Phase::Opening if !matches!(recovery.kind, Kind::Takeover | Kind::SemiSync) => {
                 if let Some(plan) = &recovery.plan {
                     self.sessions.remember_credentials(&plan.successor).await;
                 }
@@ -213,7 +213,8 @@ impl Drive {
             | Kind::GroupMember
             | Kind::ReadOnlyPrimary
             | Kind::Rejoin
-            | Kind::Regroup => None,
+            | Kind::Regroup
+            | Kind::SemiSync => None,
         };
         let world = self.world.clone();
         let opened = recovery.clone();
@@ -268,6 +269,8 @@ impl Drive {
     async fn announce_begin(&self, recovery: &mut Recovery) -> Result<(), String> {
         let lists: &[HookList] = match recovery.kind {
             Kind::Takeover => &[HookList::PreGracefulTakeover, HookList::PreFailover],
+            // Nothing fails over.
+            Kind::SemiSync => &[],
             _ => &[HookList::PreFailover],
         };
         for list in lists {
@@ -354,6 +357,15 @@ fn phase_line(recovery: &Recovery) -> String {
         Phase::Arranging => "moving siblings below the one who takes over".into(),
         Phase::Freezing => "stopping receivers and fencing the old primary".into(),
         Phase::Weighing => "weighing what everybody has".into(),
+        Phase::Preparing { stage: 0 } if recovery.kind == Kind::SemiSync => {
+            plan.map_or_else(String::new, |plan| plan.why.join("; "))
+        }
+        Phase::Preparing { stage } if recovery.kind == Kind::SemiSync => {
+            format!("going on with stage {}", stage + 1)
+        }
+        Phase::Opening | Phase::Gathering if recovery.kind == Kind::SemiSync => {
+            "everybody is switched".into()
+        }
         Phase::Preparing { stage: 0 } => plan.map_or_else(String::new, |plan| {
             let why = plan.why.join("; ");
             let loss = match plan.loss.count {

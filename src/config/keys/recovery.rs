@@ -74,7 +74,7 @@ const RECOVERY: &[Key] = &[
         "false",
         "Keep exactly the semi-sync replicas asked.",
     ),
-    later("RecoverLockedSemiSyncMaster", Bool, "false", "Free a primary waiting for semi-sync."),
+    live("RecoverLockedSemiSyncMaster", Bool, "false", "Free a primary waiting for semi-sync."),
     live(
         "ReasonableLockedSemiSyncMasterSeconds",
         Uint,

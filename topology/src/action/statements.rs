@@ -128,6 +128,8 @@ pub fn statements(
         Action::SetDelay { seconds } => vec![words.set_delay(*seconds)],
         Action::InjectEmpty(set) => words.inject(set)?,
         Action::ResetBinaryLogs { purged } => words.reset_binary_logs(purged)?,
+        // There is no such table, and none is needed.
+        Action::WriteNothing => vec!["FLUSH TABLES baton.nothing".into()],
         Action::FlushBinaryLogs => vec!["FLUSH BINARY LOGS".into()],
         Action::PurgeBinaryLogs { to } => {
             vec![format!("PURGE BINARY LOGS TO {}", quoted(to)).into()]

@@ -24,12 +24,24 @@ pub struct Problem {
     pub code: Code,
     /// What a person reads.
     pub description: &'static str,
-    /// What baton does about it.
-    pub response: Response,
+    /// What baton does about it, where it is let.
+    response: Response,
     /// Whether downtime of all replicas excuses it.
     pub excused_by_replica_downtime: bool,
     /// When it holds.
     condition: fn(&Evidence, &Policy) -> bool,
+}
+
+impl Problem {
+    /// What baton does about it of its own accord, by these rules.
+    pub fn response(&self, policy: &Policy) -> Response {
+        let is_let = policy.enforce_exact_semi_sync_replicas || policy.recover_locked_semi_sync;
+        match self.code {
+            // Which replicas should acknowledge is only known where somebody said so.
+            Code::LockedSemiSyncPrimary if !is_let => Response::Detect,
+            _ => self.response,
+        }
+    }
 }
 
 /// One structure warning baton knows.

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::action::{Action, Threads};
+use crate::action::{Action, Switch, Threads};
 use crate::key::InstanceKey;
 
 use super::candidate::Situation;
-use super::{Chain, Need, Plan, Recovery, Refused, Stage};
+use super::{Chain, Kind, Need, Plan, Recovery, Refused, Stage};
 
 /// Checks a plan.
 ///
@@ -20,6 +20,10 @@ pub fn check(plan: &Plan, recovery: &Recovery, situation: &Situation<'_>) -> Res
     broken.extend(moves_make_sense(plan, recovery));
     broken.extend(leaves_nobody_stopped(plan, recovery, situation));
     broken.extend(touches_only_members(plan, situation));
+    if recovery.kind == Kind::SemiSync {
+        broken.extend(only_switches(plan, recovery));
+        broken.extend(leaves_enough(plan, recovery, situation));
+    }
     if broken.is_empty() { Ok(()) } else { Err(Refused(broken)) }
 }
 
@@ -43,6 +47,9 @@ fn opens_one(plan: &Plan, recovery: &Recovery) -> Vec<String> {
     let early = plan.prepare.iter().chain([&plan.gather]);
     if early.flat_map(|stage| &stage.chains).any(opens) {
         broken.push("I6: something would be opened out of turn".to_owned());
+    }
+    if !recovery.kind.opens() && !plan.open.chains.is_empty() {
+        broken.push("I6: something would be opened where nothing has to be".to_owned());
     }
     if recovery.kind.promotes() && plan.successor == *recovery.failed() {
         broken.push(format!("I6: {} would succeed itself", plan.successor));
@@ -134,4 +141,62 @@ fn touches_only_members(plan: &Plan, situation: &Situation<'_>) -> Vec<String> {
     let strangers: BTreeSet<&InstanceKey> =
         named.filter(|key| situation.cluster.member(key).is_none()).collect();
     strangers.into_iter().map(|key| format!("{key} is not in the cluster")).collect()
+}
+
+/// Who acknowledges is all that changes, and whoever connects anew for that is connected (I9).
+fn only_switches(plan: &Plan, recovery: &Recovery) -> Vec<String> {
+    let mut broken = Vec::new();
+    if plan.successor != *recovery.failed() {
+        broken.push(format!("I6: {} would succeed a primary that is there", plan.successor));
+    }
+    for chain in chains(plan) {
+        if chain.on == *recovery.failed() && chain.actions == [Action::WriteNothing] {
+            continue;
+        }
+        if !recovery.replicas.contains(&chain.on) {
+            broken.push(format!("{} is no replica of {}", chain.on, recovery.failed()));
+        }
+        let mut is_stopped = false;
+        for action in &chain.actions {
+            match action {
+                Action::Stop(Threads::Receiver) => is_stopped = true,
+                Action::Start(Threads::Receiver) => is_stopped = false,
+                Action::SetSemiSyncReplica(_) | Action::SetSemiSyncSource(Switch::Off) => {}
+                other => broken.push(format!("{} would be told {other:?}", chain.on)),
+            }
+        }
+        if is_stopped {
+            broken.push(format!("I9: {} would stay stopped", chain.on));
+        }
+    }
+    broken
+}
+
+/// No replica is taken from a primary that waits for it. What one stage switches on counts from the
+/// next one: within a stage nothing comes first.
+fn leaves_enough(plan: &Plan, recovery: &Recovery, situation: &Situation<'_>) -> Option<String> {
+    let of =
+        |key: &InstanceKey| situation.cluster.member(key).map(|it| &it.instance.facts.semi_sync);
+    let primary = of(recovery.failed())?;
+    let switched = |stage: &Stage, to: Switch| {
+        let chains = stage.chains.iter().filter(|chain| {
+            let is_on = of(&chain.on).is_some_and(|it| it.replica_active);
+            is_on == (to == Switch::Off) && chain.actions.contains(&Action::SetSemiSyncReplica(to))
+        });
+        u32::try_from(chains.count()).unwrap_or(u32::MAX)
+    };
+    let mut acknowledging = primary.source_clients;
+    for stage in stages(plan) {
+        let off = switched(stage, Switch::Off);
+        let left = acknowledging.saturating_sub(off);
+        if off > 0 && left < primary.wait_for_replicas {
+            return Some(format!(
+                "{} would wait for {} acknowledgements and {left} replicas would give one",
+                recovery.failed(),
+                primary.wait_for_replicas
+            ));
+        }
+        acknowledging = left.saturating_add(switched(stage, Switch::On));
+    }
+    None
 }

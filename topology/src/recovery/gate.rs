@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::analysis::catalog::{self, Response};
 use crate::analysis::{Analysis, Code};
 use crate::cluster::{Cluster, Member};
 use crate::filter::any_matches;
@@ -98,6 +97,10 @@ pub fn begin(
     }
     let reasons = match request.cause {
         Cause::Found | Cause::Hung => held_back(&recovery, cluster, fleet, now),
+        // Whoever asks again and again would have receivers restarted again and again.
+        _ if kind == Kind::SemiSync => {
+            busy(&recovery, fleet).into_iter().chain(flapping(&recovery, fleet, now)).collect()
+        }
         _ => busy(&recovery, fleet).into_iter().collect(),
     };
     if !reasons.is_empty() {
@@ -253,9 +256,7 @@ pub fn detection(
 /// The finding a request is about.
 fn subject(request: &Request, cluster: &Cluster, now: Timestamp) -> Result<Analysis, Refused> {
     let found = cluster.analyses.iter().find(|it| it.key == request.key);
-    let is_recoverable = |it: &&Analysis| {
-        catalog::entry(it.code).is_some_and(|problem| problem.response == Response::Recover)
-    };
+    let is_recoverable = |it: &&Analysis| Kind::of(it.code).is_some();
     match request.cause {
         Cause::Found | Cause::Asked => found.filter(is_recoverable).cloned().ok_or_else(|| {
             Refused::because(format!("{} has no problem to recover from", request.key))
@@ -317,8 +318,9 @@ fn not_by_itself(
         }
         _ => (&policy.recover_primary, "RecoverMasterClusterFilters"),
     };
-    // Making a primary writable is switched on by a key of its own.
-    if recovery.kind != Kind::ReadOnlyPrimary && !any_matches(filters, cluster) {
+    // Some are switched on by keys of their own.
+    let by_cluster = !matches!(recovery.kind, Kind::ReadOnlyPrimary | Kind::SemiSync);
+    if by_cluster && !any_matches(filters, cluster) {
         reasons.push(format!("{name} does not name this cluster"));
     }
     let downtime = fleet.ledger.downtime_of(recovery.failed(), now);
@@ -334,12 +336,14 @@ fn not_by_itself(
     if policy.recovery_ignore.matches(recovery.failed().host()) {
         reasons.push("RecoveryIgnoreHostnameFilters leaves it out".to_owned());
     }
-    let is_too_soon = |it: &Recovery| {
-        format!("recovery {} of {} is not long ago and not acknowledged", it.id, it.failed())
-    };
-    reasons.extend(blocking(recovery, fleet, now).map(is_too_soon));
+    reasons.extend(flapping(recovery, fleet, now));
     reasons.extend(breaker(fleet, now));
     reasons
+}
+
+fn flapping(recovery: &Recovery, fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
+    let it = blocking(recovery, fleet, now)?;
+    Some(format!("recovery {} of {} is not long ago and not acknowledged", it.id, it.failed()))
 }
 
 /// The recovery that keeps another one from beginning by itself: of the same cluster, or one that
@@ -357,8 +361,14 @@ pub fn blocking<'a>(
         _ => fleet.policy.recovery.block,
     };
     fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
-        // What was done in peace says nothing about flapping.
-        !matches!(it.kind, Kind::Takeover | Kind::Rejoin | Kind::Regroup)
+        // What was done in peace says nothing about flapping, and who acknowledges nothing about
+        // who is primary.
+        let is_other = match it.kind {
+            Kind::Takeover | Kind::Rejoin | Kind::Regroup => true,
+            Kind::SemiSync => recovery.kind != Kind::SemiSync,
+            _ => false,
+        };
+        !is_other
             && it.acknowledged.is_none()
             && now.since(it.begun_at) < block(it)
             && (it.cluster == recovery.cluster || it.successor.as_ref() == Some(recovery.failed()))

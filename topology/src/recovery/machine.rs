@@ -208,7 +208,8 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
 fn begin_weighing(recovery: Recovery) -> Step {
     let mut keys = recovery.replicas.clone();
     // Nobody waits for what is dead; what steps down has the last word.
-    if matches!(recovery.kind, Kind::Takeover | Kind::ReadOnlyPrimary | Kind::Rejoin) {
+    let kinds = [Kind::Takeover, Kind::ReadOnlyPrimary, Kind::Rejoin, Kind::SemiSync];
+    if kinds.contains(&recovery.kind) {
         keys.push(recovery.failed().clone());
     }
     if matches!(recovery.kind, Kind::Rejoin | Kind::Regroup) {
@@ -248,12 +249,21 @@ fn prepared(mut recovery: Recovery, stage: usize, ran: &[Ran], situation: &Situa
     if held(ran) {
         return begin_preparing(recovery, plan, stage + 1);
     }
+    if recovery.kind == Kind::SemiSync {
+        let failed = ran.iter().filter(|it| it.need == Need::Must && it.outcome != Outcome::Done);
+        recovery.tried.extend(failed.map(|it| it.on.clone()));
+        return look_again(recovery, situation);
+    }
     try_another(recovery, &plan.successor, situation)
 }
 
 /// Nothing was opened on this candidate: the next one, if there may be one.
 fn try_another(mut recovery: Recovery, candidate: &InstanceKey, situation: &Situation<'_>) -> Step {
     recovery.tried.push(candidate.clone());
+    look_again(recovery, situation)
+}
+
+fn look_again(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
     recovery.plan = None;
     if recovery.kind == Kind::Takeover || recovery.tried.len() >= TRIES_MAX {
         return begin_rolling_back(recovery, situation);
@@ -333,7 +343,7 @@ fn end(mut recovery: Recovery, how: End, situation: &Situation<'_>) -> Step {
 }
 
 /// Goes on in the middle. What was begun in peace, or what nobody needs any more, is taken back.
-fn resume(recovery: Recovery, situation: &Situation<'_>) -> Step {
+fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
     let failed = situation.cluster.member(recovery.failed());
     let status = failed.map(|member| &member.instance.health.status);
     let is_back = status == Some(&HealthStatus::Valid)
@@ -348,6 +358,12 @@ fn resume(recovery: Recovery, situation: &Situation<'_>) -> Step {
             let gather = recovery.plan.as_ref().map(|plan| plan.gather.clone()).unwrap_or_default();
             to(recovery, Phase::Gathering, Effect::Run(gather))
         }
+        // Each of these restarts receivers: who has begun it ends it, or they stay stopped (I9).
+        Phase::Preparing { stage } if recovery.kind == Kind::SemiSync => match recovery.plan.take()
+        {
+            Some(plan) => begin_preparing(recovery, plan, stage),
+            None => begin_weighing(recovery),
+        },
         _ if recovery.kind == Kind::Takeover || is_back => begin_rolling_back(recovery, situation),
         Phase::Announcing => to(recovery, Phase::Announcing, Effect::Announce),
         Phase::RollingBack => begin_rolling_back(recovery, situation),

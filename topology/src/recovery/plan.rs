@@ -5,6 +5,7 @@
 
 mod orphans;
 mod rejoin;
+mod semi_sync;
 mod takeover;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refu
         Kind::Takeover => takeover::plan(recovery, situation),
         Kind::Rejoin => rejoin::plan(recovery, situation),
         Kind::Regroup => orphans::regroup(recovery, situation),
+        Kind::SemiSync => semi_sync::plan(recovery, situation),
     }
 }
 
@@ -68,7 +70,8 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
         | Kind::GroupMember
         | Kind::ReadOnlyPrimary
         | Kind::Rejoin
-        | Kind::Regroup => chains.clear(),
+        | Kind::Regroup
+        | Kind::SemiSync => chains.clear(),
     }
     Stage { chains }
 }
@@ -98,6 +101,7 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
             }
             chains.extend(members(recovery, situation).iter().map(back));
         }
+        Kind::SemiSync => return semi_sync::roll_back(recovery),
         Kind::IntermediateSource
         | Kind::GroupMember
         | Kind::ReadOnlyPrimary

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::action::Action;
+use crate::action::{Action, Switch};
 use crate::cluster::Cluster;
 use crate::key::InstanceKey;
 use crate::snapshot::FleetSnapshot;
@@ -94,6 +94,9 @@ pub fn preview(
 fn headline(recovery: &Recovery, plan: &Plan) -> Vec<String> {
     let mut lines = vec![match recovery.kind.promotes() {
         true => format!("{} takes the place of {}", plan.successor, recovery.failed()),
+        false if plan.successor == *recovery.failed() => {
+            format!("{} stays the primary", plan.successor)
+        }
         false => format!("{} stands in for {}", plan.successor, recovery.failed()),
     }];
     lines.extend(plan.why.iter().cloned());
@@ -124,6 +127,11 @@ fn in_words(action: &Action) -> String {
         Action::SetReadOnly => "refuse writes".to_owned(),
         Action::SetWritable => "accept writes".to_owned(),
         Action::KillClients => "end the connections of clients".to_owned(),
+        Action::SetSemiSyncReplica(Switch::On) => "acknowledge".to_owned(),
+        Action::SetSemiSyncReplica(Switch::Off) => "acknowledge no more".to_owned(),
+        Action::SetSemiSyncSource(Switch::On) => "wait for acknowledgements".to_owned(),
+        Action::SetSemiSyncSource(Switch::Off) => "wait for acknowledgements no more".to_owned(),
+        Action::WriteNothing => "write something that changes nothing".to_owned(),
         Action::ForgetSource => "forget the source".to_owned(),
         Action::Detach => "detach".to_owned(),
         other => format!("{other:?}"),

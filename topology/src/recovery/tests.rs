@@ -17,6 +17,7 @@ use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod occasions;
 mod replaced;
+mod semi_sync;
 mod sequences;
 
 const P: &str = "00000000-0000-0000-0000-0000000000aa";

@@ -40,6 +40,7 @@ pub fn words(action: &Action) -> String {
         Action::ResetBinaryLogs { purged } => {
             format!("reset binary logs, with {} as purged", shortened(&purged.to_string()))
         }
+        Action::WriteNothing => "write something that changes nothing".to_owned(),
         Action::FlushBinaryLogs => "begin a new binary log".to_owned(),
         Action::PurgeBinaryLogs { to } => format!("drop binary logs before {to}"),
         Action::SkipEvent => "pass over one event".to_owned(),

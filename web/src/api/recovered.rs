@@ -90,7 +90,8 @@ pub(super) async fn blocked(call: Call) -> Outcome {
             continue;
         }
         let recoverable = cluster.analyses.iter().filter(|it| {
-            catalog::entry(it.code).is_some_and(|problem| problem.response == Response::Recover)
+            catalog::entry(it.code)
+                .is_some_and(|problem| problem.response(&fleet.policy) == Response::Recover)
         });
         for analysis in recoverable {
             let runner = call.runner();

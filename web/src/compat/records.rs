@@ -187,7 +187,9 @@ impl RecoveryJson {
 
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
-        Kind::Primary | Kind::ReadOnlyPrimary | Kind::Takeover | Kind::Rejoin => "MasterRecovery",
+        Kind::Primary | Kind::ReadOnlyPrimary | Kind::Takeover | Kind::Rejoin | Kind::SemiSync => {
+            "MasterRecovery"
+        }
         Kind::CoPrimary => "CoMasterRecovery",
         Kind::IntermediateSource | Kind::Regroup => "IntermediateMasterRecovery",
         Kind::GroupMember => "ReplicationGroupMemberRecovery",

@@ -602,6 +602,8 @@ fn binary_logs_are_reset_flushed_and_purged() {
     assert_said(&reset(""), &[(replica("9.7.0"), &["RESET BINARY LOGS AND GTIDS"])]);
     assert!(said(&reset(""), &replica("10.11.14-MariaDB")).is_err());
     for version in VERSIONS {
+        let nothing = "FLUSH TABLES baton.nothing";
+        assert_said(&Action::WriteNothing, &[(replica(version), &[nothing])]);
         assert_said(&Action::FlushBinaryLogs, &[(replica(version), &["FLUSH BINARY LOGS"])]);
         assert_said(
             &Action::PurgeBinaryLogs { to: "bin.000007".into() },

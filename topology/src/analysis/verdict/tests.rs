@@ -414,6 +414,26 @@ fn a_semi_sync_primary_counts_as_locked_only_when_it_stays_so() {
 }
 
 #[test]
+fn a_locked_primary_is_only_shown_and_recorded_unless_somebody_says_what_to_do() {
+    let locked = catalog::entry(Code::LockedSemiSyncPrimary).unwrap();
+    for (case, policy, expected) in [
+        ("nobody said", Policy::default(), catalog::Response::Detect),
+        (
+            "enough",
+            Policy { recover_locked_semi_sync: true, ..Policy::default() },
+            catalog::Response::Recover,
+        ),
+        (
+            "exactly",
+            Policy { enforce_exact_semi_sync_replicas: true, ..Policy::default() },
+            catalog::Response::Recover,
+        ),
+    ] {
+        assert_eq!(locked.response(&policy), expected, "case: {case}");
+    }
+}
+
+#[test]
 fn semi_sync_and_read_only_verdicts_depend_on_policy() {
     let many = Scene::healthy().with("p", |facts| {
         facts.semi_sync.source_enabled = true;

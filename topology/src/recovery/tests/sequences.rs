@@ -6,10 +6,10 @@ use super::*;
 
 /// What became of the servers, as far as the machine's effects tell.
 #[derive(Debug, Clone, Default)]
-struct Servers {
-    stopped: BTreeSet<InstanceKey>,
+pub(super) struct Servers {
+    pub(super) stopped: BTreeSet<InstanceKey>,
     /// Accepts writes, or may.
-    open: BTreeSet<InstanceKey>,
+    pub(super) open: BTreeSet<InstanceKey>,
     follows: BTreeMap<InstanceKey, InstanceKey>,
     given_up: BTreeSet<InstanceKey>,
 }
@@ -47,7 +47,7 @@ impl Servers {
 
 /// How one chain ends in this sequence.
 #[derive(Debug, Clone, Copy)]
-enum Fate {
+pub(super) enum Fate {
     Done,
     RefusedAt(usize),
     NoAnswerAt(usize),
@@ -80,7 +80,7 @@ fn run(servers: &mut Servers, stage: &Stage, victim: Option<&InstanceKey>, fate:
 
 /// Drives a recovery to its end; at the `n`-th stage the victim meets its fate, and before the
 /// `m`-th step somebody else goes on with it.
-fn drive(
+pub(super) fn drive(
     fleet: &FleetSnapshot,
     victim: &InstanceKey,
     at_stage: usize,
@@ -102,7 +102,11 @@ fn drive(
         if resume_at == Some(steps) {
             // Whoever carried the effect out died in the middle of it.
             if let Effect::Run(stage) = &next.effect {
-                run(&mut servers, stage, Some(victim), Fate::NoAnswerAt(0));
+                let died = match fate {
+                    Fate::NoAnswerAt(_) => fate,
+                    _ => Fate::NoAnswerAt(0),
+                };
+                run(&mut servers, stage, Some(victim), died);
             }
             event = Event::Resumed;
             continue;

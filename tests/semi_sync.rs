@@ -1,0 +1,196 @@
+//! baton decides who acknowledges: enough when a primary waits in vain, exactly as many as it
+//! waits for where that is wanted.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Baton, Flavor, Options, PATIENCE, Server, empower, wait_until};
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
+const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
+
+/// A primary that never stops waiting, with three replicas that acknowledge.
+fn shop(flavor: Flavor) -> Vec<Server> {
+    let options = Options::new(flavor)
+        .semi_sync()
+        .line("loose-rpl_semi_sync_source_timeout=600000")
+        .line("loose-rpl_semi_sync_master_timeout=600000");
+    let servers = Server::start_all(
+        std::iter::once(options.clone()).chain(std::iter::repeat_n(options.read_only(), 3)),
+    );
+    servers[1..].iter().for_each(|replica| replica.replicate_from(&servers[0]));
+    empower(&servers);
+    servers[0].exec("CREATE DATABASE shop");
+    servers[0].exec("CREATE TABLE shop.orders (id INT PRIMARY KEY)");
+    servers[0].wait_for_acknowledgements();
+    until_acknowledged_by(&servers[0], 3);
+    wait_until(PATIENCE, "all have the table", || {
+        let all = servers.iter().all(|it| it.try_query("SELECT * FROM shop.orders").is_ok());
+        all.then_some(())
+    });
+    servers
+}
+
+/// A status variable of semi-sync, by its name without what says source or replica.
+fn status(server: &Server, side: &str, name: &str) -> String {
+    let side = match (server.flavor, side) {
+        (Flavor::MySql97, side) => side,
+        (Flavor::MariaDb1011, "source") => "master",
+        (Flavor::MariaDb1011, _) => "slave",
+    };
+    let rows = server.query(&format!("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_{side}_{name}'"));
+    rows[0][1].clone().unwrap_or_default()
+}
+
+/// The variable that says whether a replica acknowledges.
+fn flag(server: &Server) -> &'static str {
+    match server.flavor {
+        Flavor::MySql97 => "@@global.rpl_semi_sync_replica_enabled",
+        Flavor::MariaDb1011 => "@@global.rpl_semi_sync_slave_enabled",
+    }
+}
+
+/// Both by its variable and by what its receiver told the source.
+fn acknowledges(server: &Server) -> bool {
+    let is_enabled = server.value(&format!("SELECT {}", flag(server))) == "1";
+    let is_active = status(server, "replica", "status") == "ON";
+    assert_eq!(is_enabled, is_active, "the flag of {} is lived by", server.address());
+    is_active
+}
+
+fn until_acknowledged_by(primary: &Server, count: u32) {
+    wait_until(PATIENCE, &format!("{count} acknowledge"), || {
+        (status(primary, "source", "clients") == count.to_string()).then_some(())
+    });
+}
+
+/// Takes the flag away from a replica, as an operator would.
+fn acknowledge_no_more(replica: &Server) {
+    let [stop, start] = match replica.flavor {
+        Flavor::MySql97 => ["STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD"],
+        Flavor::MariaDb1011 => ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"],
+    };
+    replica.exec(&format!("SET {} = 0", flag(replica)));
+    replica.exec(stop);
+    replica.exec(start);
+}
+
+/// The query that gives servers, in their order, these priorities.
+fn priorities(servers: &[Server], priorities: [u32; 4]) -> String {
+    let cases: Vec<String> = std::iter::zip(servers, priorities)
+        .map(|(server, priority)| format!("WHEN {} THEN {priority}", server.port))
+        .collect();
+    format!("SELECT CASE @@port {} END", cases.join(" "))
+}
+
+fn start(servers: &[Server], query: &str, settings: &[(&str, &str)]) -> Baton {
+    let mut all = vec![
+        ("BATON_INSTANCEPOLLSECONDS", "1"),
+        ("BATON_REASONABLELOCKEDSEMISYNCMASTERSECONDS", "2"),
+        ("BATON_DETECTCLUSTERALIASQUERY", "SELECT 'shop'"),
+        ("BATON_DETECTSEMISYNCENFORCEDQUERY", query),
+    ];
+    all.extend(settings);
+    Baton::start(BATON, vec![servers[0].address()], &all)
+}
+
+/// Waits until a recovery has ended, and returns it.
+fn until_recovered(baton: &Baton) -> Value {
+    baton.until("/api/audit-recovery", "a recovery has ended", |all| {
+        let newest = all.as_array()?.first()?.clone();
+        (newest["RecoveryEndTimestamp"] != "").then_some(newest)
+    })
+}
+
+/// Everybody replicates what the primary writes.
+fn until_all_have(servers: &[Server], id: u32) {
+    for server in servers {
+        wait_until(PATIENCE, "everybody replicates", || {
+            let found = server.query(&format!("SELECT id FROM shop.orders WHERE id = {id}"));
+            (!found.is_empty()).then_some(())
+        });
+    }
+}
+
+/// Lets a write that waits go when the test fails: it would wait for the write.
+struct Release<'a>(&'a Server);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let side = if self.0.flavor == Flavor::MySql97 { "source" } else { "master" };
+            self.0.exec(&format!("SET GLOBAL rpl_semi_sync_{side}_enabled = OFF"));
+        }
+    }
+}
+
+#[test]
+fn a_primary_that_waits_in_vain_gets_the_next_replica_by_priority_and_its_write_goes_through() {
+    for flavor in FLAVORS {
+        let servers = shop(flavor);
+        servers[1..].iter().for_each(acknowledge_no_more);
+        until_acknowledged_by(&servers[0], 0);
+        std::thread::scope(|scope| {
+            let write = scope.spawn(|| servers[0].exec("INSERT INTO shop.orders VALUES (1)"));
+            let _release = Release(&servers[0]);
+            wait_until(PATIENCE, "the write waits", || {
+                (status(&servers[0], "source", "wait_sessions") == "1").then_some(())
+            });
+            let query = priorities(&servers, [0, 0, 1, 2]);
+            let on = [("BATON_RECOVERLOCKEDSEMISYNCMASTER", "true")];
+            let baton = start(&servers, &query, &on);
+            let recovery = until_recovered(&baton);
+            assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}");
+            assert_eq!(recovery["AnalysisEntry"]["Analysis"], "LockedSemiSyncMaster");
+            assert_eq!(recovery["SuccessorKey"]["Port"], servers[0].port);
+            assert_eq!(recovery["Type"], "MasterRecovery");
+            assert_eq!(recovery["LostReplicas"], json!([]));
+            write.join().expect("the write goes through");
+            baton.until("/api/replication-analysis", "nothing is wrong any more", |answer| {
+                (!answer.to_string().contains("SemiSync")).then_some(())
+            });
+        });
+        let acknowledging: Vec<bool> = servers[1..].iter().map(acknowledges).collect();
+        assert_eq!(acknowledging, [false, false, true], "{flavor:?}: the first by priority");
+        until_acknowledged_by(&servers[0], 1);
+        servers[0].exec("INSERT INTO shop.orders VALUES (2)");
+        until_all_have(&servers, 2);
+        assert_eq!(servers[0].value("SELECT @@global.read_only"), "0");
+    }
+}
+
+#[test]
+fn of_too_many_that_acknowledge_exactly_as_many_as_are_waited_for_stay() {
+    for flavor in FLAVORS {
+        let servers = shop(flavor);
+        let (wait_for, expected) = match flavor {
+            Flavor::MySql97 => (2, [true, false, true]),
+            // It always waits for one.
+            Flavor::MariaDb1011 => (1, [false, false, true]),
+        };
+        if flavor == Flavor::MySql97 {
+            servers[0].exec("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = 2");
+        }
+        let query = priorities(&servers, [0, 1, 0, 2]);
+        let baton = start(&servers, &query, &[("BATON_ENFORCEEXACTSEMISYNCREPLICAS", "true")]);
+        let recovery = until_recovered(&baton);
+        assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}");
+        assert_eq!(recovery["AnalysisEntry"]["Analysis"], "MasterWithTooManySemiSyncReplicas");
+        let acknowledging: Vec<bool> = servers[1..].iter().map(acknowledges).collect();
+        assert_eq!(acknowledging, expected, "{flavor:?}: those with the highest priority");
+        until_acknowledged_by(&servers[0], wait_for);
+        servers[0].exec("INSERT INTO shop.orders VALUES (1)");
+        until_all_have(&servers, 1);
+        // Somebody switches one on again: not so soon, and not for a person either.
+        let again = format!("/api/enable-semi-sync-replica/{}", servers[2].address());
+        let done = baton.get(&again.replace(":", "/"));
+        assert_eq!(done["Code"], "OK", "{done}");
+        baton.until_found(&servers[0], "MasterWithTooManySemiSyncReplicas");
+        let (host, port) = (&servers[0].host, servers[0].port);
+        let explained = baton.get(&format!("/api/explain/{host}/{port}")).to_string();
+        assert!(explained.contains("is not long ago and not acknowledged"), "{explained}");
+        let asked = baton.get(&format!("/api/recover/{host}/{port}")).to_string();
+        assert!(asked.contains("is not long ago and not acknowledged"), "{asked}");
+        assert!(acknowledges(&servers[2]));
+    }
+}
