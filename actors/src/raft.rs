@@ -20,7 +20,7 @@ mod state_machine;
 mod tests;
 mod types;
 
-pub use client::{CallError, Connect, Plain, Stream};
+pub use client::{CallError, Connect, Encrypted, Plain, Stream};
 pub use disk::OpenDiskError;
 pub use leadership::{Leadership, Role};
 pub use members::{Hello, Member, MembersError, Standing};

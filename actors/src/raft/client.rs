@@ -14,12 +14,14 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::secret::Secret;
 
@@ -27,6 +29,11 @@ use super::secret::Secret;
 pub(super) const SECRET: &str = "baton-raft-secret";
 /// The header with the number of the node that is meant. Its name may be another node's by now.
 pub(super) const TO: &str = "baton-raft-to";
+/// How long opening a connection may take. A snapshot has a long deadline, and one that is sent to
+/// a peer nobody can reach must not keep it waiting once it can be reached again.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// After how long a peer counts as gone that confirms nothing of what it is sent.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(3);
 /// Whoever answers more than this is not one of us.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -52,6 +59,36 @@ impl Connect for Plain {
             let stream = TcpStream::connect(name).await?;
             // Heartbeats are small and must not wait for company.
             stream.set_nodelay(true)?;
+            let millis = u32::try_from(UNCONFIRMED_MAX.as_millis()).unwrap_or(u32::MAX);
+            rustix::net::sockopt::set_tcp_user_timeout(&stream, millis)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+}
+
+/// TLS over other connections. The certificate of a peer must be for the host of its seat.
+pub struct Encrypted {
+    inner: Arc<dyn Connect>,
+    tls: TlsConnector,
+}
+
+impl Encrypted {
+    /// Encrypts what goes over the connections of `inner`.
+    pub fn new(inner: Arc<dyn Connect>, config: Arc<rustls::ClientConfig>) -> Self {
+        Self { inner, tls: TlsConnector::from(config) }
+    }
+}
+
+impl Connect for Encrypted {
+    fn connect(&self, name: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let plain = self.inner.connect(name);
+        let tls = self.tls.clone();
+        let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        async move {
+            let host = ServerName::try_from(host).map_err(io::Error::other)?;
+            let stream = tls.connect(host, plain.await?).await?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         }
         .boxed()
@@ -215,7 +252,9 @@ impl Client {
             return Ok(open);
         }
         let unreachable = |source| CallError::Unreachable { name: name.to_owned(), source };
-        let stream = self.connect.connect(name).await.map_err(unreachable)?;
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let opened = timeout(CONNECT_WITHIN, self.connect.connect(name)).await;
+        let stream = opened.map_err(late).flatten().map_err(unreachable)?;
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|source| CallError::Broken { name: name.to_owned(), source })?;

@@ -69,7 +69,7 @@ pub(super) struct Office {
 /// Serves until it is stopped. Must be called on raft's runtime.
 pub(super) fn serve(
     listener: TcpListener,
-    tls: Option<rustls::ServerConfig>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     office: Office,
 ) -> std::io::Result<dev::Server> {
     let Office { raft, secret, heard, reception } = office;
@@ -89,7 +89,7 @@ pub(super) fn serve(
     .shutdown_timeout(0)
     .disable_signals();
     let server = match tls {
-        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        Some(tls) => server.listen_rustls_0_23(listener, (*tls).clone())?,
         None => server.listen(listener)?,
     };
     Ok(server.run())

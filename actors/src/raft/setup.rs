@@ -31,8 +31,8 @@ pub struct RaftSetup {
     pub seats: Vec<String>,
     /// Where peers are listened to.
     pub listener: TcpListener,
-    /// Encrypts what peers say, if given; `connect` must do so too.
-    pub tls: Option<rustls::ServerConfig>,
+    /// Encrypts what peers say, if given; `connect` must do so too ([`super::Encrypted`]).
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Opens connections to peers.
     pub connect: Arc<dyn Connect>,
     /// What all peers know.

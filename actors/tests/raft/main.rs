@@ -3,6 +3,7 @@
 
 mod members;
 mod strangers;
+mod trouble;
 mod world;
 
 use std::time::Duration;

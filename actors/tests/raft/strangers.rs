@@ -1,8 +1,14 @@
 //! Whoever does not know the secret learns nothing and changes nothing.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
-use baton_actors::raft::{RaftNode, Secret};
+use baton_actors::raft::{Encrypted, RaftNode, Secret};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -76,4 +82,72 @@ async fn a_node_with_another_secret_stays_outside() {
     assert_eq!(leader.members().len(), 3);
     assert!(stranger.members().is_empty());
     stranger.halt().await;
+}
+
+/// A certificate for `localhost` by an authority of its own, made by `openssl`.
+fn certificate(folder: &Path) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let openssl = |arguments: &str| {
+        let mut process = Command::new("openssl");
+        let output = process.args(arguments.split(' ')).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!("req -x509 {key} -days 30 -subj /CN=ca -keyout ca-key.pem -out ca.pem"));
+    openssl(&format!("req {key} -subj /CN=localhost -keyout key.pem -out node.csr"));
+    fs::write(folder.join("extensions"), "subjectAltName=DNS:localhost").unwrap();
+    openssl(
+        "x509 -req -in node.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 30 \
+         -extfile extensions -out node.pem",
+    );
+    let read = |name: &str| {
+        CertificateDer::pem_file_iter(folder.join(name)).unwrap().map(Result::unwrap).collect()
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            read("node.pem"),
+            PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap(),
+        )
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    let authorities: Vec<CertificateDer<'static>> = read("ca.pem");
+    roots.add_parsable_certificates(authorities);
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_speak_tls_and_believe_nobody_without_the_right_certificate() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (server, client) = certificate(folders[0].path());
+    let (_, elsewhere) = certificate(folders[1].path());
+    let seats = ["localhost:1", "localhost:2", "localhost:3"];
+    let mut world = World::of(&seats);
+    for seat in seats {
+        let mut setup = world.setup(seat);
+        setup.tls = Some(Arc::clone(&server));
+        setup.connect = Arc::new(Encrypted::new(setup.connect, Arc::clone(&client)));
+        world.start_with(setup).await;
+    }
+    world.all_members().await;
+    world.commit(1).await;
+    world.all_have(&world.except(&[]), 1).await;
+    let plain = world.setup("plain:1");
+    let mut deceived = world.setup("localhost:4");
+    deceived.connect = Arc::new(Encrypted::new(deceived.connect, elsewhere));
+    for (setup, expected) in [(plain, "broke"), (deceived, "certificate")] {
+        let node = RaftNode::start(setup).await.unwrap();
+        let error = node.ask("localhost:1").await.unwrap_err();
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let text = format!("{error}: {}", cause.unwrap_or_default());
+        assert!(text.contains(expected), "{text}");
+        node.halt().await;
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -149,9 +150,15 @@ pub(crate) struct World {
 impl World {
     /// Seats, and nobody there.
     pub(crate) fn of(seats: &[&str]) -> Self {
+        // In memory where that is possible: that disks may be slow is not what is tested here.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        Self::in_folder(memory.or_else(|_| tempfile::tempdir()).unwrap(), seats)
+    }
+
+    pub(crate) fn in_folder(folder: TempDir, seats: &[&str]) -> Self {
         Self {
             net: Arc::default(),
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             nodes: BTreeMap::new(),
             seats: seats.iter().map(|&seat| seat.to_owned()).collect(),
             compaction: Compaction::default(),
@@ -169,7 +176,7 @@ impl World {
     }
 
     pub(crate) fn setup(&self, name: &str) -> RaftSetup {
-        let folder = self.folder.path().join(name);
+        let folder = self.folder(name);
         std::fs::create_dir_all(&folder).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -190,9 +197,18 @@ impl World {
 
     /// Starts a node, at an address that nobody knew before.
     pub(crate) async fn start(&mut self, name: &str) -> RaftNode {
-        let node = RaftNode::start(self.setup(name)).await.unwrap();
-        self.nodes.insert(name.to_owned(), node.clone());
+        self.start_with(self.setup(name)).await
+    }
+
+    pub(crate) async fn start_with(&mut self, setup: RaftSetup) -> RaftNode {
+        let name = setup.name.clone();
+        let node = RaftNode::start(setup).await.unwrap();
+        self.nodes.insert(name, node.clone());
         node
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Ends a node without a word to anybody.
@@ -202,7 +218,7 @@ impl World {
 
     /// Takes the disk of a node that is not running.
     pub(crate) fn wipe(&self, name: &str) {
-        std::fs::remove_dir_all(self.folder.path().join(name)).unwrap();
+        std::fs::remove_dir_all(self.folder(name)).unwrap();
     }
 
     pub(crate) fn node(&self, name: &str) -> RaftNode {
