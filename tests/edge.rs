@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::{Baton, Flavor, Options, PATIENCE, chain, empower, wait_until};
+use support::{Baton, Flavor, Options, PATIENCE, chain, empower, star, wait_until};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 
@@ -98,4 +98,112 @@ fn whoever_only_wants_to_see_gets_nothing_done() {
     assert_eq!(servers[0].value("SELECT @@global.read_only"), "0");
     assert_eq!(baton.get("/api/all-instances").as_array().map(Vec::len), Some(2));
     assert_eq!(baton.get("/api/audit-recovery"), serde_json::json!([]));
+}
+
+/// A primary that was replaced, came back, and wrote this before it was fenced.
+fn with_extra(flavor: Flavor, statements: &[&str]) -> (Vec<support::Server>, Baton) {
+    let mut servers = star(&Options::new(flavor), 2);
+    empower(&servers);
+    servers[0].exec("CREATE DATABASE shop");
+    servers[0].exec("CREATE TABLE shop.orders (id INT PRIMARY KEY, what VARCHAR(99))");
+    let settings = [
+        ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+        ("BATON_DETECTCLUSTERALIASQUERY", "SELECT 'shop'"),
+        ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT 'repl', 'repl'"),
+    ];
+    let all = servers.iter().map(support::Server::address).collect();
+    let mut baton = Baton::start(BATON, all, &settings);
+    baton.until_all_valid(3);
+    servers[0].kill_9();
+    baton.until("/api/audit-recovery", "a recovery has succeeded", |all| {
+        let newest = all.as_array()?.first()?;
+        (newest["RecoveryEndTimestamp"] != "" && newest["IsSuccessful"] == true).then_some(())
+    });
+    let primary = baton.get("/api/master/shop")["Key"]["Port"].as_u64();
+    let new = servers.iter().find(|it| Some(u64::from(it.port)) == primary).expect("a successor");
+    new.exec("INSERT INTO shop.orders VALUES (1, 'on the new one')");
+    baton.kill_9();
+    servers[0].restart();
+    statements.iter().for_each(|statement| servers[0].exec(statement));
+    baton.launch();
+    (servers, baton)
+}
+
+#[test]
+fn what_a_former_primary_has_of_its_own_can_be_read_and_kept() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let (servers, baton) = with_extra(
+            flavor,
+            &[
+                "INSERT INTO shop.orders VALUES (7, 'extra')",
+                "FLUSH BINARY LOGS",
+                "CREATE TABLE shop.extra (id INT)",
+            ],
+        );
+        let former = &servers[0];
+        let at = format!("{}/{}", former.host, former.port);
+        let path = format!("/api/extra-transactions/{at}?events=true");
+        let is_there = |it: &Value| (it["Details"]["Count"] == 2).then(|| it.clone());
+        let found = baton.until(&path, "there are some", is_there);
+        let details = &found["Details"];
+        assert_eq!(details["Notes"], serde_json::json!([]), "{found:#}");
+        let logs = details["BinaryLogs"].as_array().expect("logs");
+        assert_eq!(logs.len(), 2, "{found:#}");
+        let transactions = details["Transactions"].as_array().expect("transactions");
+        let events: Vec<String> = transactions.iter().map(|it| it["Events"].to_string()).collect();
+        assert!(events[0].contains("shop.orders"), "{events:#?}");
+        assert!(events[1].contains("CREATE TABLE shop.extra"), "{events:#?}");
+        assert_eq!(transactions[1]["BinaryLog"], logs[1]);
+        let text = found["Message"].as_str().unwrap_or_default();
+        assert!(text.starts_with(&format!("{} has 2 transactions", former.address())), "{text}");
+
+        let refused = baton.get(&format!("/api/rejoin/{at}"));
+        let told = refused["Message"].as_str().unwrap_or_default();
+        let hint = format!("baton client extra-transactions -i {}", former.address());
+        assert!(told.contains(&hint), "{refused}");
+
+        let commands = details["Commands"].as_array().expect("commands");
+        let first = commands[0]["Command"].as_str().unwrap_or_default();
+        if let Some(read) = read_by(first) {
+            assert!(read.contains("### INSERT INTO `shop`.`orders`"), "{first}\n{read}");
+            assert!(read.contains("'extra'") && !read.contains("on the new one"), "{read}");
+        }
+        let other = servers.iter().find(|it| it.port != former.port).expect("a replica");
+        let at = format!("{}/{}", other.host, other.port);
+        let nothing = baton.get(&format!("/api/extra-transactions/{at}"));
+        let told = nothing["Message"].as_str().unwrap_or_default();
+        assert!(told.contains("has nothing that") || nothing["Code"] == "ERROR", "{nothing}");
+    }
+}
+
+/// What a command line prints, as the administrator of the test servers; `None` where the program
+/// is not installed.
+fn read_by(line: &str) -> Option<String> {
+    let (program, rest) = line.split_once(' ')?;
+    let folder = std::env::var_os("BATON_SERVERS").map(std::path::PathBuf::from).or_else(|| {
+        let cache = std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cache");
+        Some(cache.join("baton/servers"))
+    })?;
+    // The unpacked programs run through their own loader and libraries.
+    let root = folder.join("mysql-9.7/root/usr");
+    let libraries = root.join("lib/x86_64-linux-gnu");
+    let loader = libraries.join("ld-linux-x86-64.so.2");
+    let program = match loader.exists() && program == "mysqlbinlog" {
+        true => format!(
+            "{} --library-path {}:{} {}",
+            loader.display(),
+            libraries.display(),
+            root.join("lib/mysql/private").display(),
+            root.join("bin/mysqlbinlog").display()
+        ),
+        false => program.to_owned(),
+    };
+    let line = format!("{program} --user=root {rest}");
+    let ended = std::process::Command::new("bash").args(["-c", &line]).output().ok()?;
+    if ended.status.code() == Some(127) {
+        return None;
+    }
+    let (out, error) = [&ended.stdout, &ended.stderr].map(|it| String::from_utf8_lossy(it)).into();
+    assert!(ended.status.success(), "{line}\n{error}");
+    Some(out.into_owned())
 }

@@ -5,6 +5,7 @@
 //! and whoever asks next sees how the servers stand now.
 
 mod crew;
+mod extra;
 mod hooks;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,8 @@ use crate::clock::Clock;
 use crate::hooks::HookRunner;
 use crate::operations::crew::Crew;
 use crate::ports::{
-    Control, Discovery, History, Ledger, OperationError, Operations, Performed, SnapshotReader,
+    Control, Discovery, ExtraTransactions, History, Ledger, OperationError, Operations, Performed,
+    SnapshotReader, Transactions,
 };
 
 /// A server stays locked no longer than this, should its operation never end.
@@ -101,6 +103,14 @@ impl Operations for Workshop {
             Crew::new(self).logs_with(&key, &errant).await.map_err(OperationError::Failed)
         }
         .boxed()
+    }
+
+    fn extra_transactions(
+        &self,
+        key: InstanceKey,
+        transactions: Transactions,
+    ) -> BoxFuture<'_, Result<ExtraTransactions, OperationError>> {
+        self.find_extra(key, transactions).boxed()
     }
 }
 

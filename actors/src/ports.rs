@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_topology::action::{Action, Credentials};
+use baton_topology::action::{Action, Credentials, LogQuestion};
 use baton_topology::fleet::News;
 use baton_topology::gtid::GtidSet;
 use baton_topology::history::{
@@ -17,6 +17,8 @@ use baton_topology::history::{
 use baton_topology::instance::{Facts, Instance, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::reading::RawTable;
+use baton_topology::recovery::extra::{ExportCommand, Extra, Transaction};
 use baton_topology::recovery::{self, Recovery};
 use baton_topology::relocate::{Place, Plan, Preview, Refused, Request};
 use baton_topology::snapshot::FleetSnapshot;
@@ -84,6 +86,15 @@ pub trait ControlSession: Send + 'static {
         Box::pin(std::future::ready(Err(ActionFailure::Impossible(text))))
     }
 
+    /// Asks about the binary logs.
+    fn ask<'a>(
+        &'a mut self,
+        question: &'a LogQuestion,
+    ) -> BoxFuture<'a, Result<RawTable, ActionFailure>> {
+        let text = format!("binary logs cannot be read here: {question:?}");
+        Box::pin(std::future::ready(Err(ActionFailure::Impossible(text))))
+    }
+
     /// The account this server replicates with, as far as it keeps that readable. To be asked of
     /// a replica before it forgets its source, for [`ControlSession::lend`].
     fn credentials(&mut self) -> BoxFuture<'_, Option<Credentials>> {
@@ -109,6 +120,41 @@ pub trait Operations: Send + Sync + 'static {
     /// The binary logs of an instance that hold its errant transactions.
     fn locate_errant(&self, key: InstanceKey)
     -> BoxFuture<'_, Result<Vec<String>, OperationError>>;
+
+    /// What an instance has that whoever replaced it lacks.
+    fn extra_transactions(
+        &self,
+        key: InstanceKey,
+        transactions: Transactions,
+    ) -> BoxFuture<'_, Result<ExtraTransactions, OperationError>>;
+}
+
+/// Whether binary logs are read for the transactions in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transactions {
+    /// They are, within limits.
+    Listed,
+    /// Only where nothing else tells which transactions there are.
+    Counted,
+}
+
+/// What an instance has that another lacks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtraTransactions {
+    /// The instance.
+    pub key: InstanceKey,
+    /// The other.
+    pub compared_with: InstanceKey,
+    /// What is extra.
+    pub extra: Extra,
+    /// The binary logs it is in, oldest first.
+    pub logs: Vec<String>,
+    /// The transactions, as far as they were read.
+    pub transactions: Vec<Transaction>,
+    /// What somebody can do with them.
+    pub commands: Vec<ExportCommand>,
+    /// What could not be found out.
+    pub notes: Vec<String>,
 }
 
 /// A request that was carried out.

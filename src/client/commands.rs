@@ -419,6 +419,12 @@ pub(super) static COMMANDS: &[Command] = &[
     ),
     planned("rejoin", "rejoin/{i}", DetailKey, "Bring a former primary back as a replica"),
     command(
+        "extra-transactions",
+        "extra-transactions/{i}?events=true",
+        Message,
+        "What it has that its successor lacks",
+    ),
+    command(
         "failover-readiness",
         "failover-readiness/{cluster}",
         Readiness,

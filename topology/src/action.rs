@@ -18,7 +18,7 @@ use crate::key::InstanceKey;
 
 pub use self::clients::{is_listed, to_end};
 pub use self::credentials::{Credentials, Secret};
-pub use self::logs::LogSearch;
+pub use self::logs::{LogQuestion, LogSearch};
 pub use self::statements::{
     EXECUTED_GTIDS, Expectation, INJECTED_MAX, LIST_BINARY_LOGS, LIST_EVERYBODY, PREVIOUS_GTIDS,
     Statement, Waited, WordingOptions, ask_heartbeat, beginning_of_log, heartbeat, statements,

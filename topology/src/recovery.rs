@@ -6,6 +6,7 @@
 
 pub mod candidate;
 pub mod check;
+pub mod extra;
 pub mod gate;
 mod holding;
 pub mod machine;

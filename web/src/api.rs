@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod doc;
+mod extra;
 mod hooks;
 mod info;
 mod manage;
@@ -188,6 +189,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Planned recover::rejoin { "rejoin/:host/:port" }
     Read recover::readiness { "failover-readiness/:hint" }
     Read recover::explain { "explain/:host/:port" }
+    PrivilegedRead extra::extra_transactions { "extra-transactions/:host/:port" }
     PrivilegedRead hooks::preview { "hooks-preview/:hint" }
     Read recovery::check_global { "check-global-recoveries" }
     Write recovery::disable_global { "disable-global-recoveries" }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use baton_topology::action::{
-    self, Action, Credentials, Expectation, LIST_EVERYBODY, LogSearch, Statement, Until, Waited,
-    WordingOptions,
+    self, Action, Credentials, Expectation, LIST_EVERYBODY, LogQuestion, LogSearch, Statement,
+    Until, Waited, WordingOptions,
 };
 use baton_topology::gtid::GtidSet;
 use baton_topology::instance::{Facts, FailureKind, ProbeFailure};
@@ -220,6 +220,19 @@ impl ControlSession for MySqlControl {
         transactions: &'a GtidSet,
     ) -> BoxFuture<'a, Result<Vec<String>, ActionFailure>> {
         self.search_logs(transactions).boxed()
+    }
+
+    fn ask<'a>(
+        &'a mut self,
+        question: &'a LogQuestion,
+    ) -> BoxFuture<'a, Result<RawTable, ActionFailure>> {
+        async move {
+            let mut live = self.session.take().await.map_err(ActionFailure::Server)?;
+            let answer = query(&mut live, &question.statement()).await?;
+            self.session.give_back(live);
+            Ok(answer)
+        }
+        .boxed()
     }
 
     fn credentials(&mut self) -> BoxFuture<'_, Option<Credentials>> {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_topology::action::{Action, Place, Threads};
+use baton_topology::action::{Action, LogQuestion, Place, Threads};
 use baton_topology::binlog::BinlogCoordinates;
 use baton_topology::gtid::GtidSet;
 use baton_topology::instance::{Channel, Facts, Instance, ThreadState};
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::{ProbeResult, fold};
+use baton_topology::reading::RawTable;
 use baton_topology::recovery::Recovery;
 use baton_topology::relocate::{Next, STAGES_MAX, Script, Seen, Step, Unit};
 use futures_util::future::join_all;
@@ -232,6 +233,19 @@ impl Crew {
         let found = timeout(ACTION_DEADLINE, session.logs_with(transactions)).await;
         let late = |_| Err(ActionFailure::Refused("it does not answer".into()));
         found.unwrap_or_else(late).map_err(|why| format!("{key}: {why}"))
+    }
+
+    /// Asks a server about its binary logs.
+    pub(super) async fn ask(
+        &mut self,
+        key: &InstanceKey,
+        question: &LogQuestion,
+    ) -> Result<RawTable, String> {
+        let mut session = self.session(key);
+        let answer = timeout(ACTION_DEADLINE, session.ask(question)).await;
+        self.sessions.insert(key.clone(), session);
+        let late = |_| Err(ActionFailure::Refused("it does not answer".into()));
+        answer.unwrap_or_else(late).map_err(|why| format!("{key}: {why}"))
     }
 
     fn session(&mut self, key: &InstanceKey) -> Box<dyn ControlSession> {

@@ -3,6 +3,40 @@
 
 use crate::gtid::GtidSet;
 
+use super::statements::{LIST_BINARY_LOGS, beginning_of_log, events_of_log};
+
+/// What a server is asked about its binary logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogQuestion {
+    /// Which there are.
+    List,
+    /// How one begins.
+    Beginning(String),
+    /// Some of the events of one.
+    Events {
+        /// The log.
+        log: String,
+        /// Where the first of them begins.
+        from: u64,
+        /// No more than this.
+        at_most: u32,
+    },
+    /// What is in them, in MariaDB's words.
+    State,
+}
+
+impl LogQuestion {
+    /// What has to be said to the server.
+    pub fn statement(&self) -> String {
+        match self {
+            Self::List => LIST_BINARY_LOGS.to_owned(),
+            Self::Beginning(log) => beginning_of_log(log),
+            Self::Events { log, from, at_most } => events_of_log(log, *from, *at_most),
+            Self::State => "SELECT @@global.gtid_binlog_state".to_owned(),
+        }
+    }
+}
+
 /// A search from the newest log back to the oldest that matters.
 #[derive(Debug)]
 pub struct LogSearch {

@@ -37,6 +37,11 @@ pub fn beginning_of_log(name: &str) -> String {
     format!("SHOW BINLOG EVENTS IN {} LIMIT 4", quoted(name))
 }
 
+/// Shows events of a binary log.
+pub(super) fn events_of_log(name: &str, from: u64, at_most: u32) -> String {
+    format!("SHOW BINLOG EVENTS IN {} FROM {from} LIMIT {at_most}", quoted(name))
+}
+
 /// The kind of event that tells what came before a binary log.
 pub const PREVIOUS_GTIDS: &str = "Previous_gtids";
 

@@ -118,7 +118,7 @@ pub fn begin(
 
 /// The recovery that replaced an instance as the primary, and who heads the cluster now. `None`
 /// when it was made primary again since.
-fn replacement<'a>(
+pub(super) fn replacement<'a>(
     key: &InstanceKey,
     fleet: &'a FleetSnapshot,
 ) -> Option<(&'a Recovery, InstanceKey)> {

@@ -50,7 +50,6 @@ pub(super) fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<()
             if extra.is_empty() {
                 return Ok(());
             }
-            let (host, port) = (former.key().host(), former.key().port());
             Err(Refused(vec![
                 format!(
                     "{} has {} transactions that {} lacks: {extra}",
@@ -58,19 +57,19 @@ pub(super) fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<()
                     extra.count(),
                     primary.key()
                 ),
-                format!(
-                    "to read them: mysqlbinlog --read-from-remote-server --host={host} \
-                     --port={port} --include-gtids={extra} --verbose --to-last-log FIRST_LOG"
-                ),
+                to_see_them(former),
             ]))
         }
         (Gtids::MariaDb(ours), Gtids::MariaDb(theirs)) => match theirs.relation(ours) {
             Relation::Equal | Relation::Superset => Ok(()),
-            Relation::Subset | Relation::Diverged => Err(Refused::because(format!(
-                "{} is at {ours} and {} at {theirs}: it has what the other lacks",
-                former.key(),
-                primary.key()
-            ))),
+            Relation::Subset | Relation::Diverged => Err(Refused(vec![
+                format!(
+                    "{} is at {ours} and {} at {theirs}: it has what the other lacks",
+                    former.key(),
+                    primary.key()
+                ),
+                to_see_them(former),
+            ])),
         },
         _ => Err(Refused::because(format!(
             "what {} and {} have cannot be compared without GTID",
@@ -78,4 +77,8 @@ pub(super) fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<()
             primary.key()
         ))),
     }
+}
+
+fn to_see_them(former: &Member) -> String {
+    format!("to see and keep them: baton client extra-transactions -i {}", former.key())
 }
