@@ -457,7 +457,8 @@ fn loss(
     }
 }
 
-/// Opens a primary that refuses writes though nobody else takes them.
+/// Opens a primary that refuses writes though nobody else takes them. People may be about to put
+/// somebody else in its place: then it replicates itself by now, or nobody replicates from it.
 fn reopen(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
     let failed = recovery.failed();
     let Some(primary) = situation.cluster.member(failed) else {
@@ -465,6 +466,14 @@ fn reopen(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refuse
     };
     if !primary.instance.is_valid() {
         return Err(Refused::because(format!("{failed} does not answer")));
+    }
+    if let Some(source) = primary.instance.facts.source().filter(|_| !primary.is_co_primary) {
+        return Err(Refused::because(format!("{failed} replicates from {source} now")));
+    }
+    let follows =
+        |it: &&Member| it.instance.is_valid() && it.instance.facts.source() == Some(failed);
+    if !members(recovery, situation).iter().any(follows) {
+        return Err(Refused::because(format!("nobody replicates from {failed} any more")));
     }
     let others = situation.cluster.members.values().filter(|member| member.key() != failed);
     let writable: Vec<String> = others

@@ -15,8 +15,10 @@ use crate::policy::Policy;
 use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
+mod closed;
 mod occasions;
 mod replaced;
+mod returned;
 mod semi_sync;
 mod sequences;
 

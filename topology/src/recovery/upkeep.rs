@@ -80,7 +80,7 @@ impl Vigil {
     pub fn review(&mut self, fleet: &FleetSnapshot, now: Timestamp) -> Review {
         let mut review = Review::default();
         self.watch_silent_sources(fleet, now, &mut review);
-        review.chores.extend(returned_primaries(fleet, now));
+        see_to_returned_primaries(fleet, now, &mut review);
         review.looks.extend(expected_back(fleet, now));
         review.chores.extend(outlived_downtimes(fleet, now));
         review
@@ -216,32 +216,38 @@ fn may_restart(replica: &Member) -> bool {
         && (channel.positioning != Positioning::MariaDbGtid || is_applied)
 }
 
-/// A former primary that comes back still takes itself for one (I1).
-fn returned_primaries(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
+/// A former primary that comes back still takes itself for one (I1). Unless people put it back in
+/// its place: then the one that replaced it, looked at after that, accepts no writes any more.
+fn see_to_returned_primaries(fleet: &FleetSnapshot, now: Timestamp, review: &mut Review) {
     let ledger = &fleet.ledger;
     let replaced = ledger
         .recoveries
         .values()
         .filter(|it| matches!(it.kind, Kind::Primary | Kind::Takeover) && it.is_successful());
-    let mut chores = Vec::new();
     for recovery in replaced {
         let key = recovery.failed();
         let Some((_, member)) = fleet.member(key) else { continue };
         let noted = ledger.chores.get(key).copied();
         let is_news = noted
             .is_none_or(|at| at < recovery.begun_at || is_still_coming_back(at, recovery, now));
-        if is_news && still_takes_itself_for_primary(member, recovery, fleet) {
-            let actions = vec![Action::SetReadOnly, Action::KillClients];
-            chores.push(Chore {
-                note: Command::NoteChore { key: key.clone(), at: now },
-                stage: Stage {
-                    chains: vec![Chain { on: key.clone(), actions, need: Need::Should }],
-                },
-                why: format!("{key} was replaced in recovery {} and is back", recovery.id),
-            });
+        if !is_news || !still_takes_itself_for_primary(member, recovery, fleet) {
+            continue;
         }
+        let successor = recovery.successor.as_ref().and_then(|key| fleet.instance(key));
+        let Some(successor) = successor.filter(|it| it.is_valid() && !it.facts.read_only) else {
+            continue;
+        };
+        if successor.health.facts_from < member.instance.health.last_seen {
+            review.looks.push(successor.key.clone());
+            continue;
+        }
+        let actions = vec![Action::SetReadOnly, Action::KillClients];
+        review.chores.push(Chore {
+            note: Command::NoteChore { key: key.clone(), at: now },
+            stage: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Should }] },
+            why: format!("{key} was replaced in recovery {} and is back", recovery.id),
+        });
     }
-    chores
 }
 
 /// A fence that did not hold is tried again, for a while: whoever opens the server again after
@@ -282,13 +288,10 @@ fn still_takes_itself_for_primary(
     });
     let facts = &member.instance.facts;
     let seen_since = member.instance.health.facts_from > recovery.ended_at;
-    let successor = recovery.successor.as_ref().and_then(|key| fleet.instance(key));
-    let is_replaced = successor.is_some_and(|it| it.is_valid() && !it.facts.read_only);
     member.instance.is_valid()
         && seen_since
         && !facts.read_only
         && facts.source().is_none()
-        && is_replaced
         && !promoted_since
 }
 

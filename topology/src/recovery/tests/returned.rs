@@ -1,0 +1,48 @@
+//! Former primaries that come back writable: fenced, unless people put them back.
+
+use super::*;
+use crate::recovery::upkeep::Vigil;
+
+/// Seconds into the story: `p` fails at 30, is replaced by `a`, is back and looked at until 200.
+const BACK: i64 = 200;
+
+/// What there is to see to when `a` was last looked at then and accepts writes or not.
+fn seen_to(successor_seen: i64, read_only: bool) -> (Vec<String>, Vec<String>) {
+    let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let done = Recovery {
+        successor: Some(key("a")),
+        ended_at: Some(now()),
+        phase: Phase::Ended(End::Done),
+        ..begun
+    };
+    let command = Command::BeginRecovery { recovery: Arc::new(done) };
+    let (ledger, _) = apply(&LedgerState::default(), &command).unwrap();
+    let mut opened = replica("a", "1-9", "1-9").1;
+    opened.channels.clear();
+    opened.read_only = read_only;
+    let later = Timestamp::from_secs(BACK + 50);
+    let inputs = vec![
+        FleetInput::Ledger(Arc::new(ledger)),
+        FleetInput::Probed(answered("a", successor_seen, opened)),
+        FleetInput::Probed(answered("p", BACK, primary_facts())),
+    ];
+    let fleet = advance(&fleet, inputs, later).snapshot;
+    let review = Vigil::default().review(&fleet, later);
+    let fenced = review.chores.iter().flat_map(|chore| &chore.stage.chains);
+    let fenced = fenced.map(|chain| chain.on.host().to_owned()).collect();
+    (fenced, review.looks.iter().map(|key| key.host().to_owned()).collect())
+}
+
+#[test]
+fn a_former_primary_is_fenced_only_while_its_successor_is_one() {
+    let names = |names: &[&str]| names.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+    for (case, successor_seen, read_only, expected) in [
+        ("the successor was writable, but before", BACK - 1, false, (names(&[]), names(&["a"]))),
+        ("the successor is writable still", BACK + 2, false, (names(&["p"]), names(&[]))),
+        ("the successor was closed: people did that", BACK + 2, true, (names(&[]), names(&[]))),
+    ] {
+        assert_eq!(seen_to(successor_seen, read_only), expected, "{case}");
+    }
+}
