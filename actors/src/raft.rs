@@ -24,6 +24,6 @@ pub use client::{CallError, Connect, Encrypted, Plain, Stream};
 pub use disk::OpenDiskError;
 pub use leadership::{Leadership, Role};
 pub use members::{Hello, Member, MembersError, Standing};
-pub use node::{NotLeading, Proof, RaftNode, StartError};
+pub use node::{NotLeading, Progress, Proof, RaftNode, StartError};
 pub use secret::{BadSecret, Secret};
 pub use setup::{Compaction, RaftSetup, Timing};

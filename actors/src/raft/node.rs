@@ -27,7 +27,7 @@ use super::propose;
 use super::server::{self, Office};
 use super::setup::RaftSetup;
 use super::state_machine::StateMachine;
-use super::types::Raft;
+use super::types::{LogId, Raft};
 use crate::ports::{Applied, Ledger, ProposeError, deadline};
 
 /// Threads of raft's own runtime.
@@ -86,6 +86,19 @@ pub enum NotLeading {
     /// Raft has ended.
     #[error("raft has ended on this node: {0}")]
     Stopped(String),
+}
+
+/// How far a node is, in entries of the log. What was applied is agreed upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The newest entry it has.
+    pub last: u64,
+    /// The newest entry it has applied.
+    pub applied: u64,
+    /// The newest entry in its newest snapshot.
+    pub snapshot: u64,
+    /// The newest entry it has dropped.
+    pub purged: u64,
 }
 
 /// A node of a raft. Clones are the same node.
@@ -199,6 +212,18 @@ impl RaftNode {
     /// Everybody who takes part, by seat.
     pub fn members(&self) -> Vec<Member> {
         self.inner.members.list()
+    }
+
+    /// How far this node is.
+    pub fn progress(&self) -> Progress {
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        let index = |at: Option<LogId>| at.map_or(0, |at| at.index);
+        Progress {
+            last: metrics.last_log_index.unwrap_or(0),
+            applied: index(metrics.last_applied),
+            snapshot: index(metrics.snapshot),
+            purged: index(metrics.purged),
+        }
     }
 
     /// Asks whoever has a seat about itself.

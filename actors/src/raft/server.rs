@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::{ErrorBadRequest, ErrorForbidden, ErrorServiceUnavailable};
+use actix_web::error::{ErrorBadRequest, ErrorServiceUnavailable};
 use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Bytes, Data, PayloadConfig, ServiceConfig, post};
@@ -32,8 +32,8 @@ pub(super) const JOIN: &str = "/raft/join";
 
 /// The largest question: a snapshot of everything, in one piece.
 const BODY_BYTES_MAX: usize = 512 << 20;
-/// A peer has a handful of connections; more than this is no peer.
-const CONNECTIONS_MAX: usize = 256;
+/// Peers have a handful of connections each; the rest is room for strangers on their way out.
+const CONNECTIONS_MAX: usize = 4_096;
 /// Threads. One may be reading a snapshot while heartbeats arrive.
 const WORKERS: usize = 2;
 /// How long an idle connection is kept. Heartbeats come much more often.
@@ -116,7 +116,9 @@ async fn admit<B: MessageBody + 'static>(
     };
     let said = request.headers().get(SECRET);
     if !said.is_some_and(|said| desk.secret.is(said.as_bytes())) {
-        return Err(ErrorForbidden("the secret is not ours"));
+        // Nor does a stranger keep a connection that a peer may need.
+        let response = HttpResponse::Forbidden().force_close().body("the secret is not ours");
+        return Err(error::InternalError::from_response("a stranger", response).into());
     }
     let meant = match request.headers().get(TO).map(|to| to.to_str().unwrap_or_default().parse()) {
         None => None,

@@ -125,7 +125,8 @@ async fn all_nodes_may_end_and_come_back_as_who_they_were() {
         world.kill(seat).await;
     }
     for seat in seats {
-        world.start(seat).await;
+        let node = world.start(seat).await;
+        assert!(has(&node.state().borrow(), 1), "{seat} need not ask anybody for what it knew");
     }
     let (_, leader) = world.leader().await;
     leader.prove(PROOF).await.unwrap();
@@ -156,6 +157,42 @@ async fn five_nodes_outlive_two_and_do_nothing_without_three() {
     world.commit(3).await;
     world.all_have(&world.except(&[]), 3).await;
     assert!(!has(&world.node(&name).state().borrow(), 9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_majority_does_not_keep_others_from_electing() {
+    let world = World::running(&["a:1", "b:1", "c:1", "d:1", "e:1"]).await;
+    let name = world.commit(1).await;
+    let others = world.except(&[&name]);
+    let (friend, away) = (&others[0], &others[1]);
+    // One follower hears the leader and everybody else, and would be loyal for ever; the others
+    // are one too few.
+    world.net.isolate(&[away]);
+    for enemy in &others[2..] {
+        world.net.cut_one_way(&name, enemy);
+        world.net.cut_one_way(enemy, &name);
+    }
+    let majority = [friend.clone(), others[2].clone(), others[3].clone()];
+    world.commit_among(&majority, 2).await;
+    world.all_have(&majority, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_hardly_grows_is_compacted_too() {
+    let mut world = World::of(&["a:1"]);
+    world.compaction = Compaction { entries: 1_000, every: Duration::from_millis(50), keep: 0 };
+    let node = world.start("a:1").await;
+    world.all_members().await;
+    world.commit(1).await;
+    within("a snapshot", async {
+        while node.progress().purged < node.progress().applied {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    world.kill("a:1").await;
+    let node = world.start("a:1").await;
+    assert!(has(&node.state().borrow(), 1), "the snapshot alone brings it back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
