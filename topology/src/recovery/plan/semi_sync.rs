@@ -34,6 +34,8 @@ struct Replicas<'a> {
     asynchronous: Vec<&'a Member>,
     /// Are left alone, and why.
     excluded: Vec<String>,
+    /// How many acknowledge, those that are left alone too.
+    acknowledging: usize,
 }
 
 /// Plans which replicas are switched.
@@ -115,9 +117,15 @@ fn waiting<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Result<&'a Mem
 
 impl<'a> Replicas<'a> {
     fn of(recovery: &Recovery, situation: &Situation<'a>) -> Self {
-        let mut found =
-            Self { candidates: Vec::new(), asynchronous: Vec::new(), excluded: Vec::new() };
+        let mut found = Self {
+            candidates: Vec::new(),
+            asynchronous: Vec::new(),
+            excluded: Vec::new(),
+            acknowledging: 0,
+        };
         for member in members(recovery, situation) {
+            let is_ours = member.instance.facts.source() == Some(recovery.failed());
+            found.acknowledging += usize::from(is_ours && acknowledges_still(member));
             if let Some(reason) = exclusion(member, recovery) {
                 found.excluded.push(format!("{}: {reason}", member.key()));
             } else if semi_sync(member).priority == 0 {
@@ -176,6 +184,14 @@ fn switches<'a>(
         }
         Aim::Exactly => {
             let wanted = count(wait_for_replicas);
+            // Whoever is not known may be the one to stay, and is not switched off (I3).
+            if replicas.acknowledging < count(source_clients) {
+                return Err(Refused::because(format!(
+                    "{} has {source_clients} replicas that acknowledge, and {} of them are known",
+                    primary.key(),
+                    replicas.acknowledging
+                )));
+            }
             if candidates.len() < wanted {
                 return Err(too_few(primary, candidates.len(), wanted, replicas));
             }

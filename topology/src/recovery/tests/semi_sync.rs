@@ -207,6 +207,18 @@ fn what_cannot_be_had_is_refused_with_reasons() {
 }
 
 #[test]
+fn nobody_is_switched_off_while_one_that_acknowledges_is_not_known() {
+    let known = fleet(exactly(), 1, &[replica("a", '+', 1), replica("b", '+', 2)]);
+    assert_eq!(switched(&known), "-a");
+    let mut p = known.instance(&key("p")).unwrap().facts.as_ref().clone();
+    p.semi_sync.source_clients = 3;
+    let seen = vec![FleetInput::Probed(answered("p", 99, p))];
+    let more = advance(&known, seen, now()).snapshot;
+    let expected = "no: p:3306 has 3 replicas that acknowledge, and 2 of them are known";
+    assert_eq!(switched(&more), expected, "I3, I13");
+}
+
+#[test]
 fn it_needs_no_cluster_filter_but_heeds_everything_else_also_for_a_person() {
     let before = fleet(enough(), 1, &[replica("a", '-', 1), replica("b", '-', 2)]);
     let why = |commands: &[Command], request: &Request| {
