@@ -16,9 +16,9 @@ const ENTRIES_AT_ONCE: u64 = 64;
 const LAG_MAX: u64 = 5_000;
 /// Pauses before a peer that could not be reached is tried again.
 const PAUSES: &str = "50ms 100ms 200ms ...500ms";
-/// From so many seats on two of them may see different leaders alive for ever; see
-/// `quorum_loss_probe_interval` of openraft.
-const MANY_SEATS: usize = 5;
+/// From so many seats on a leader without majority may keep a follower loyal whom the majority
+/// needs to elect another one; so it falls silent now and then.
+const MANY_SEATS: usize = 4;
 
 /// All a node needs to take part.
 pub struct RaftSetup {

@@ -1,6 +1,7 @@
 //! A raft of several nodes, over a real network stack: they agree, whatever happens to one of them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod chaos;
 mod members;
 mod strangers;
 mod trouble;
