@@ -151,6 +151,26 @@ fn exactly_those_with_the_highest_priority_acknowledge_and_on_goes_before_off() 
 }
 
 #[test]
+fn what_would_be_switched_can_be_read_before() {
+    let stopped: Change = |it| it.channels[0].receiver = ThreadState::Stopped;
+    let servers = [replica("a", '-', 1), with(replica("b", '-', 2), stopped)];
+    let fleet = fleet(enough(), 1, &servers);
+    let asked = request(Cause::Asked, None);
+    let shown = super::super::preview::preview(&asked, &fleet, &runner(), now()).unwrap();
+    assert_eq!(
+        shown.lines,
+        [
+            "p:3306 stays the primary",
+            "p:3306 waits for 1 acknowledgements and 0 replicas give one",
+            "a:3306 acknowledges from now on (priority 1)",
+            "left alone: b:3306: it does not replicate",
+            "1. a:3306: acknowledge, stop receiver, start receiver",
+            "2. p:3306: write something that changes nothing (if it can)",
+        ]
+    );
+}
+
+#[test]
 fn what_cannot_be_had_is_refused_with_reasons() {
     let stopped: Change = |it| it.channels[0].receiver = ThreadState::Stopped;
     let without: Change = |it| it.semi_sync.available = false;
