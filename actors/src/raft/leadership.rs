@@ -54,8 +54,8 @@ impl Heard {
         self.0.send_replace(Some(Instant::now()));
     }
 
-    fn within(&self, lease: Duration) -> bool {
-        self.0.borrow().is_some_and(|at| at.elapsed() <= lease)
+    fn ago(&self) -> Option<Duration> {
+        self.0.borrow().map(|at| at.elapsed())
     }
 }
 
@@ -105,22 +105,73 @@ pub(super) async fn publish(
 fn look(raft: &Raft, heard: &Heard, lease: Duration) -> Leadership {
     // Cloned at once: holding it holds raft up.
     let metrics = raft.metrics().borrow_watched().clone();
-    let leader_name = || {
-        let leader = metrics.current_leader?;
-        metrics.membership_config.membership().get_node(&leader).map(|node| node.name.clone())
+    let membership = metrics.membership_config.membership();
+    let role = role(&Signs {
+        state: if metrics.running_state.is_ok() { metrics.state } else { ServerState::Shutdown },
+        voters: membership.voter_ids().count(),
+        confirmed: metrics.last_quorum_acked.map(|at| at.elapsed()),
+        heard: heard.ago().filter(|_| metrics.current_leader.is_some()),
+        lease,
+    });
+    let is_known = match role {
+        Role::Leader | Role::Follower => true,
+        Role::Learner => heard.ago().is_some_and(|ago| ago <= lease),
+        Role::Candidate | Role::Stopped => false,
     };
-    let is_confirmed = || metrics.last_quorum_acked.is_some_and(|at| at.elapsed() <= lease);
-    let (role, leader) = match metrics.state {
-        _ if metrics.running_state.is_err() => (Role::Stopped, None),
-        ServerState::Shutdown => (Role::Stopped, None),
-        ServerState::Leader if is_confirmed() => (Role::Leader, leader_name()),
-        ServerState::Leader | ServerState::Candidate => (Role::Candidate, None),
-        ServerState::Follower if heard.within(lease) && metrics.current_leader.is_some() => {
-            (Role::Follower, leader_name())
-        }
-        ServerState::Follower => (Role::Candidate, None),
-        ServerState::Learner if heard.within(lease) => (Role::Learner, leader_name()),
-        ServerState::Learner => (Role::Learner, None),
-    };
+    let leader = metrics.current_leader.filter(|_| is_known);
+    let leader = leader.and_then(|leader| membership.get_node(&leader)).map(|it| it.name.clone());
     Leadership { role, term: metrics.current_term, leader }
+}
+
+/// What tells the role of a node.
+struct Signs {
+    /// What openraft calls it.
+    state: ServerState,
+    voters: usize,
+    /// How long ago a majority confirmed that it leads.
+    confirmed: Option<Duration>,
+    /// How long ago it heard of a leader.
+    heard: Option<Duration>,
+    lease: Duration,
+}
+
+fn role(signs: &Signs) -> Role {
+    let is_fresh = |ago: Option<Duration>| ago.is_some_and(|ago| ago <= signs.lease);
+    match signs.state {
+        ServerState::Shutdown => Role::Stopped,
+        // It is the majority, and asks nobody.
+        ServerState::Leader if signs.voters <= 1 => Role::Leader,
+        ServerState::Leader if is_fresh(signs.confirmed) => Role::Leader,
+        ServerState::Follower if is_fresh(signs.heard) => Role::Follower,
+        ServerState::Leader | ServerState::Follower | ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_ends_with_the_lease() {
+        let lease = Duration::from_secs(2);
+        let (fresh, stale) = (Some(lease), Some(lease + Duration::from_millis(1)));
+        let signs =
+            |state, voters, confirmed, heard| Signs { state, voters, confirmed, heard, lease };
+        use ServerState::{Candidate, Follower, Leader, Learner, Shutdown};
+        for (case, signs, expected) in [
+            ("confirmed by a majority", signs(Leader, 3, fresh, None), Role::Leader),
+            ("cut off", signs(Leader, 3, stale, None), Role::Candidate),
+            ("not confirmed yet", signs(Leader, 3, None, None), Role::Candidate),
+            ("alone", signs(Leader, 1, stale, None), Role::Leader),
+            ("hears a leader", signs(Follower, 3, None, fresh), Role::Follower),
+            ("hears nobody any more", signs(Follower, 3, None, stale), Role::Candidate),
+            ("never heard anybody", signs(Follower, 3, None, None), Role::Candidate),
+            ("stands for election", signs(Candidate, 3, fresh, fresh), Role::Candidate),
+            ("has no vote", signs(Learner, 3, None, fresh), Role::Learner),
+            ("has ended", signs(Shutdown, 1, fresh, fresh), Role::Stopped),
+        ] {
+            assert_eq!(role(&signs), expected, "case: {case}");
+        }
+    }
 }
