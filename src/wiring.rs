@@ -86,6 +86,8 @@ fn recovery_policy(config: &Config) -> RecoveryPolicy {
         fail_promotion_if_applier_behind: recovery.unapplied_relay_log
             == config::UnappliedRelayLog::Refuse,
         apply_promotion: recovery.apply_promotion,
+        detach_promoted: recovery.detach_promoted,
+        postpone_on_delay: recovery.postpone_replicas_on_lag,
         detach_lost: recovery.detach_lost_replicas,
         other_co_primary_only: recovery.co_primary_must_promote_other,
         lower_replica_version_allowed: discovery.lower_replica_version_allowed,

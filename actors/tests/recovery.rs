@@ -256,3 +256,29 @@ async fn a_takeover_that_fails_leaves_everything_as_it_was() {
         }
     }
 }
+
+#[actix::test]
+async fn a_replica_that_is_kept_far_behind_gets_its_place_after_all_others() {
+    tokio::time::pause();
+    let fleet = star();
+    // Without the key it would be among the first: names are in order.
+    fleet.edit(&key("c"), |facts| facts.channels[0].delay_seconds = 3600);
+    let mut policy = everywhere();
+    policy.recovery.postpone_on_delay = Some(Duration::from_secs(60));
+    let world = watch_with(Arc::clone(&fleet), MemoryStore::default(), &["a"], |options| {
+        options.policy = Arc::new(policy);
+    })
+    .await;
+    world.until_valid(&ALL).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fleet.kill(&key("a"));
+    let recovery = until_ended(&world).await;
+    assert_eq!(recovery.phase, Phase::Ended(End::Done), "{recovery:#?}");
+    let moved: Vec<_> = fleet
+        .actions()
+        .into_iter()
+        .filter(|(_, action)| matches!(action, Action::ChangeSource { .. }))
+        .map(|(on, _)| on)
+        .collect();
+    assert_eq!(moved, [key("d"), key("c")]);
+}

@@ -89,6 +89,10 @@ pub struct RecoveryPolicy {
     pub fail_promotion_if_applier_behind: bool,
     /// A promoted server is made writable and forgets its source.
     pub apply_promotion: bool,
+    /// A promoted server that does not forget its source is detached from it.
+    pub detach_promoted: bool,
+    /// Replicas that are kept further behind than this get their place last.
+    pub postpone_on_delay: Option<Duration>,
     /// Replicas that cannot come along are detached.
     pub detach_lost: bool,
     /// A dead co-primary is succeeded by its other, or by nobody.
@@ -117,6 +121,8 @@ impl Default for RecoveryPolicy {
             fail_promotion_on_lag: None,
             fail_promotion_if_applier_behind: false,
             apply_promotion: true,
+            detach_promoted: false,
+            postpone_on_delay: None,
             detach_lost: true,
             other_co_primary_only: true,
             lower_replica_version_allowed: false,

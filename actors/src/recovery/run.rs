@@ -10,6 +10,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::candidate::Situation;
 use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step};
+use baton_topology::recovery::plan::in_turns;
 use baton_topology::recovery::scene::{refresh, scene};
 use baton_topology::recovery::upkeep::Chore;
 use baton_topology::recovery::{End, Hooks, Kind, Phase, Recovery, Stage};
@@ -100,14 +101,18 @@ fn opening_line(recovery: &Recovery) -> String {
 }
 
 impl Drive {
-    fn step(&self, recovery: &Recovery, event: Event) -> Step {
-        let fleet = self.world.snapshot.borrow().clone();
-        let situation = Situation {
+    fn situation<'a>(&'a self, fleet: &'a FleetSnapshot) -> Situation<'a> {
+        Situation {
             cluster: &self.scene,
             ledger: &fleet.ledger,
             policy: &fleet.policy,
             now: self.world.clock.now(),
-        };
+        }
+    }
+
+    fn step(&self, recovery: &Recovery, event: Event) -> Step {
+        let fleet = self.world.snapshot.borrow().clone();
+        let situation = self.situation(&fleet);
         let mut next = step(recovery, event, &situation);
         if next.recovery.phase != recovery.phase {
             next.recovery.say(situation.now, &phase_line(&next.recovery));
@@ -224,7 +229,15 @@ impl Drive {
                 None => Vec::new(),
             }
         };
-        let (ran, lines) = tokio::join!(self.sessions.run(stage, patience), told);
+        let fleet = self.world.snapshot.borrow().clone();
+        let [first, last] = in_turns(stage, &self.situation(&fleet));
+        let sessions = &mut self.sessions;
+        let run = async {
+            let mut ran = sessions.run(&first, patience).await;
+            ran.extend(sessions.run(&last, patience).await);
+            ran
+        };
+        let (ran, lines) = tokio::join!(run, told);
         let now = self.world.clock.now();
         lines.iter().for_each(|line| recovery.say(now, line));
         self.ask_for_looks(recovery);

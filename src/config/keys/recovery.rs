@@ -1,7 +1,7 @@
 //! Keys of recovery and its hooks.
 
 use super::Kind::{Bool, List, Text, Uint};
-use super::{Group, Key, ignored, later, live, synonym};
+use super::{Group, Key, ignored, live, synonym};
 
 pub(super) const GROUPS: &[Group] =
     &[Group { title: "Recovery", keys: RECOVERY }, Group { title: "Hooks", keys: HOOKS }];
@@ -24,7 +24,12 @@ const RECOVERY: &[Key] = &[
         "60",
         "Old unit; read only when RecoveryPeriodBlockSeconds is explicitly 0.",
     ),
-    live("ApplyMySQLPromotionAfterMasterFailover", Bool, "true", "Make a promoted one writable."),
+    live(
+        "ApplyMySQLPromotionAfterMasterFailover",
+        Bool,
+        "true",
+        "Make a promoted one writable and have it forget its source.",
+    ),
     live(
         "DetachLostReplicasAfterMasterFailover",
         Bool,
@@ -32,11 +37,11 @@ const RECOVERY: &[Key] = &[
         "Detach replicas that were lost in a failover.",
     ),
     synonym("DetachLostSlavesAfterMasterFailover", Bool, "DetachLostReplicasAfterMasterFailover"),
-    later(
+    live(
         "MasterFailoverDetachReplicaMasterHost",
         Bool,
         "false",
-        "Keep a promoted one from reconnecting to its old source.",
+        "Detach a promoted one that is not made writable from its old source.",
     ),
     synonym("MasterFailoverDetachSlaveMasterHost", Bool, "MasterFailoverDetachReplicaMasterHost"),
     live(
@@ -60,11 +65,11 @@ const RECOVERY: &[Key] = &[
         "false",
         "Wait for a candidate to apply all it received; baton always does.",
     ),
-    later(
+    live(
         "PostponeReplicaRecoveryOnLagMinutes",
         Uint,
         "0",
-        "Move replicas this late only after the failover; 0: never.",
+        "Move replicas with a longer delay only after all others; 0: with them.",
     ),
     synonym("PostponeSlaveRecoveryOnLagMinutes", Uint, "PostponeReplicaRecoveryOnLagMinutes"),
     live("RecoverNonWriteableMaster", Bool, "false", "Make a read-only primary writable."),

@@ -110,7 +110,9 @@ fn moves_make_sense(plan: &Plan, recovery: &Recovery) -> Vec<String> {
         if chain.actions.iter().any(follows) {
             broken.push(format!("{} would end below somebody else", chain.on));
         }
-        if chain.on == plan.successor {
+        let moves = |it: &Action| matches!(it, Action::ChangeSource { .. });
+        let is_closed = plan.open.chains.is_empty() && !chain.actions.iter().any(moves);
+        if chain.on == plan.successor && !is_closed {
             broken.push("the successor would be moved after it was opened".to_owned());
         }
     }

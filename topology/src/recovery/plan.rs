@@ -3,6 +3,7 @@
 //! The same function previews a recovery from what probes saw and plans it from what was read
 //! after everything stood still.
 
+mod gather;
 mod orphans;
 mod rejoin;
 mod semi_sync;
@@ -23,7 +24,10 @@ use super::{
     Acknowledging, Cause, Chain, Kind, Loss, Lost, Need, Phase, Plan, Recovery, Refused, Stage,
 };
 
+pub use gather::in_turns;
 pub use takeover::arrange;
+
+use gather::gather;
 
 /// Why whoever finds its place by file and position stays where it is.
 const NEEDS_GTID: &str = "it does not use GTID, so its place in another log is not known";
@@ -162,7 +166,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         why,
         prepare: prepare(candidate, donor, situation),
         open: Stage { chains: open(&candidate.key, recovery, situation).into_iter().collect() },
-        gather: gather(&candidate.key, &followers, &reachable, &lost, situation),
+        gather: gather(&candidate.key, &followers, &reachable, &lost, recovery, situation),
         lost,
         loss: loss(&source_had, &all, failed, situation),
     })
@@ -399,27 +403,6 @@ fn open(successor: &InstanceKey, recovery: &Recovery, situation: &Situation<'_>)
     }
     actions.push(Action::SetWritable);
     Some(Chain { on: successor.clone(), actions, need: Need::Must })
-}
-
-fn gather(
-    successor: &InstanceKey,
-    followers: &[&Member],
-    reachable: &[&Member],
-    lost: &[Lost],
-    situation: &Situation<'_>,
-) -> Stage {
-    let chain = |on: &InstanceKey, actions| Chain { on: on.clone(), actions, need: Need::Should };
-    let follow = followers.iter().map(|member| chain(member.key(), follow(successor)));
-    let is_reachable = |key: &InstanceKey| reachable.iter().any(|member| member.key() == key);
-    let give_up = lost.iter().filter(|it| is_reachable(&it.key)).map(|it| {
-        let actions = if situation.policy.recovery.detach_lost {
-            vec![Action::Stop(Threads::Both), Action::Detach]
-        } else {
-            vec![Action::Start(Threads::Receiver)]
-        };
-        chain(&it.key, actions)
-    });
-    Stage { chains: follow.chain(give_up).collect() }
 }
 
 fn loss(

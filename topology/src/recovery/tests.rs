@@ -16,6 +16,7 @@ use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod closed;
+mod gathering;
 mod occasions;
 mod replaced;
 mod returned;

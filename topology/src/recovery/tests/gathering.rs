@@ -1,0 +1,67 @@
+//! What becomes of everybody else, as the configuration wants it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::policy::RecoveryPolicy;
+use crate::recovery::plan::in_turns;
+
+fn policy(recovery: RecoveryPolicy) -> Policy {
+    Policy { recovery, ..everywhere() }
+}
+
+fn on_successor(policy: Policy) -> (bool, Vec<Action>) {
+    let replicas = [replica("a1", "1-9", "1-9"), replica("a2", "1-5", "1-5")];
+    let fleet = fleet_with(policy, "1-9", &replicas, &[]);
+    let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+    assert_eq!(plan.successor, key("a1"));
+    assert!(plan.gather.chains.iter().any(|chain| chain.on == key("a2")), "a2 follows");
+    let own = plan.gather.chains.iter().filter(|chain| chain.on == plan.successor);
+    (plan.open.chains.is_empty(), own.flat_map(|chain| chain.actions.clone()).collect())
+}
+
+#[test]
+fn who_is_promoted_but_not_opened_keeps_its_source_or_is_detached() {
+    let opened = RecoveryPolicy::default;
+    let closed = || RecoveryPolicy { apply_promotion: false, ..opened() };
+    let detach = vec![Action::Stop(Threads::Both), Action::Detach];
+    for (case, recovery, is_closed, expected) in [
+        ("it forgot its source", opened(), false, vec![]),
+        (
+            "there is nothing to detach from",
+            RecoveryPolicy { detach_promoted: true, ..opened() },
+            false,
+            vec![],
+        ),
+        // I9: its receiver was stopped.
+        ("it connects again", closed(), true, vec![Action::Start(Threads::Receiver)]),
+        ("detached", RecoveryPolicy { detach_promoted: true, ..closed() }, true, detach),
+    ] {
+        assert_eq!(on_successor(policy(recovery)), (is_closed, expected), "{case}");
+    }
+}
+
+#[test]
+fn replicas_that_are_kept_far_behind_get_their_place_last() {
+    let delayed = |name: &str, seconds: u32| {
+        let (name, mut facts) = replica(name, "1-9", "1-9");
+        facts.channels[0].delay_seconds = seconds;
+        (name, facts)
+    };
+    let replicas = [delayed("a1", 0), delayed("a2", 3600), delayed("a3", 60), delayed("a4", 61)];
+    for (limit, last) in [
+        (None, vec![]),
+        (Some(60), vec!["a2", "a4"]),
+        (Some(3600), vec![]),
+        (Some(600), vec!["a2"]),
+    ] {
+        let postpone_on_delay = limit.map(Duration::from_secs);
+        let recovery = RecoveryPolicy { postpone_on_delay, ..RecoveryPolicy::default() };
+        let fleet = fleet_with(policy(recovery), "1-9", &replicas, &[]);
+        let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        let [first, postponed] = in_turns(&plan.gather, &situation(&fleet));
+        let names: Vec<&str> = postponed.chains.iter().map(|it| it.on.host()).collect();
+        assert_eq!(names, last, "{limit:?}");
+        assert_eq!(first.chains.len() + postponed.chains.len(), plan.gather.chains.len());
+    }
+}
