@@ -40,7 +40,8 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Peer) -> Way {
         let (me, client) = (self.me, self.client.clone());
-        Way { me, target, name: node.name.clone(), client, line: Line::default() }
+        let (name, line) = (node.name.clone(), Line::default());
+        Way { me, target, name, client, line, is_silent: false }
     }
 }
 
@@ -52,6 +53,8 @@ pub(super) struct Way {
     name: String,
     client: Client,
     line: Line,
+    /// Whether the newest question got no answer: said once, and once more when it is over.
+    is_silent: bool,
 }
 
 /// A snapshot on its way. It goes in one piece.
@@ -73,6 +76,14 @@ impl Way {
         let within = option.soft_ttl();
         let call = Call { path, name: &self.name, to: Some(self.target), within };
         let answer = self.client.ask(&mut self.line, call, question).await;
+        match &answer {
+            Err(error) if !self.is_silent => {
+                tracing::warn!(peer = self.name, path, error = chain(error), "no answer in raft");
+            }
+            Ok(_) if self.is_silent => tracing::info!(peer = self.name, path, "answers again"),
+            _ => {}
+        }
+        self.is_silent = answer.is_err();
         answer.map_err(|error| match error {
             CallError::Timeout { within, .. } => {
                 Timeout { action, id: self.me, target: self.target, timeout: within }.into()
