@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use doc::reference;
-pub use files::{ReadFile, SEARCH_PATH, state_folder};
+pub use files::{ReadFile, SEARCH_PATH, read_trusted, state_folder};
 pub use types::*;
 pub use values::{Origin, Secret};
 

@@ -1,7 +1,7 @@
 //! The running parts, and how they are started, reloaded and ended.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -250,8 +250,12 @@ pub(super) struct Reloader {
 impl Reload for Reloader {
     fn reload(&self, extra: Option<PathBuf>) -> Result<(), String> {
         let mut sources = self.options.sources();
-        sources.extra_file = extra;
-        let loaded = config::load(&sources).map_err(|errors| {
+        sources.extra_file = extra.clone();
+        let read = |path: &Path| match &extra {
+            Some(named) if named == path => config::read_trusted(path),
+            _ => std::fs::read_to_string(path),
+        };
+        let loaded = config::load_with(&sources, &read).map_err(|errors| {
             tracing::error!("the configuration is not reloaded: {errors}");
             errors.to_string()
         })?;

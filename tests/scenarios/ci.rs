@@ -4,6 +4,7 @@
 //! ports; what is said to the client and what it says is translated.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -184,6 +185,8 @@ impl Ci {
     pub(super) fn configure(&self, over: &Value) {
         let file = self.baton.folder().join("over.json");
         fs::write(&file, over.to_string()).expect("write the configuration");
+        // Nothing that others may write is taken for one.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("keep it");
         let path = format!("reload-configuration?config={}", file.display());
         self.says(&format!("-c api -P {path}"));
     }
