@@ -41,6 +41,7 @@ fn is_of(call: &Call, recovery: &Recovery, cluster: &str) -> bool {
 
 pub(super) async fn list(call: Call) -> Outcome {
     let only_open = call.query("unacknowledged") == Some("true");
+    let only_active = call.query("activeOnly") == Some("true");
     let number = |name| {
         let text = call.param(name);
         text.parse::<u64>().map_err(|_| Failure::new(format!("Invalid recovery id: {text}")))
@@ -54,6 +55,7 @@ pub(super) async fn list(call: Call) -> Outcome {
         .filter(|it| !call.has("cluster") || is_of(&call, it, call.param("cluster")))
         .filter(|it| !call.has("alias") || it.cluster_alias == call.param("alias"))
         .filter(|it| !only_open || it.acknowledged.is_none())
+        .filter(|it| !only_active || it.is_running())
         .skip((page as usize).saturating_mul(rows))
         .take(rows);
     render(&call, found)
