@@ -166,4 +166,23 @@ fn orphans_of_intermediate_sources_find_another() {
     );
     ci.redeploy();
     ci.until_topology(WHOLE);
+
+    // audit-recovery-active: a recovery is listed as active while its hooks run, and no longer.
+    ci.configure(&json!({"RecoverMasterClusterFilters": [], "PreFailoverProcesses": ["sleep 1"]}));
+    let newest = |ci: &Ci| ci.baton.get("/api/audit-recovery/alias/ci")[0]["Id"].as_u64();
+    let before = newest(&ci);
+    ci.servers[0].kill_9();
+    ci.baton.until_found(&ci.servers[0], "DeadMaster");
+    let path = "recover/127.0.0.1/10111/127.0.0.1/10113";
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ci.says(&format!("-c api -P {path}")));
+        ci.baton.until("/api/audit-recovery/alias/ci?activeOnly=true", "it is active", |it| {
+            (it[0]["Id"].as_u64() > before && it[0]["RecoveryEndTimestamp"] == "").then_some(())
+        });
+        assert!(asked.join().expect("it is answered").contains("Recovery executed"));
+    });
+    let ended = ci.baton.get("/api/audit-recovery/alias/ci")[0].clone();
+    assert_eq!((&ended["IsSuccessful"], ended["Id"].as_u64()), (&json!(true), newest(&ci)));
+    assert_ne!(ended["RecoveryEndTimestamp"], "");
+    assert_eq!(ci.baton.get("/api/audit-recovery/alias/ci?activeOnly=true"), json!([]));
 }

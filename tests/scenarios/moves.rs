@@ -99,5 +99,8 @@ fn two_become_co_masters_and_one_of_them_dies() {
     assert_eq!(ci.lost(), ours(10113));
     let found = ci.says("-c replication-analysis");
     assert!(found.ends_with(": DeadCoMaster") && found.lines().count() == 1, "{found}");
+    // I9: it tries to reach the other, should that come back.
+    let receiver = ci.servers[0].replica_status("", "IO_Running");
+    assert_eq!(receiver.as_deref(), Some("Connecting"));
     ci.redeploy();
 }

@@ -95,6 +95,8 @@ fn semi_sync_is_switched_shown_and_missed() {
         let said = ci.says(&format!("-c enable-semi-sync-replica -i 127.0.0.1:{name}"));
         assert_eq!(said, ours(name));
     }
+    // What was committed before anybody acknowledged waits for something that is acknowledged.
+    ci.servers[0].exec("CREATE DATABASE acknowledged");
     let version = ci.servers[0].value("SELECT @@version");
     let expected = format!(
         "127.0.0.1:10111   [0s,ok,{version},rw,ROW,>>,GTID,semi:master]

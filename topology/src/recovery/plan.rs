@@ -165,7 +165,9 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         successor: candidate.key.clone(),
         why,
         prepare: prepare(candidate, donor, situation),
-        open: Stage { chains: open(&candidate.key, recovery, situation).into_iter().collect() },
+        open: Stage {
+            chains: open(&candidate.key, donor, recovery, situation).into_iter().collect(),
+        },
         gather: gather(&candidate.key, &followers, &reachable, &lost, recovery, situation),
         lost,
         loss: loss(&source_had, &all, failed, situation),
@@ -387,15 +389,24 @@ fn apply_everything(
 }
 
 /// Opens a server for writes; `None` where the configuration leaves that to user processes.
-fn open(successor: &InstanceKey, recovery: &Recovery, situation: &Situation<'_>) -> Option<Chain> {
+fn open(
+    successor: &InstanceKey,
+    donor: Option<&Holding>,
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> Option<Chain> {
     if !situation.policy.recovery.apply_promotion && recovery.kind != Kind::Takeover {
         return None;
     }
-    let semi_sync = situation.cluster.member(successor).map(|it| &it.instance.facts.semi_sync);
+    let member = situation.cluster.member(successor);
+    let semi_sync = member.map(|it| &it.instance.facts.semi_sync);
+    let is_other = recovery.kind == Kind::CoPrimary && member.is_some_and(|it| it.is_co_primary);
     let mut actions = Vec::new();
-    // A co-primary goes on replicating from its other, should that come back.
-    if recovery.kind != Kind::CoPrimary {
+    if !is_other {
         actions.push(Action::ForgetSource);
+    } else if donor.is_none() {
+        // It goes on replicating from its other, should that come back (I9).
+        actions.push(Action::Start(Threads::Receiver));
     }
     let waited = recovery.acknowledging != Acknowledging::Off;
     if waited && semi_sync.is_some_and(|it| it.available && !it.source_enabled) {

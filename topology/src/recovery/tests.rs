@@ -155,6 +155,10 @@ fn what_a_writable_co_primary_wrote_does_not_stand_against_it() {
         let fleet = advance(&empty, inputs, now()).snapshot;
         let told = outcome(&fleet, &request(Cause::Found, None));
         assert!(told.starts_with(expected), "{case}: {told}");
+        if let Ok((_, plan)) = planned(&fleet, &request(Cause::Found, None)) {
+            let goes_on = [Action::Start(Threads::Receiver), Action::SetWritable];
+            assert_eq!(plan.open.chains[0].actions, goes_on, "I9");
+        }
     }
 }
 

@@ -43,7 +43,13 @@ pub(super) fn regroup(recovery: &Recovery, situation: &Situation<'_>) -> Result<
     let Some(primary) = primary.filter(|it| it.instance.is_valid()) else {
         return Err(Refused::because(format!("whoever replaced {failed} does not answer")));
     };
-    take_in(primary, &members(recovery, situation), |orphan| {
+    // A co-primary that was promoted goes on following the other one.
+    let mut stragglers = members(recovery, situation);
+    stragglers.retain(|it| it.key() != primary.key());
+    if stragglers.is_empty() {
+        return Err(Refused::because(format!("nobody is left below {failed}")));
+    }
+    take_in(primary, &stragglers, |orphan| {
         let own = || nothing_of_its_own(orphan, primary).err().map(|it| it.to_string());
         obstacle(orphan, primary, situation).or_else(own)
     })

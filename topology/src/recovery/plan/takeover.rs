@@ -156,7 +156,9 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         successor: successor.key().clone(),
         why: vec![format!("{} takes over from {old}", successor.key())],
         prepare: vec![Stage { chains: vec![wait] }],
-        open: Stage { chains: open(successor.key(), recovery, situation).into_iter().collect() },
+        open: Stage {
+            chains: open(successor.key(), None, recovery, situation).into_iter().collect(),
+        },
         gather: Stage { chains: vec![step_down] },
         lost: silent.map(|member| lost(member, "it does not answer")).collect(),
         loss: Loss::default(),
