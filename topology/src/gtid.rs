@@ -34,6 +34,17 @@ impl Gtids {
             _ => None,
         }
     }
+
+    /// Everything that either has. Of different kinds, `self` counts, unless nothing is known of it.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::MySql(ours), Self::MySql(theirs)) => Self::MySql(ours.union(theirs)),
+            (Self::MariaDb(ours), Self::MariaDb(theirs)) => Self::MariaDb(ours.union(theirs)),
+            (Self::None, theirs) => theirs.clone(),
+            (ours, _) => ours.clone(),
+        }
+    }
 }
 
 impl std::fmt::Display for Gtids {

@@ -77,7 +77,7 @@ pub struct Recovery {
     pub plan: Option<Plan>,
     /// Who succeeded.
     pub successor: Option<InstanceKey>,
-    /// Candidates that failed before anything was opened on them; replicas that could not be
+    /// Candidates and donors that failed before anything was opened; replicas that could not be
     /// made to acknowledge, or not to.
     pub tried: Vec<InstanceKey>,
     /// Servers that were given up.

@@ -24,14 +24,7 @@ pub(super) struct Holding {
 pub(super) fn everything(member: &Member) -> Gtids {
     let facts = &member.instance.facts;
     let received = facts.main_channel().map_or(&Gtids::None, |channel| &channel.received);
-    match (&facts.gtid.executed, received) {
-        (Gtids::MySql(executed), Gtids::MySql(received)) => Gtids::MySql(executed.union(received)),
-        (Gtids::MariaDb(executed), Gtids::MariaDb(received)) => {
-            Gtids::MariaDb(executed.union(received))
-        }
-        (Gtids::None, received) => received.clone(),
-        (executed, _) => executed.clone(),
-    }
+    facts.gtid.executed.union(received)
 }
 
 /// What each of the replicas has. `source_had` is what their source had when it was last seen.

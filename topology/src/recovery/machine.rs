@@ -249,21 +249,22 @@ fn prepared(mut recovery: Recovery, stage: usize, ran: &[Ran], situation: &Situa
     if held(ran) {
         return begin_preparing(recovery, plan, stage + 1);
     }
-    if recovery.kind == Kind::SemiSync {
-        let failed = ran.iter().filter(|it| it.need == Need::Must && it.outcome != Outcome::Done);
-        recovery.tried.extend(failed.map(|it| it.on.clone()));
-        return look_again(recovery, situation);
+    let failed = ran.iter().filter(|it| it.need == Need::Must && it.outcome != Outcome::Done);
+    let mut failed: Vec<InstanceKey> = failed.map(|it| it.on.clone()).collect();
+    // A candidate that waits for a donor that fails is not to blame.
+    if failed.iter().any(|key| *key != plan.successor) {
+        failed.retain(|key| *key != plan.successor);
     }
-    try_another(recovery, &plan.successor, situation)
+    try_another(recovery, failed, situation)
 }
 
-/// Nothing was opened on this candidate: the next one, if there may be one.
-fn try_another(mut recovery: Recovery, candidate: &InstanceKey, situation: &Situation<'_>) -> Step {
-    recovery.tried.push(candidate.clone());
-    look_again(recovery, situation)
-}
-
-fn look_again(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
+/// Nothing was opened: another candidate, without those that failed, if there may be one.
+fn try_another(
+    mut recovery: Recovery,
+    without: Vec<InstanceKey>,
+    situation: &Situation<'_>,
+) -> Step {
+    recovery.tried.extend(without);
     recovery.plan = None;
     if recovery.kind == Kind::Takeover || recovery.tried.len() >= TRIES_MAX {
         return begin_rolling_back(recovery, situation);
@@ -277,9 +278,9 @@ fn opened(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
     let outcome = ran.iter().find(|it| it.on == plan.successor).map(|it| &it.outcome);
     let last = plan.open.chains.first().map_or(0, |chain| chain.actions.len().saturating_sub(1));
     match outcome {
-        Some(Outcome::Refused { .. }) => try_another(recovery, &plan.successor, situation),
+        Some(Outcome::Refused { .. }) => try_another(recovery, vec![plan.successor], situation),
         Some(Outcome::NoAnswer { at, .. }) if *at < last => {
-            try_another(recovery, &plan.successor, situation)
+            try_another(recovery, vec![plan.successor], situation)
         }
         // It may accept writes, or not: nobody else can be opened now (I6).
         Some(Outcome::NoAnswer { .. }) => stuck(recovery, situation),

@@ -161,6 +161,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         }
     }
     lost.sort_by(|a, b| a.key.cmp(&b.key));
+    let kept: Vec<&Holding> = std::iter::once(candidate).chain(donor).collect();
     Ok(Plan {
         successor: candidate.key.clone(),
         why,
@@ -170,7 +171,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         },
         gather: gather(&candidate.key, &followers, &reachable, &lost, recovery, situation),
         lost,
-        loss: loss(&source_had, &all, failed, situation),
+        loss: loss(&source_had, &all, &kept, failed, situation),
     })
 }
 
@@ -272,7 +273,8 @@ fn choose<'a>(
             why.append(&mut reasons);
             return Ok((candidate, None, why));
         }
-        let donor = donors(reachable, all, foremost).find(|it| it.key != candidate.key);
+        let may_give = |it: &&Holding| it.key != candidate.key && !recovery.tried.contains(&it.key);
+        let donor = donors(reachable, all, foremost).find(may_give);
         match donor.filter(|_| candidate.uses_gtid()) {
             Some(donor) => {
                 let mut why = vec![format!(
@@ -282,8 +284,18 @@ fn choose<'a>(
                 why.append(&mut reasons);
                 return Ok((candidate, Some(donor), why));
             }
+            // Who names the successor accepts that what only others have is lost.
+            None if recovery.cause == Cause::ForcedTakeover => {
+                let mut why = vec![format!(
+                    "{} was named, and lacks what only {} has",
+                    candidate.key, foremost.key
+                )];
+                why.append(&mut reasons);
+                return Ok((candidate, None, why));
+            }
             None => reasons.push(format!(
-                "{} lacks what {} has, and cannot get it from there",
+                "{} lacks what {} has, and cannot get it from there; force-master-takeover to it \
+                 accepts that loss",
                 candidate.key, foremost.key
             )),
         }
@@ -416,9 +428,11 @@ fn open(
     Some(Chain { on: successor.clone(), actions, need: Need::Must })
 }
 
+/// What the old primary or any replica had, as far as known, and the successor will not have.
 fn loss(
     source_had: &Gtids,
     all: &[Holding],
+    kept: &[&Holding],
     failed: Option<&Member>,
     situation: &Situation<'_>,
 ) -> Loss {
@@ -430,24 +444,19 @@ fn loss(
             format!("the old primary was last seen {age} ms before; later writes are not known")
         }
     };
-    match source_had {
-        Gtids::MySql(had) => {
-            let missing = all.iter().fold(had.clone(), |rest, holding| match holding.received() {
-                Gtids::MySql(theirs) => rest.subtract(theirs),
-                _ => rest,
-            });
+    let there_was = all.iter().fold(source_had.clone(), |had, it| had.union(it.received()));
+    let there_is = kept.iter().fold(Gtids::None, |has, it| has.union(it.received()));
+    match (there_was, there_is) {
+        (Gtids::MySql(was), Gtids::MySql(is)) => {
+            let missing = was.subtract(&is);
             Loss { known: missing.to_string(), count: missing.count(), remark }
         }
-        Gtids::MariaDb(had) => {
-            let ahead = all.iter().filter_map(|holding| match holding.received() {
-                Gtids::MariaDb(theirs) => Some(had.count_ahead_of(theirs)),
-                _ => None,
-            });
-            let count = ahead.min().unwrap_or(0);
-            let known = if count > 0 { format!("up to {had}") } else { String::new() };
+        (Gtids::MariaDb(was), Gtids::MariaDb(is)) => {
+            let count = was.count_ahead_of(&is);
+            let known = if count > 0 { format!("up to {was}") } else { String::new() };
             Loss { known, count, remark }
         }
-        Gtids::None => Loss { remark, ..Loss::default() },
+        _ => Loss { remark, ..Loss::default() },
     }
 }
 

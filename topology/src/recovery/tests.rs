@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::candidate::Situation;
 use super::gate::{Request, Runner, begin};
-use super::machine::{Effect, Event, Outcome, Ran, step};
+use super::machine::{Effect, Event, Outcome, Ran, Step, step};
 use super::*;
 use crate::action::{Threads, Until};
 use crate::fleet::{FleetInput, advance};
@@ -17,6 +17,7 @@ use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod closed;
 mod gathering;
+mod donors;
 mod occasions;
 mod replaced;
 mod returned;
@@ -216,7 +217,7 @@ fn the_one_with_everything_succeeds_or_feeds_whom_people_prefer() {
             "who writes no log can neither be promoted nor feed",
             vec![with(replica("a", "1-9", "1-9"), silent_log), replica("b", "1-5", "1-5")],
             "no: a:3306 cannot be promoted: it writes no binary log; \
-             b:3306 lacks what a:3306 has, and cannot get it from there",
+             b:3306 lacks what a:3306 has, and cannot get it from there; force-master-takeover to it accepts that loss",
         ),
         (
             "who writes no log follows",
