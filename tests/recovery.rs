@@ -4,65 +4,14 @@ mod support;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use support::{Baton, Flavor, Options, PATIENCE, Server, empower, star, wait_until};
+use serde_json::json;
+use support::{
+    Baton, EVERYWHERE, Flavor, Options, PATIENCE, Server, at, empower, is_writable, primary, shop,
+    star, until_fenced, until_recovered, wait_until,
+};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
-const EVERYWHERE: [(&str, &str); 5] = [
-    ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
-    ("BATON_RECOVERINTERMEDIATEMASTERCLUSTERFILTERS", "*"),
-    ("BATON_DETECTCLUSTERALIASQUERY", "SELECT 'shop'"),
-    ("BATON_RECOVERYPERIODBLOCKSECONDS", "5"),
-    ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT 'repl', 'repl'"),
-];
-
-/// A primary with three replicas, and a table they all have.
-fn shop(flavor: Flavor) -> Vec<Server> {
-    let options = Options::new(flavor);
-    let servers = Server::start_all(
-        std::iter::once(options.clone()).chain(std::iter::repeat_n(options.read_only(), 3)),
-    );
-    servers[1..].iter().for_each(|replica| replica.replicate_from(&servers[0]));
-    empower(&servers);
-    servers[0].exec("CREATE DATABASE shop");
-    servers[0].exec("CREATE TABLE shop.orders (id INT PRIMARY KEY)");
-    wait_until(PATIENCE, "all have the table", || {
-        let all = servers.iter().all(|it| it.try_query("SELECT * FROM shop.orders").is_ok());
-        all.then_some(())
-    });
-    servers
-}
-
-fn primary(baton: &Baton) -> Option<u64> {
-    let answer = baton.get("/api/master/shop");
-    answer["Key"]["Port"].as_u64()
-}
-
-fn at(servers: &[Server], port: u64) -> &Server {
-    servers.iter().find(|it| u64::from(it.port) == port).expect("a server of this test")
-}
-
-/// Waits until a recovery has ended, and returns it.
-fn until_recovered(baton: &Baton) -> Value {
-    baton.until("/api/audit-recovery", "a recovery has ended", |all| {
-        let newest = all.as_array()?.first()?.clone();
-        (newest["RecoveryEndTimestamp"] != "").then_some(newest)
-    })
-}
-
-fn is_writable(server: &Server) -> bool {
-    server.value("SELECT @@global.read_only") == "0"
-}
-
-/// Waits until it refuses writes. Whoever asks while it is fenced may be sent away with the clients.
-fn until_fenced(server: &Server) {
-    wait_until(PATIENCE, "it is fenced", || {
-        let answer = server.try_query("SELECT @@global.read_only").ok()?;
-        (answer.first()?.first()?.as_deref() == Some("1")).then_some(())
-    });
-}
-
 #[test]
 fn a_killed_primary_is_replaced_and_nothing_is_lost() {
     for flavor in FLAVORS {

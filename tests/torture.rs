@@ -114,10 +114,16 @@ fn ids(server: &Server) -> Vec<u64> {
     rows.into_iter().filter_map(|row| row.into_iter().next()??.parse().ok()).collect()
 }
 
+/// Whether it accepts writes; `None` when it does not say, such as when we are sent away with its
+/// clients.
+fn accepts_writes(server: &Server) -> Option<bool> {
+    let sql = "SELECT @@global.read_only = 0 OR @@global.super_read_only = 0";
+    let rows = server.try_query(sql).ok()?;
+    Some(rows.first()?.first()?.as_deref()? == "1")
+}
+
 fn is_writable(server: &Server) -> bool {
-    server
-        .try_query("SELECT @@global.read_only = 0 OR @@global.super_read_only = 0")
-        .is_ok_and(|rows| rows.first().and_then(|row| row.first()?.as_deref()) == Some("1"))
+    accepts_writes(server) == Some(true)
 }
 
 impl World {
@@ -165,7 +171,7 @@ impl World {
                 self.until_somebody_else_is_primary(primary);
                 self.servers[primary].cont_signal();
                 self.dead.retain(|index| *index != primary);
-                let fenced = || (!is_writable(&self.servers[primary])).then_some(());
+                let fenced = || accepts_writes(&self.servers[primary]).filter(|open| !open);
                 wait_until(HEAL, "who wakes up is fenced", fenced);
             }
             Mishap::ReplicaDies => self.kill(replica),

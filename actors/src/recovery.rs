@@ -216,8 +216,13 @@ impl RecoveryActor {
         let fleet = self.world.snapshot.borrow().clone();
         let Review { chores, looks, hung } = self.vigil.review(&fleet, self.world.clock.now());
         for chore in chores {
-            let world = self.world.clone();
-            ctx.spawn(run::do_chore(world, chore).into_actor(self));
+            let (world, source) = (self.world.clone(), chore.source.clone());
+            let done = run::do_chore(world, chore).into_actor(self);
+            ctx.spawn(done.map(move |stuck, act, _ctx| {
+                if let (Some(source), Some(scout)) = (source, stuck) {
+                    act.vigil.is_stuck(&source, scout);
+                }
+            }));
         }
         if !looks.is_empty() {
             // What does not get through is asked for again.

@@ -15,6 +15,7 @@ mod fleet;
 mod options;
 mod replication;
 mod server;
+mod shop;
 mod tls;
 mod wait;
 mod writer;
@@ -23,6 +24,9 @@ pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, empower, least_grants, r
 pub use fleet::{Fleet, chain, co_primaries, star};
 pub use options::{Flavor, Options};
 pub use server::{Row, Server};
+pub use shop::{
+    EVERYWHERE, at, is_writable, primary, shop, shop_with, until_fenced, until_recovered,
+};
 pub use tls::Certificates;
 pub use wait::wait_until;
 pub use writer::{Acknowledged, Writers};

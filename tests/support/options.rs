@@ -19,6 +19,7 @@ pub struct Options {
     pub(super) report_port: Option<u16>,
     pub(super) gtid: bool,
     pub(super) semi_sync: bool,
+    pub(super) relay_disk: Option<u32>,
     pub(super) lines: Vec<String>,
 }
 
@@ -32,6 +33,7 @@ impl Options {
             report_port: None,
             gtid: true,
             semi_sync: false,
+            relay_disk: None,
             lines: Vec::new(),
         }
     }
@@ -82,6 +84,13 @@ impl Options {
                 .line("loose-rpl_semi_sync_replica_enabled=ON"),
             Flavor::MariaDb1011 => self.line("rpl_semi_sync_slave_enabled=ON"),
         }
+    }
+
+    /// Relay logs get a disk of their own, of so many MiB.
+    #[must_use]
+    pub fn relay_disk(mut self, mebibytes: u32) -> Options {
+        self.relay_disk = Some(mebibytes);
+        self
     }
 
     #[must_use]

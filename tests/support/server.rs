@@ -35,6 +35,7 @@ pub struct Server {
     pub server_id: u32,
     pub(super) gtid: bool,
     dir: PathBuf,
+    relay_disk: Option<u32>,
     child: Option<Child>,
 }
 
@@ -66,6 +67,7 @@ impl Server {
             server_id: options.server_id.unwrap_or(serial),
             gtid: options.gtid,
             dir,
+            relay_disk: options.relay_disk,
             child: None,
         };
         fs::write(server.dir.join("my.cnf"), server.my_cnf(&options)).expect("write my.cnf");
@@ -76,13 +78,14 @@ impl Server {
     fn my_cnf(&self, options: &Options) -> String {
         let dir = self.dir.display();
         let (port, id) = (self.port, self.server_id);
+        let relay = self.relay_disk.map_or(String::new(), |_| format!("{dir}/relay/"));
         let report_host = options.report_host.as_deref().unwrap_or(&self.host);
         let report_port = options.report_port.unwrap_or(port);
         let mut text = format!(
             "[mysqld]\nuser={}\ndatadir={dir}/data\ntmpdir={dir}/tmp\nsocket={dir}/s\npid-file={dir}/pid\n\
              log-error={dir}/error.log\nbind-address={}\nport={port}\nserver-id={id}\n\
              report_host={report_host}\nreport_port={report_port}\nskip_name_resolve=ON\n\
-             log_bin=binlog\nrelay_log=relay\nsync_binlog=0\n\
+             log_bin=binlog\nrelay_log={relay}relay\nsync_binlog=0\n\
              innodb_buffer_pool_size=16M\ninnodb_flush_log_at_trx_commit=2\n\
              table_open_cache=200\nmax_connections=100\nperformance_schema=ON\n",
             user(),
@@ -120,7 +123,11 @@ impl Server {
         let output = fs::File::create(self.dir.join("output.log")).expect("create output.log");
         // The kernel kills the server when whoever started it is gone, however that happened. The signal follows the
         // *thread*, so a server outlives only the tests whose thread lives on.
-        let child = Command::new("setpriv")
+        let mut command = match self.relay_disk {
+            None => Command::new("setpriv"),
+            Some(mebibytes) => self.with_relay_disk(mebibytes),
+        };
+        let child = command
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program)
             .arg(format!("--defaults-file={}", self.dir.join("my.cnf").display()))
@@ -130,6 +137,19 @@ impl Server {
             .spawn()
             .expect("start the server through setpriv (util-linux)");
         self.child = Some(child);
+    }
+
+    /// Starts what follows where nobody else sees the small disk.
+    fn with_relay_disk(&self, mebibytes: u32) -> Command {
+        let relay = self.dir.join("relay");
+        fs::create_dir_all(&relay).expect("create the folder for relay logs");
+        let mount = format!(
+            "mount -t tmpfs -o size={mebibytes}m,mode=777 tmpfs {} && exec setpriv \"$@\"",
+            relay.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &mount, "sh"]);
+        command
     }
 
     fn wait_ready(&mut self) {
@@ -234,6 +254,13 @@ impl Server {
             let log = self.error_log();
             panic!("{} refused {sql}: {error:?}; its log:\n{log}", self.address())
         })
+    }
+
+    /// Runs one statement as root that does not reach the binary log; panics if it fails.
+    pub fn run_unlogged(&self, sql: &str) {
+        self.run(&["SET SESSION sql_log_bin = 0", sql]).unwrap_or_else(|error| {
+            panic!("{} refused {sql}: {error:?}", self.address());
+        });
     }
 
     /// The first column of the first row, empty where there is none or it is NULL.

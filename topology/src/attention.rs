@@ -179,7 +179,7 @@ fn signs_of_life<'a>(
         .map(|member| member.key().clone())
 }
 
-fn is_failing_to_connect(replica: &Member) -> bool {
+pub(crate) fn is_failing_to_connect(replica: &Member) -> bool {
     replica.instance.facts.main_channel().is_some_and(|channel| {
         channel.receiver == ThreadState::Other && channel.receiver_error.number != 0
     })

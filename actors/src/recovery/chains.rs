@@ -22,6 +22,8 @@ const ACTION_DEADLINE: Duration = Duration::from_secs(5);
 /// An old primary that answers answers soon. Opening a new one waits no longer for it. Nor for a
 /// receiver to stop: one that is connecting stops seconds later, but receives nothing any more.
 const FREEZE_DEADLINE: Duration = Duration::from_millis(400);
+/// A receiver that receives stops at once. One that does not is stuck.
+const SCOUT_DEADLINE: Duration = Duration::from_secs(2);
 /// How often clients are sent away while a server is being closed to writes.
 const SEND_AWAY_EVERY: Duration = Duration::from_millis(20);
 /// So often they are, before the server stops to wait for acknowledgements.
@@ -51,6 +53,8 @@ pub(super) enum Patience {
     Fence,
     /// A replica that is made to stand still.
     Freeze,
+    /// A replica that is made to connect anew.
+    Scout,
 }
 
 impl Sessions {
@@ -151,7 +155,7 @@ async fn carry_out(
             (Action::SetReadOnly, _) if chain.actions.get(at + 1) == Some(&Action::KillClients) => {
                 let at_most = match patience {
                     Patience::Fence | Patience::Freeze => FREEZE_DEADLINE,
-                    Patience::Usual => ACTION_DEADLINE,
+                    Patience::Usual | Patience::Scout => ACTION_DEADLINE,
                 };
                 close(&mut *session, aside.take(), at_most).await
             }
@@ -161,6 +165,7 @@ async fn carry_out(
             (_, Patience::Fence | Patience::Freeze) => {
                 act(&mut *session, action, FREEZE_DEADLINE).await
             }
+            (_, Patience::Scout) => act(&mut *session, action, SCOUT_DEADLINE).await,
             (_, Patience::Usual) => act(&mut *session, action, ACTION_DEADLINE).await,
         };
         if let Err(failure) = done {

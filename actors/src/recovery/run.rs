@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_topology::action::{Action, Threads};
 use baton_topology::cluster::Cluster;
 use baton_topology::hooks::HookList;
+use baton_topology::instance::ThreadState;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::candidate::Situation;
@@ -13,7 +14,7 @@ use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step}
 use baton_topology::recovery::plan::in_turns;
 use baton_topology::recovery::scene::{refresh, scene};
 use baton_topology::recovery::upkeep::Chore;
-use baton_topology::recovery::{End, Hooks, Kind, Phase, Recovery, Stage};
+use baton_topology::recovery::{Chain, End, Hooks, Kind, Need, Phase, Recovery, Stage};
 use baton_topology::snapshot::FleetSnapshot;
 
 use super::RecoveryWorld;
@@ -333,26 +334,64 @@ impl Drive {
     }
 }
 
-/// Does something beside recoveries: noted first, then done, then looked at.
-pub(super) async fn do_chore(world: RecoveryWorld, chore: Chore) {
-    let Chore { note, stage, why } = chore;
+/// Does something beside recoveries: noted first, then done, then looked at. Tells of a scout whose
+/// receiver does not stop.
+pub(super) async fn do_chore(world: RecoveryWorld, chore: Chore) -> Option<InstanceKey> {
+    let Chore { note, stage, why, source } = chore;
     if let Err(error) = world.ledger.propose(note).await {
         tracing::warn!(why, %error, "cannot see to it");
-        return;
+        return None;
     }
     tracing::warn!(why, "seeing to it");
     if stage.chains.is_empty() {
-        return;
+        return None;
     }
     let mut sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
-    for Ran { on, outcome, .. } in sessions.run(&stage, |_| Patience::Usual).await {
+    let mut failed = None;
+    let patience = if source.is_some() { Patience::Scout } else { Patience::Usual };
+    for Ran { on, outcome, .. } in sessions.run(&stage, |_| patience).await {
         if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
             tracing::error!(%on, error, why, "could not be seen to");
+            failed = Some(on);
         }
     }
-    let keys = stage.chains.iter().map(|chain| chain.on.clone()).collect();
+    let keys: Vec<InstanceKey> = stage.chains.iter().map(|chain| chain.on.clone()).collect();
     // What does not get through is found by the next probe.
     let _ = world.looks.try_send(LookNow(keys));
+    let (scout, source) = (failed?, source?);
+    let stuck = has_stuck_receiver(&mut sessions, &scout).await;
+    start_again(&world, &mut sessions, &scout, &source).await;
+    stuck.then_some(scout)
+}
+
+/// It answers, and what it was told to stop runs on.
+async fn has_stuck_receiver(sessions: &mut Sessions, scout: &InstanceKey) -> bool {
+    let seen = sessions.look(std::slice::from_ref(scout)).await;
+    let facts = seen.iter().find_map(|it| it.outcome.as_ref().ok());
+    let channel = facts.and_then(|facts| facts.main_channel());
+    channel.is_some_and(|channel| channel.receiver == ThreadState::Running)
+}
+
+/// A scout that may have been stopped and not started is started (I9), unless a recovery has it.
+async fn start_again(
+    world: &RecoveryWorld,
+    sessions: &mut Sessions,
+    scout: &InstanceKey,
+    source: &InstanceKey,
+) {
+    let ledger = world.ledger.state().borrow().clone();
+    if ledger.recoveries.values().any(|it| it.is_running() && it.failed() == source) {
+        return;
+    }
+    let actions = vec![Action::Start(Threads::Receiver)];
+    let chain = Chain { on: scout.clone(), actions, need: Need::Should };
+    for Ran { on, outcome, .. } in
+        sessions.run(&Stage { chains: vec![chain] }, |_| Patience::Scout).await
+    {
+        if outcome != Outcome::Done {
+            tracing::error!(%on, ?outcome, "the receiver of a replica may be left stopped");
+        }
+    }
 }
 
 async fn announce(world: &RecoveryWorld, list: HookList, recovery: &Recovery) -> super::Announced {

@@ -23,6 +23,7 @@ mod replaced;
 mod returned;
 mod semi_sync;
 mod sequences;
+mod vigil;
 
 const P: &str = "00000000-0000-0000-0000-0000000000aa";
 

@@ -1,11 +1,12 @@
 //! What has to be seen to beside recoveries: primaries that hang, former primaries that come
 //! back, downtimes that nobody needs any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::action::{Action, Threads};
 use crate::analysis::Code;
+use crate::attention::is_failing_to_connect;
 use crate::binlog::BinlogCoordinates;
 use crate::cluster::{Cluster, Member};
 use crate::filter::any_matches;
@@ -45,6 +46,8 @@ pub struct Chore {
     pub stage: Stage,
     /// Why, for a person.
     pub why: String,
+    /// The source whose scout this is about, if it is.
+    pub source: Option<InstanceKey>,
 }
 
 /// What there is to see to.
@@ -73,6 +76,9 @@ struct Silent {
     since: Timestamp,
     /// The replica that was made to connect anew, and when.
     scout: Option<(InstanceKey, Timestamp)>,
+    /// Replicas whose receiver could not be stopped: it does not notice anything any more, such as
+    /// one that waits for room on its disk.
+    stuck: BTreeSet<InstanceKey>,
 }
 
 impl Vigil {
@@ -84,6 +90,14 @@ impl Vigil {
         review.looks.extend(expected_back(fleet, now));
         review.chores.extend(outlived_downtimes(fleet, now));
         review
+    }
+
+    /// A scout answers, but its receiver does not stop: it cannot say anything about its source.
+    pub fn is_stuck(&mut self, source: &InstanceKey, scout: InstanceKey) {
+        if let Some(silent) = self.silent.get_mut(source) {
+            silent.scout = None;
+            silent.stuck.insert(scout);
+        }
     }
 
     /// A source that hangs keeps its connections, so its replicas do not notice. One of them, the
@@ -118,11 +132,15 @@ fn watch(
     let mut silent = match before {
         Some(before) if before.received == received => before.clone(),
         // Something came through: it lives, whatever it does not tell us.
-        _ => Silent { received, since: now, scout: None },
+        _ => Silent { received, since: now, scout: None, stuck: BTreeSet::new() },
     };
     match &silent.scout {
+        None if is_given_up(cluster, source, &silent.stuck) => {
+            review.hung.push(source.key().clone());
+        }
         None if now.since(silent.since) >= QUIET_FOR => {
-            if let Some((scout, chore)) = send_scout(cluster, source, ledger, now) {
+            if let Some((scout, chore)) = send_scout(cluster, source, (ledger, now), &silent.stuck)
+            {
                 silent.scout = Some((scout, now));
                 review.chores.push(chore);
             }
@@ -145,14 +163,23 @@ fn watch(
     silent
 }
 
+/// Whether all that can tell have lost the source, and those that cannot are not more.
+fn is_given_up(cluster: &Cluster, source: &Member, stuck: &BTreeSet<InstanceKey>) -> bool {
+    let (mute, witnesses): (Vec<&Member>, Vec<&Member>) =
+        replicas(cluster, source).into_iter().partition(|it| stuck.contains(it.key()));
+    !mute.is_empty()
+        && witnesses.len() >= mute.len()
+        && witnesses.iter().all(|it| is_failing_to_connect(it))
+}
+
 fn may_hang(code: Code) -> bool {
     Kind::when_hung(code).is_some()
 }
 
 /// Somebody who has no room for us, or does not let us in, may well serve others.
 fn is_without_answer(member: &Member) -> bool {
-    let status = &member.instance.health.status;
-    matches!(status, HealthStatus::Invalid(failure) if failure.kind == FailureKind::Timeout)
+    let HealthStatus::Invalid(failure) = &member.instance.health.status else { return false };
+    matches!(failure.kind, FailureKind::Timeout | FailureKind::Connect)
 }
 
 fn may_act(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) -> bool {
@@ -180,24 +207,25 @@ fn positions(cluster: &Cluster, source: &Member) -> Vec<BinlogCoordinates> {
 fn send_scout(
     cluster: &Cluster,
     source: &Member,
-    ledger: &LedgerState,
-    now: Timestamp,
+    (ledger, now): (&LedgerState, Timestamp),
+    stuck: &BTreeSet<InstanceKey>,
 ) -> Option<(InstanceKey, Chore)> {
     let last = ledger.chores.get(source.key()).copied();
     if last.is_some_and(|last| now.since(last) < RESTART_EVERY) {
         return None;
     }
-    let scout =
-        replicas(cluster, source).into_iter().filter(|it| may_restart(it)).max_by_key(|it| {
-            let rule = ledger.promotion_rule(it.key(), it.instance.facts.promotion_rule, now);
-            (rule, it.key().clone())
-        })?;
+    let able = |it: &&Member| may_restart(it) && !stuck.contains(it.key());
+    let scout = replicas(cluster, source).into_iter().filter(able).max_by_key(|it| {
+        let rule = ledger.promotion_rule(it.key(), it.instance.facts.promotion_rule, now);
+        (rule, it.key().clone())
+    })?;
     let actions = vec![Action::Stop(Threads::Receiver), Action::Start(Threads::Receiver)];
     let chain = Chain { on: scout.key().clone(), actions, need: Need::Should };
     let chore = Chore {
         note: Command::NoteChore { key: source.key().clone(), at: now },
         stage: Stage { chains: vec![chain] },
         why: format!("{} does not answer: {} tries to connect", source.key(), scout.key()),
+        source: Some(source.key().clone()),
     };
     Some((scout.key().clone(), chore))
 }
@@ -246,6 +274,7 @@ fn see_to_returned_primaries(fleet: &FleetSnapshot, now: Timestamp, review: &mut
             note: Command::NoteChore { key: key.clone(), at: now },
             stage: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Should }] },
             why: format!("{key} was replaced in recovery {} and is back", recovery.id),
+            source: None,
         });
     }
 }
@@ -341,6 +370,7 @@ fn outlived_downtimes(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
         note: Command::EndDowntime { key: key.clone() },
         stage: Stage::default(),
         why: format!("{key} replicates again"),
+        source: None,
     })
     .collect()
 }
