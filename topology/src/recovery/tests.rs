@@ -16,8 +16,8 @@ use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod closed;
-mod gathering;
 mod donors;
+mod gathering;
 mod occasions;
 mod replaced;
 mod returned;
