@@ -13,6 +13,7 @@ pub mod machine;
 pub mod occasions;
 pub mod plan;
 pub mod preview;
+pub mod recent;
 pub mod scene;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ mod closed;
 mod donors;
 mod gathering;
 mod occasions;
+mod recent;
 mod replaced;
 mod returned;
 mod semi_sync;

@@ -9,6 +9,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::gate::{self, Request};
 use baton_topology::recovery::preview::{self, Preview};
+use baton_topology::recovery::recent::recovered_just_now;
 use baton_topology::recovery::{Cause, Hooks, Recovery};
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ pub(super) async fn recover_lite(call: Call) -> Outcome {
 async fn recover_from(call: &Call, hooks: Hooks) -> Outcome {
     let key = call.key()?;
     let wanted = second_key(call, "candidateHost", "candidatePort")?;
-    let request = Request { key: key.clone(), cause: Cause::Asked, wanted, hooks };
+    let request = Request { key: key.clone(), cause: Cause::Asked, wanted: wanted.clone(), hooks };
     if call.is_dry_run() {
         return show(call, &request);
     }
@@ -45,6 +46,12 @@ async fn recover_from(call: &Call, hooks: Hooks) -> Outcome {
             }
         },
         Err(RecoverError::Refused(reasons)) => {
+            let (fleet, now) = (call.services.snapshot.borrow().clone(), call.services.clock.now());
+            if let Some(before) = recovered_just_now(&key, wanted.as_ref(), &fleet, now) {
+                let message =
+                    format!("Recovery executed on {key} (recovery {}, before)", before.id);
+                return Reply::ok(&message, before.successor.as_ref().map(KeyJson::from));
+            }
             Err(Failure::new(explained("Recovery not attempted", &reasons)).with_details(&given))
         }
         Err(error) => Err(error.into()),

@@ -1,0 +1,63 @@
+//! Whoever asks for a recovery twice.
+
+use super::*;
+use crate::recovery::recent::recovered_just_now;
+
+/// `a` replaced `p` at second 100 and has `c`; `p` and the recovery are like this at `at` seconds.
+fn afterwards(
+    at: i64,
+    change: fn(&mut Recovery),
+    a_changes: fn(&mut Facts),
+    p_has_replicas: bool,
+) -> FleetSnapshot {
+    let both = [replica("a", "1-9", "1-9"), replica("c", "1-9", "1-9")];
+    let before = fleet_with(everywhere(), "1-9", &both, &[]);
+    let begun = begin(&request(Cause::Asked, None), &before, &runner(), now()).unwrap();
+    let mut done = Recovery {
+        successor: Some(key("a")),
+        ended_at: Some(now()),
+        phase: Phase::Ended(End::Done),
+        ..begun
+    };
+    change(&mut done);
+    let command = Command::BeginRecovery { recovery: Arc::new(done) };
+    let (ledger, _) = apply(&LedgerState::default(), &command).unwrap();
+    let (_, mut a) = replica("a", "1-9", "1-9");
+    a.channels.clear();
+    a.read_only = false;
+    a_changes(&mut a);
+    let mut inputs = vec![FleetInput::Ledger(Arc::new(ledger))];
+    inputs.push(FleetInput::Probed(answered("a", 100_500, a)));
+    if !p_has_replicas {
+        let c = replica_facts(&key("a"));
+        inputs.push(FleetInput::Probed(answered("c", 100_500, c)));
+    }
+    advance(&before, inputs, Timestamp::from_secs(at)).snapshot
+}
+
+#[test]
+fn a_recovery_of_a_moment_ago_is_told_again_as_long_as_nothing_is_wrong() {
+    let same: fn(&mut Recovery) = |_| {};
+    let fine: fn(&mut Facts) = |_| {};
+    let rolled_back: fn(&mut Recovery) = |it| it.phase = Phase::Ended(End::RolledBack);
+    let takeover: fn(&mut Recovery) = |it| it.kind = Kind::Takeover;
+    let closed: fn(&mut Facts) = |facts| facts.read_only = true;
+    for (case, fleet, at, wanted, expected) in [
+        ("a moment ago", afterwards(101, same, fine, false), 101, None, true),
+        ("the one that is wanted", afterwards(101, same, fine, false), 101, Some("a"), true),
+        ("somebody else is wanted", afterwards(101, same, fine, false), 101, Some("c"), false),
+        ("at the last second", afterwards(160, same, fine, false), 160, None, true),
+        ("longer ago", afterwards(161, same, fine, false), 161, None, false),
+        ("it failed", afterwards(101, rolled_back, fine, false), 101, None, false),
+        ("nothing had failed", afterwards(101, takeover, fine, false), 101, None, false),
+        ("the successor is closed", afterwards(101, same, closed, false), 101, None, false),
+        ("a replica is left behind", afterwards(101, same, fine, true), 101, None, false),
+    ] {
+        let wanted = wanted.map(key);
+        let now = Timestamp::from_secs(at);
+        let found = recovered_just_now(&key("p"), wanted.as_ref(), &fleet, now);
+        assert_eq!(found.is_some(), expected, "{case}");
+    }
+    let before = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    assert!(recovered_just_now(&key("p"), None, &before, now()).is_none(), "never before");
+}
