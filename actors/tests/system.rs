@@ -91,6 +91,7 @@ async fn a_hung_server_is_known_by_its_deadline() {
     }
 }
 
+/// I12
 #[actix::test]
 async fn a_thousand_dead_or_hung_servers_never_delay_a_healthy_one() {
     tokio::time::pause();

@@ -34,8 +34,10 @@ fn successors(ledger: &LedgerState, now: Timestamp) -> BTreeMap<InstanceKey, Clu
     let recent = ledger.recoveries.values().filter(|it| {
         it.kind.promotes() && it.ended_at.is_none_or(|ended| now.since(ended) < SUCCESSION)
     });
-    let named = recent.filter_map(|it| Some((it.successor.clone()?, it.cluster.clone())));
-    named.collect()
+    // Of a cluster that was recovered twice in a minute only the newest one heads it.
+    let newest: BTreeMap<&ClusterId, &InstanceKey> =
+        recent.filter_map(|it| Some((&it.cluster, it.successor.as_ref()?))).collect();
+    newest.into_iter().map(|(cluster, key)| (key.clone(), cluster.clone())).collect()
 }
 
 /// Applies `changes` to `next`; returns the rebuilt clusters and the news.

@@ -158,3 +158,47 @@ fn who_succeeds_waits_for_acknowledgements_where_the_old_primary_did() {
     let unseen = advance(&closed, vec![FleetInput::Ledger(Arc::new(ledger))], now()).snapshot;
     assert_eq!(begun(&unseen).acknowledging, Acknowledging::By(1));
 }
+
+#[test]
+fn of_two_failovers_in_a_minute_the_last_one_says_who_heads_the_cluster() {
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let cluster = fleet.member(&key("p")).unwrap().0.id.clone();
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let failover = |uid: &str, failed: &str, successor: &str| Command::BeginRecovery {
+        recovery: Arc::new(Recovery {
+            uid: uid.into(),
+            analysis: Analysis { key: key(failed), ..begun.analysis.clone() },
+            successor: Some(key(successor)),
+            ended_at: Some(now()),
+            phase: Phase::Ended(End::Done),
+            ..begun.clone()
+        }),
+    };
+    let closed: Change = |it| {
+        it.channels.clear();
+        it.read_only = true;
+    };
+    let as_primary = |change: Change| {
+        let (_, a) = with(replica("a", "1-9", "1-9"), alone);
+        with(("".into(), a), change).1
+    };
+    let (once, _) = apply(&LedgerState::default(), &failover("1", "p", "a")).unwrap();
+    let (twice, _) = apply(&once, &failover("2", "a", "p")).unwrap();
+    // `a` took over from `p`, hung, and gave it back; now it is awake, and closed.
+    let inputs = vec![
+        FleetInput::Ledger(Arc::new(once)),
+        FleetInput::Probed(answered("a", 101, as_primary(same))),
+    ];
+    let headed_by_a = advance(&fleet, inputs, Timestamp::from_secs(102)).snapshot;
+    assert_eq!(headed_by_a.member(&key("a")).unwrap().0.id, cluster);
+    let inputs = vec![
+        FleetInput::Ledger(Arc::new(twice)),
+        FleetInput::Probed(answered("a", 103, as_primary(closed))),
+        FleetInput::Probed(answered("p", 103, as_primary(same))),
+    ];
+    let after = advance(&headed_by_a, inputs, Timestamp::from_secs(104)).snapshot;
+    assert_eq!(after.member(&key("p")).unwrap().0.id, cluster);
+    let rejoin = Request { key: key("a"), ..request(Cause::Rejoin, None) };
+    let recovery = begin(&rejoin, &after, &runner(), Timestamp::from_secs(102)).unwrap();
+    assert_eq!(recovery.wanted, Some(key("p")));
+}
