@@ -262,6 +262,11 @@ fn deploy(servers: &[Server]) {
         "CREATE TABLE test.heartbeat \
          (id INT PRIMARY KEY, ts TIMESTAMP NOT NULL, hint VARCHAR(64) NOT NULL)",
     );
+    servers[0].exec("REPLACE INTO test.heartbeat VALUES (1, NOW(), '')");
+    wait_until(PATIENCE, "everybody has the heartbeat", || {
+        let has = |it: &Server| it.try_query("SELECT id FROM test.heartbeat WHERE id = 1").ok();
+        servers.iter().all(|it| has(it).is_some_and(|rows| !rows.is_empty())).then_some(())
+    });
 }
 
 /// The configuration of orchestrator's system tests, without what is about other machines.

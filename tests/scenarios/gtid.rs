@@ -31,7 +31,7 @@ fn errant_transactions_are_seen_and_dealt_with() {
     }
 
     // gtid-errant
-    let own = "UPDATE test.heartbeat SET hint = 'gtid-errant'";
+    let own = "UPDATE test.heartbeat SET hint = UUID()";
     ci.server(10112).exec(own);
     ci.until_errant(&[10112]);
     assert_eq!(ci.says("-c gtid-errant-reset-master -i 127.0.0.1:10112"), ours(10112));
