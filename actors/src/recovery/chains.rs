@@ -22,8 +22,9 @@ const ACTION_DEADLINE: Duration = Duration::from_secs(5);
 /// An old primary that answers answers soon. Opening a new one waits no longer for it. Nor for a
 /// receiver to stop: one that is connecting stops seconds later, but receives nothing any more.
 const FREEZE_DEADLINE: Duration = Duration::from_millis(400);
-/// A receiver that receives stops at once. One that does not is stuck.
-const SCOUT_DEADLINE: Duration = Duration::from_secs(2);
+/// A receiver that receives stops at once; one of MariaDB that acknowledges first tries for five
+/// seconds to tell its source. One that does not stop then is stuck.
+const SCOUT_DEADLINE: Duration = Duration::from_secs(8);
 /// How often clients are sent away while a server is being closed to writes.
 const SEND_AWAY_EVERY: Duration = Duration::from_millis(20);
 /// So often they are, before the server stops to wait for acknowledgements.

@@ -386,7 +386,7 @@ async fn start_again(
     let actions = vec![Action::Start(Threads::Receiver)];
     let chain = Chain { on: scout.clone(), actions, need: Need::Should };
     for Ran { on, outcome, .. } in
-        sessions.run(&Stage { chains: vec![chain] }, |_| Patience::Scout).await
+        sessions.run(&Stage { chains: vec![chain] }, |_| Patience::Freeze).await
     {
         if outcome != Outcome::Done {
             tracing::error!(%on, ?outcome, "the receiver of a replica may be left stopped");
