@@ -103,6 +103,7 @@ impl Service {
                 backend: wiring::backend_name(config),
                 started_at: clock.now(),
             },
+            raft: None,
         };
         let options = http_options(config)?;
         let listen = options.listen.clone();

@@ -36,6 +36,8 @@ pub struct Services {
     pub registry: Arc<Mutex<Registry>>,
     /// The node.
     pub node: Node,
+    /// The raft it takes part in, if it does.
+    pub raft: Option<baton_actors::raft::RaftNode>,
 }
 
 /// What the node is called.
