@@ -97,6 +97,25 @@ impl Recovery {
         &self.analysis.key
     }
 
+    /// Whether it may change a server.
+    pub fn changes(&self, key: &InstanceKey) -> bool {
+        self.changed().any(|it| it == key)
+    }
+
+    fn changed(&self) -> impl Iterator<Item = &InstanceKey> {
+        let successor = self.plan.as_ref().map(|plan| &plan.successor);
+        let chosen = self.wanted.iter().chain(successor).chain(&self.successor);
+        // Where nobody is opened, whoever takes others in is not touched.
+        let opened = chosen.filter(|_| self.kind.opens());
+        std::iter::once(self.failed()).chain(&self.replicas).chain(opened)
+    }
+
+    /// Whether two recoveries get in each other's way. The clusters alone do not tell: a server
+    /// that is about to be opened follows nobody, and makes a cluster of its own for a moment.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.cluster == other.cluster || self.changed().any(|key| other.changes(key))
+    }
+
     /// Whether it has not ended yet.
     pub fn is_running(&self) -> bool {
         self.ended_at.is_none()

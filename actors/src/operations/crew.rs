@@ -11,7 +11,6 @@ use baton_topology::instance::{Channel, Facts, Instance, ThreadState};
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::{ProbeResult, fold};
 use baton_topology::reading::RawTable;
-use baton_topology::recovery::Recovery;
 use baton_topology::relocate::{Next, STAGES_MAX, Script, Seen, Step, Unit};
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -273,8 +272,7 @@ async fn act(workshop: &Workshop, session: &mut Box<dyn ControlSession>, step: S
 /// A recovery is about to give a server its place: whoever moved it meanwhile would undo that.
 fn leave_to_recovery(workshop: &Workshop, key: &InstanceKey) -> Done {
     let ledger = workshop.ledger.state().borrow().clone();
-    let concerns = |it: &Recovery| it.failed() == key || it.replicas.contains(key);
-    let recovery = ledger.recoveries.values().find(|it| it.is_running() && concerns(it));
+    let recovery = ledger.recoveries.values().find(|it| it.is_running() && it.changes(key));
     recovery.map_or(Ok(()), |it| {
         Err(format!("{key} is left to recovery {} of {}, which is under way", it.id, it.failed()))
     })

@@ -15,10 +15,7 @@ pub(super) fn begin(
     if known.is_some() {
         return Ok(vec![failed.clone()]);
     }
-    let running = state
-        .recoveries
-        .values()
-        .find(|it| it.is_running() && (it.cluster == recovery.cluster || it.failed() == failed));
+    let running = state.recoveries.values().find(|it| it.is_running() && it.overlaps(recovery));
     if let Some(running) = running {
         let (id, key) = (running.id, running.failed().clone());
         return Err(Refusal::RecoveryUnderWay { id, key });

@@ -292,11 +292,13 @@ fn forced(key: &InstanceKey, now: Timestamp) -> Analysis {
     }
 }
 
-/// One recovery per cluster at a time.
+/// One recovery at a time of a cluster, and of a server.
 fn busy(recovery: &Recovery, fleet: &FleetSnapshot) -> Option<String> {
-    let running = fleet.ledger.recoveries.values().find(|it| {
-        it.is_running() && (it.cluster == recovery.cluster || it.failed() == recovery.failed())
-    })?;
+    let mut recoveries = fleet.ledger.recoveries.values();
+    let is_head_in_doubt =
+        |it: &Recovery| recovery.wanted.as_ref().is_some_and(|head| it.changes(head));
+    let running =
+        recoveries.find(|it| it.is_running() && (it.overlaps(recovery) || is_head_in_doubt(it)))?;
     Some(format!("recovery {} of {} is under way", running.id, running.failed()))
 }
 

@@ -16,11 +16,10 @@ use super::{Kind, Recovery};
 const MOMENT: Duration = Duration::from_secs(60);
 
 /// The newest recovery from the failure of an instance, if it was successful a moment ago, nothing
-/// is wrong with the instance any more that could be recovered from, and its successor, who is the
-/// one that is wanted if somebody is, still stands in for it.
+/// is wrong with the instance any more that could be recovered from, and its successor still stands
+/// in for it. Whoever wants somebody else to succeed comes too late, and is told who did.
 pub fn recovered_just_now<'a>(
     key: &InstanceKey,
-    wanted: Option<&InstanceKey>,
     fleet: &'a FleetSnapshot,
     now: Timestamp,
 ) -> Option<&'a Recovery> {
@@ -44,5 +43,5 @@ pub fn recovered_just_now<'a>(
     let is_opened = newest.kind.promotes() && fleet.policy.recovery.apply_promotion;
     let stands_in = |it: &Instance| it.is_valid() && !(is_opened && it.facts.read_only);
     let is_there = fleet.instance(successor).is_some_and(|it| stands_in(it));
-    (!is_wrong && is_there && wanted.is_none_or(|it| it == successor)).then_some(newest)
+    (!is_wrong && is_there).then_some(newest)
 }

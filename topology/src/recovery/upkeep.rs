@@ -186,8 +186,11 @@ fn may_act(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) -> bool {
     let policy = &fleet.policy;
     let is_primary = member.depth == 0 || member.is_co_primary;
     let filters = if is_primary { &policy.recover_primary } else { &policy.recover_intermediate };
-    let is_busy =
-        fleet.ledger.recoveries.values().any(|it| it.is_running() && it.cluster == cluster.id);
+    let is_busy = fleet
+        .ledger
+        .recoveries
+        .values()
+        .any(|it| it.is_running() && (it.cluster == cluster.id || it.changes(member.key())));
     !fleet.ledger.recoveries_disabled && any_matches(filters, cluster) && !is_busy
 }
 
@@ -258,7 +261,9 @@ fn see_to_returned_primaries(fleet: &FleetSnapshot, now: Timestamp, review: &mut
         let noted = ledger.chores.get(key).copied();
         let is_news = noted
             .is_none_or(|at| at < recovery.begun_at || is_still_coming_back(at, recovery, now));
-        if !is_news || !still_takes_itself_for_primary(member, recovery, fleet) {
+        // Who is being opened right now is not back, but promoted.
+        let is_busy = ledger.recoveries.values().any(|it| it.is_running() && it.changes(key));
+        if !is_news || is_busy || !still_takes_itself_for_primary(member, recovery, fleet) {
             continue;
         }
         let successor = recovery.successor.as_ref().and_then(|key| fleet.instance(key));

@@ -47,14 +47,26 @@ async fn recover_from(call: &Call, hooks: Hooks) -> Outcome {
         },
         Err(RecoverError::Refused(reasons)) => {
             let (fleet, now) = (call.services.snapshot.borrow().clone(), call.services.clock.now());
-            if let Some(before) = recovered_just_now(&key, wanted.as_ref(), &fleet, now) {
-                let message =
-                    format!("Recovery executed on {key} (recovery {}, before)", before.id);
-                return Reply::ok(&message, before.successor.as_ref().map(KeyJson::from));
+            if let Some(before) = recovered_just_now(&key, &fleet, now) {
+                return Reply::ok(
+                    &told_again(&key, wanted.as_ref(), before),
+                    before.successor.as_ref().map(KeyJson::from),
+                );
             }
             Err(Failure::new(explained("Recovery not attempted", &reasons)).with_details(&given))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+fn told_again(key: &InstanceKey, wanted: Option<&InstanceKey>, before: &Recovery) -> String {
+    let successor = before.successor.as_ref();
+    let message = format!("Recovery executed on {key} (recovery {}, before)", before.id);
+    match (wanted, successor) {
+        (Some(wanted), Some(successor)) if wanted != successor => {
+            format!("{message}: {successor} succeeded, not {wanted}")
+        }
+        _ => message,
     }
 }
 

@@ -42,22 +42,19 @@ fn a_recovery_of_a_moment_ago_is_told_again_as_long_as_nothing_is_wrong() {
     let rolled_back: fn(&mut Recovery) = |it| it.phase = Phase::Ended(End::RolledBack);
     let takeover: fn(&mut Recovery) = |it| it.kind = Kind::Takeover;
     let closed: fn(&mut Facts) = |facts| facts.read_only = true;
-    for (case, fleet, at, wanted, expected) in [
-        ("a moment ago", afterwards(101, same, fine, false), 101, None, true),
-        ("the one that is wanted", afterwards(101, same, fine, false), 101, Some("a"), true),
-        ("somebody else is wanted", afterwards(101, same, fine, false), 101, Some("c"), false),
-        ("at the last second", afterwards(160, same, fine, false), 160, None, true),
-        ("longer ago", afterwards(161, same, fine, false), 161, None, false),
-        ("it failed", afterwards(101, rolled_back, fine, false), 101, None, false),
-        ("nothing had failed", afterwards(101, takeover, fine, false), 101, None, false),
-        ("the successor is closed", afterwards(101, same, closed, false), 101, None, false),
-        ("a replica is left behind", afterwards(101, same, fine, true), 101, None, false),
+    for (case, fleet, at, expected) in [
+        ("a moment ago", afterwards(101, same, fine, false), 101, true),
+        ("at the last second", afterwards(160, same, fine, false), 160, true),
+        ("longer ago", afterwards(161, same, fine, false), 161, false),
+        ("it failed", afterwards(101, rolled_back, fine, false), 101, false),
+        ("nothing had failed", afterwards(101, takeover, fine, false), 101, false),
+        ("the successor is closed", afterwards(101, same, closed, false), 101, false),
+        ("a replica is left behind", afterwards(101, same, fine, true), 101, false),
     ] {
-        let wanted = wanted.map(key);
         let now = Timestamp::from_secs(at);
-        let found = recovered_just_now(&key("p"), wanted.as_ref(), &fleet, now);
+        let found = recovered_just_now(&key("p"), &fleet, now);
         assert_eq!(found.is_some(), expected, "{case}");
     }
     let before = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
-    assert!(recovered_just_now(&key("p"), None, &before, now()).is_none(), "never before");
+    assert!(recovered_just_now(&key("p"), &before, now()).is_none(), "never before");
 }

@@ -202,3 +202,38 @@ fn of_two_failovers_in_a_minute_the_last_one_says_who_heads_the_cluster() {
     let recovery = begin(&rejoin, &after, &runner(), Timestamp::from_secs(102)).unwrap();
     assert_eq!(recovery.wanted, Some(key("p")));
 }
+
+/// I6: a server that is about to be opened follows nobody, and looks like a former primary that
+/// could come back.
+#[test]
+fn who_is_being_opened_is_not_brought_back_below_somebody_else() {
+    let after = |phase: Phase| {
+        let fleet = after_failover("1-9", same, |_| {});
+        // `a` died in its turn, and `p`, which is back and closed, is about to be opened.
+        let begun = begin(&request(Cause::ForcedFailover, None), &fleet, &runner(), now());
+        let promoting = Recovery {
+            uid: "2".into(),
+            kind: Kind::Primary,
+            analysis: Analysis { key: key("a"), ..begun.unwrap().analysis },
+            cluster: crate::cluster::ClusterId::new("elsewhere"),
+            replicas: vec![key("p")],
+            ended_at: (!matches!(phase, Phase::Opening)).then(now),
+            phase,
+            ..fleet.ledger.recoveries.values().next().unwrap().as_ref().clone()
+        };
+        let command = Command::BeginRecovery { recovery: Arc::new(promoting) };
+        let (ledger, _) = apply(&fleet.ledger, &command).unwrap();
+        let (_, p) =
+            with(("p".into(), (*fleet.instance(&key("p")).unwrap().facts).clone()), |it| {
+                it.read_only = true;
+            });
+        let inputs =
+            vec![FleetInput::Ledger(Arc::new(ledger)), FleetInput::Probed(answered("p", 103, p))];
+        let fleet = advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot;
+        let rejoin = request(Cause::RejoinAuto, Some("b"));
+        begin(&rejoin, &fleet, &runner(), now()).map(|it| it.kind)
+    };
+    let refused = after(Phase::Opening).unwrap_err().to_string();
+    assert_eq!(refused, "recovery 2 of a:3306 is under way");
+    assert_ne!(after(Phase::Ended(End::RolledBack)), Err(Refused::because(refused)));
+}
