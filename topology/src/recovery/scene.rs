@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Member};
+use crate::gtid::GtidSet;
+use crate::instance::Instance;
+use crate::key::InstanceKey;
 use crate::probe::{ProbeResult, fold};
 use crate::snapshot::FleetSnapshot;
 
@@ -28,11 +31,26 @@ pub fn scene(recovery: &Recovery, fleet: &FleetSnapshot) -> Cluster {
     );
     let named = recovery.replicas.iter().chain([recovery.failed()]).chain(&recovery.wanted);
     for key in named {
-        if let Some((_, member)) = fleet.member(key) {
-            scene.members.entry(key.clone()).or_insert_with(|| member.clone());
-        }
+        let known = || fleet.member(key).map(|(_, member)| member.clone());
+        let member = || known().unwrap_or_else(|| unseen(key, recovery));
+        scene.members.entry(key.clone()).or_insert_with(member);
     }
     scene
+}
+
+/// Whoever goes on with a recovery may never have seen some of those it is about: they are silent
+/// until they are looked at, not absent.
+fn unseen(key: &InstanceKey, recovery: &Recovery) -> Member {
+    let is_replica = recovery.replicas.contains(key);
+    Member {
+        instance: Arc::new(Instance::unprobed(key.clone())),
+        source: is_replica.then(|| recovery.failed().clone()),
+        replicas: Vec::new(),
+        depth: u32::from(is_replica),
+        is_co_primary: false,
+        ancestry: Vec::new(),
+        errant: GtidSet::default(),
+    }
 }
 
 /// Brings in what was just seen. Nobody comes or goes, whatever it says.

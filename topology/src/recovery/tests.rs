@@ -491,6 +491,29 @@ fn who_was_made_primary_comes_back_from_the_store_as_one() {
 }
 
 #[test]
+fn who_was_never_seen_here_is_silent_and_not_absent() {
+    let three = ["a", "b", "c"].map(|name| replica(name, "1-9", "1-9"));
+    let there = fleet_with(everywhere(), "1-9", &three, &[]);
+    let begun = begin(&request(Cause::Found, None), &there, &runner(), now()).unwrap();
+    // Another node, or this one after a restart, knows the primary and one replica.
+    let [a, ..] = three;
+    let here = fleet_with(everywhere(), "1-9", &[a], &[]);
+    let cluster = super::scene::scene(&begun, &here);
+    let situation =
+        Situation { cluster: &cluster, ledger: &here.ledger, policy: &here.policy, now: now() };
+    let refused = super::plan::plan(&begun, &situation).unwrap_err().to_string();
+    assert!(refused.contains("only 1 of 3 replicas answer"), "I3, I5: {refused}");
+    // Until they are looked at.
+    let mut cluster = cluster.clone();
+    let seen: Vec<_> =
+        ["b", "c"].map(|name| answered(name, 90, replica(name, "1-9", "1-9").1)).into();
+    super::scene::refresh(&mut cluster, &seen);
+    let situation = Situation { cluster: &cluster, ..situation };
+    let plan = super::plan::plan(&begun, &situation).unwrap();
+    assert_eq!((plan.gather.chains.len(), plan.lost.len()), (2, 0));
+}
+
+#[test]
 fn who_needs_what_the_successor_has_purged_cannot_come_along() {
     let purged: Change = |it| it.gtid.purged = set(&format!("{P}:1-5"));
     let replicas = [
