@@ -277,13 +277,15 @@ impl Service {
         let mut last = None;
         for pause in PAUSES_MS {
             let answer = self.with_headers(self.agent.get(url)).call();
-            if answer.as_ref().is_ok_and(|answer| answer.status() == 404) {
-                return Err(ClientError::NotThere(url.to_owned()));
-            }
+            let is_missing = answer.as_ref().is_ok_and(|answer| answer.status() == 404);
             match answer.and_then(|mut answer| answer.body_mut().read_to_string()) {
                 Ok(body) => {
                     if let Ok(value) = serde_json::from_str(&body) {
                         return Ok(value);
+                    }
+                    // An answer may have that status too: whoever does not lead says so with it.
+                    if is_missing {
+                        return Err(ClientError::NotThere(url.to_owned()));
                     }
                 }
                 Err(error) => last = Some(error),

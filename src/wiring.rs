@@ -215,15 +215,7 @@ pub fn backend_name(config: &Config) -> String {
 /// When a file cannot be read, or holds no certificate or key.
 pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let read = |path: &std::path::Path| {
-        CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("cannot read certificates from {}", path.display()))
-    };
-    let chain = read(&tls.certificate_file)?;
-    let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).with_context(|| {
-        format!("cannot read a private key from {}", tls.private_key_file.display())
-    })?;
+    let (chain, key) = identity(tls)?;
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?;
     let builder = match (tls.client_certificates, &tls.ca_file) {
@@ -231,7 +223,7 @@ pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerCon
         (config::ClientCertificates::Required, ca_file) => {
             let ca_file = ca_file.as_ref().context("UseMutualTLS needs SSLCAFile")?;
             let mut roots = rustls::RootCertStore::empty();
-            for certificate in read(ca_file)? {
+            for certificate in certificates(ca_file)? {
                 roots.add(certificate)?;
             }
             let verifier =
@@ -241,6 +233,41 @@ pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerCon
     };
     let config = builder.with_single_cert(chain, key);
     Ok(Arc::new(config.context("the certificate and the private key do not belong together")?))
+}
+
+/// How the API of other nodes is reached under TLS: they are trusted if their certificate is of
+/// `SSLCAFile`, or else of the same chain as ours; ours is shown to those who ask for one.
+///
+/// # Errors
+/// As [`server_tls`].
+pub fn peer_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (chain, key) = identity(tls)?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(tls.ca_file.as_ref().unwrap_or(&tls.certificate_file))? {
+        roots.add(certificate)?;
+    }
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key);
+    Ok(Arc::new(config.context("the certificate and the private key do not belong together")?))
+}
+
+fn identity(
+    tls: &config::HttpTls,
+) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = certificates(&tls.certificate_file)?;
+    let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).with_context(|| {
+        format!("cannot read a private key from {}", tls.private_key_file.display())
+    })?;
+    Ok((chain, key))
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read certificates from {}", path.display()))
 }
 
 /// The instances discovery begins with: those of the configuration, then those of the command

@@ -90,6 +90,20 @@ fn of_several_endpoints_the_leader_is_asked() {
 }
 
 #[test]
+fn an_endpoint_that_is_gone_does_not_hide_one_that_reaches_the_leader() {
+    let passes_on = service(|request| match request {
+        it if it.contains("/api/routed-leader-check") => (200, r#""OK""#),
+        it if it.contains("/api/leader-check") => (404, r#""Not leader""#),
+        _ => (200, r#"["shop"]"#),
+    });
+    let both = format!("http://127.0.0.1:1 {}", passes_on.url);
+    let (out, _, code) = shown(&client(&both, &["tags", "-i", "db1"]));
+    assert_eq!((out.as_str(), code), ("shop", Some(0)));
+    let (out, _, code) = shown(&client(&passes_on.url, &["api", "-P", "leader-check"]));
+    assert_eq!((out.as_str(), code), (r#""Not leader""#, Some(0)), "that is an answer");
+}
+
+#[test]
 fn a_closed_door_is_told_without_the_password() {
     let service = service(|_| (401, "Not Authorized"));
     let args = ["clusters", "-b", "me:s3cret"];

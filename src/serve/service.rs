@@ -181,11 +181,13 @@ fn wall_clock() -> Timestamp {
 fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
     let http = &config.http;
     let tls = http.tls.as_ref().map(wiring::server_tls).transpose()?;
+    let peer_tls = http.tls.as_ref().map(wiring::peer_tls).transpose()?;
     Ok(HttpOptions {
         listen: listen(&http.listen)?,
         prefix: http.url_prefix.clone(),
         status_path: http.status_endpoint.clone(),
         tls,
+        peer_tls,
         rules: access_rules(config),
     })
 }

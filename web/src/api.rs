@@ -9,6 +9,7 @@ mod manage;
 mod meta;
 mod monitoring;
 mod pools;
+mod raft;
 mod recover;
 mod recovered;
 mod recovery;
@@ -41,6 +42,15 @@ impl Access {
     }
 }
 
+/// Which node of a raft answers a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The one that leads; the others pass it on.
+    Leader,
+    /// Whoever is asked.
+    Here,
+}
+
 /// What answers a route.
 pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Outcome>;
 
@@ -50,21 +60,43 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     /// Who may call it.
     pub(crate) access: Access,
+    /// Which node of a raft answers it.
+    pub(crate) place: Place,
     /// What answers.
     pub(crate) handler: Handler,
 }
 
+macro_rules! access {
+    (($access:ident Here)) => {
+        Access::$access
+    };
+    ($access:ident) => {
+        Access::$access
+    };
+}
+
+macro_rules! place {
+    (($access:ident Here)) => {
+        Place::Here
+    };
+    ($access:ident) => {
+        Place::Leader
+    };
+}
+
 macro_rules! routes {
-    ($($access:ident $handler:path { $($path:literal),+ $(,)? })+) => {
+    ($($who:tt $handler:path { $($path:literal),+ $(,)? })+) => {
         [$($(Route {
             path: $path,
-            access: Access::$access,
+            access: access!($who),
+            place: place!($who),
             handler: |call| Box::pin($handler(call)),
         }),+),+]
     };
 }
 
-/// Every route there is. The first that matches answers; the number of segments matters.
+/// Every route there is. The first that matches answers; the number of segments matters. In a raft
+/// the leader answers, except where it says `Here`.
 pub(crate) static ROUTES: &[Route] = &routes! {
     Read info::search { "search/:text", "search" }
     Read info::cluster {
@@ -287,22 +319,27 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Planned replication::set_writable { "set-writeable/:host/:port" }
     Planned replication::kill_query { "kill-query/:host/:port/:process" }
 
-    Read meta::headers { "headers" }
-    Read meta::health { "health", "status" }
-    Read meta::ok { "lb-check", "_ping", "leader-check", "routed-leader-check" }
-    Read meta::ok { "leader-check/:status", "routed-leader-check/:status" }
-    Write meta::grab_election { "grab-election" }
-    Write meta::reelect { "reelect" }
-    Read meta::not_raft {
-        "raft-state", "raft-leader", "raft-health", "raft-status", "raft-peers", "raft-snapshot",
-    }
-    Write meta::not_raft {
-        "raft-yield/:node", "raft-yield-hint/:hint", "raft-add-peer/:addr", "raft-remove-peer/:addr",
-    }
-    Write meta::reload_configuration { "reload-configuration" }
+    (Read Here) meta::headers { "headers" }
+    (Read Here) meta::health { "health", "status" }
+    (Read Here) meta::ok { "lb-check", "_ping" }
+    (Read Here) raft::leader_check { "leader-check/:status", "leader-check" }
+    Read raft::leader_check { "routed-leader-check/:status", "routed-leader-check" }
+    (Write Here) raft::grab_election { "grab-election" }
+    Write raft::reelect { "reelect" }
+    (Read Here) raft::state { "raft-state" }
+    (Read Here) raft::leader { "raft-leader" }
+    (Read Here) raft::health { "raft-health" }
+    (Read Here) raft::status { "raft-status" }
+    (Read Here) raft::peers { "raft-peers" }
+    (Write Here) raft::snapshot { "raft-snapshot" }
+    (Write Here) raft::yield_to { "raft-yield/:node" }
+    (Write Here) raft::yield_hint { "raft-yield-hint/:hint" }
+    Write raft::add_peer { "raft-add-peer/:addr" }
+    Write raft::remove_peer { "raft-remove-peer/:addr" }
+    (Write Here) meta::reload_configuration { "reload-configuration" }
     Write meta::reload_cluster_alias { "reload-cluster-alias" }
-    Read meta::resolve_cache { "hostname-resolve-cache" }
-    Write meta::reset_resolve_cache { "reset-hostname-resolve-cache" }
+    (Read Here) meta::resolve_cache { "hostname-resolve-cache" }
+    (Write Here) meta::reset_resolve_cache { "reset-hostname-resolve-cache" }
 
     Read monitoring::discovery_raw { "discovery-metrics-raw/:seconds" }
     Read monitoring::discovery_aggregated { "discovery-metrics-aggregated/:seconds" }

@@ -14,6 +14,7 @@ use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
 use crate::compat::{InstanceJson, NodeName};
+use crate::raft::Raft;
 use crate::reply::Failure;
 use crate::services::Services;
 
@@ -23,6 +24,8 @@ const PUBLISH_DEADLINE: Duration = Duration::from_secs(2);
 /// One request.
 pub(crate) struct Call {
     pub(crate) services: Arc<Services>,
+    /// The raft this node takes part in, if it does.
+    pub(crate) raft: Option<Arc<Raft>>,
     /// The pattern of the route.
     pub(crate) route: &'static str,
     pub(crate) params: Vec<(&'static str, String)>,

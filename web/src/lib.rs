@@ -5,6 +5,8 @@ pub mod auth;
 mod call;
 mod compat;
 mod metrics;
+mod proxy;
+mod raft;
 mod reply;
 pub mod server;
 pub mod services;

@@ -1,13 +1,15 @@
 //! The two families of answers: wrapped ones with `Code`, `Message`, `Details`, and bare values.
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use baton_actors::ports::{DiscoverError, HistoryError, ProposeError, RecoverError};
 use serde::Serialize;
 
 use crate::compat::to_go_json;
 
 const JSON: &str = "application/json; charset=UTF-8";
+/// When who met an election may ask again.
+const ELECTION_SECONDS: u32 = 2;
 
 /// An answer, ready to be sent.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(crate) struct Failure {
     status: StatusCode,
     message: String,
     details: Option<String>,
+    retry_after_seconds: Option<u32>,
 }
 
 /// The result of a handler.
@@ -56,7 +59,19 @@ impl Reply {
 impl Failure {
     /// A wrapped error, 500 as all of them.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.into(), details: None }
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: message.into(),
+            details: None,
+            retry_after_seconds: None,
+        }
+    }
+
+    /// An error that is over soon: 503, and when to ask again.
+    pub(crate) fn later(message: impl Into<String>) -> Self {
+        let retry_after_seconds = Some(ELECTION_SECONDS);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self { status, retry_after_seconds, ..Self::new(message) }
     }
 
     /// With a status of its own.
@@ -78,11 +93,16 @@ impl Failure {
 
 /// Sends an answer.
 pub(crate) fn respond(outcome: Outcome) -> HttpResponse {
-    let (status, body) = match outcome {
-        Ok(reply) => (reply.status, reply.body),
-        Err(failure) => (failure.status, failure.body()),
-    };
-    HttpResponse::build(status).content_type(JSON).body(body)
+    match outcome {
+        Ok(reply) => HttpResponse::build(reply.status).content_type(JSON).body(reply.body),
+        Err(failure) => {
+            let mut response = HttpResponse::build(failure.status);
+            if let Some(seconds) = failure.retry_after_seconds {
+                response.insert_header((header::RETRY_AFTER, seconds));
+            }
+            response.content_type(JSON).body(failure.body())
+        }
+    }
 }
 
 impl From<serde_json::Error> for Failure {

@@ -10,10 +10,12 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Compress;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-use crate::api::{self, Access};
+use crate::api::{self, Access, Place, Route};
 use crate::auth::{AccessRules, Verdict};
 use crate::call::Call;
 use crate::metrics::{self, HttpMetrics};
+use crate::proxy::{self, Proxy};
+use crate::raft::{Asked, Leader, Raft, Way, way};
 use crate::reply::{Failure, respond};
 use crate::services::Services;
 
@@ -41,6 +43,8 @@ pub struct HttpOptions {
     pub status_path: String,
     /// Certificate and key for HTTPS; plain HTTP when `None`.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// How other nodes of the raft are reached whose API is HTTPS.
+    pub peer_tls: Option<Arc<rustls::ClientConfig>>,
     /// Who may do what.
     pub rules: AccessRules,
 }
@@ -63,6 +67,8 @@ pub struct Server {
 
 struct State {
     services: Arc<Services>,
+    raft: Option<Arc<Raft>>,
+    proxy: Proxy,
     rules: Arc<RwLock<AccessRules>>,
     metrics: HttpMetrics,
     prefix: String,
@@ -78,6 +84,8 @@ impl Server {
         let rules = Arc::new(RwLock::new(options.rules));
         let metrics = HttpMetrics::register(&services.registry);
         let state = web::Data::new(State {
+            raft: services.raft.clone().map(|node| Arc::new(Raft::new(node))),
+            proxy: Proxy::new(options.peer_tls),
             services: Arc::new(services),
             rules: Arc::clone(&rules),
             metrics,
@@ -125,9 +133,13 @@ impl Server {
     }
 }
 
-async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+async fn answer(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
     let started = state.services.clock.now();
-    let (route, response) = dispatch(&request, &state).await;
+    let (route, response) = dispatch(&request, payload, &state).await;
     let took = state.services.clock.now().since(started);
     let method = request.method().as_str();
     state.metrics.answered(route, method, response.status().as_u16(), took);
@@ -135,10 +147,14 @@ async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
 }
 
 /// The route's pattern, as metrics call it, and the answer.
-async fn dispatch(request: &HttpRequest, state: &State) -> (&'static str, HttpResponse) {
+async fn dispatch(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+) -> (&'static str, HttpResponse) {
     let path = request.path();
     if path == state.status_path {
-        return api_answer("status", request, state).await;
+        return api_answer("status", request, payload, state).await;
     }
     // Whoever restarts things asks the process itself, not what stands in front of it.
     match path {
@@ -153,7 +169,7 @@ async fn dispatch(request: &HttpRequest, state: &State) -> (&'static str, HttpRe
         "" | "/web" => guarded("/", Access::Read, request, state, greeting),
         "/metrics" => guarded("/metrics", Access::Read, request, state, figures),
         _ => match path.strip_prefix("/api/") {
-            Some(path) => api_answer(path, request, state).await,
+            Some(path) => api_answer(path, request, payload, state).await,
             None => ("none", unknown(request, state)),
         },
     }
@@ -175,6 +191,7 @@ fn guarded(
 async fn api_answer(
     path: &str,
     request: &HttpRequest,
+    payload: web::Payload,
     state: &State,
 ) -> (&'static str, HttpResponse) {
     let Some((route, params)) = api::find(path) else {
@@ -192,12 +209,17 @@ async fn api_answer(
         let failure = Failure::new(format!("{} is not for {path}", request.method()));
         return (route.path, respond(Err(failure.with_status(StatusCode::METHOD_NOT_ALLOWED))));
     }
+    let query = api::query(request.query_string());
+    if let Some(elsewhere) = elsewhere(route, &query, request, payload, state).await {
+        return (route.path, elsewhere);
+    }
     let services = Arc::clone(&state.services);
     let fleet = services.snapshot.borrow().clone();
     let call = Call {
         route: route.path,
         params,
-        query: api::query(request.query_string()),
+        query,
+        raft: state.raft.clone(),
         headers: headers_of(request),
         user: {
             let rules = state.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -212,10 +234,76 @@ async fn api_answer(
         let text = format!("{path} takes no dry_run, and was not done");
         return (route.path, respond(Err(Failure::new(text))));
     }
+    if let Err(failure) = prove(route, &call).await {
+        return (route.path, respond(Err(failure)));
+    }
     let deadline = if route.access.changes() { CHANGE_DEADLINE } else { ANSWER_DEADLINE };
     let outcome = actix_web::rt::time::timeout(deadline, (route.handler)(call)).await;
     let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("no answer in time")));
     (route.path, respond(outcome))
+}
+
+/// The answer of the leader, or that there is none; nothing if this node is to answer.
+async fn elsewhere(
+    route: &Route,
+    query: &[(String, String)],
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+) -> Option<HttpResponse> {
+    let raft = state.raft.as_ref()?;
+    let changes = route.access.changes();
+    let wants_local = query.iter().any(|(name, value)| name == "local" && value == "true");
+    let passed_on_by = request.headers().get(proxy::PASSED_ON_BY);
+    let asked = Asked {
+        place: route.place,
+        is_local_read: wants_local && !changes,
+        passed_on_by: passed_on_by.map(|by| by.to_str().unwrap_or("somebody")),
+    };
+    let answer = match way(&asked, &raft.leadership()) {
+        Way::Here => return None,
+        Way::To(leader) => passed_on(raft, leader, changes, request, payload, state).await,
+        Way::Nowhere(why) if changes => {
+            Err(Failure::later(format!("Unauthorized: this node does not lead; {why}")))
+        }
+        Way::Nowhere(why) => Err(Failure::later(format!(
+            "this node does not lead; {why}; local=true asks for what this node sees"
+        ))),
+    };
+    Some(answer.unwrap_or_else(|failure| respond(Err(failure))))
+}
+
+async fn passed_on(
+    raft: &Raft,
+    leader: Leader,
+    changes: bool,
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+) -> Result<HttpResponse, Failure> {
+    let unauthorized = if changes { "Unauthorized: this node does not lead; " } else { "" };
+    let unknown = |why| {
+        let name = &leader.name;
+        Failure::later(format!("{unauthorized}the leader {name} does not answer: {why}"))
+    };
+    let api = raft.api_of(&leader).await.map_err(unknown)?;
+    let seat = raft.seat();
+    let me = if seat.is_empty() { &state.services.node.hostname } else { &seat };
+    let (name, end) = (leader.name.clone(), raft.end_of(leader));
+    let target = proxy::Target { leader: &name, api: &api, me, changes, end };
+    state.proxy.pass_on(request, payload, target).await
+}
+
+/// What changes something is done by who is proven to lead.
+async fn prove(route: &Route, call: &Call) -> Result<(), Failure> {
+    match &call.raft {
+        Some(raft)
+            if route.place == Place::Leader && route.access.changes() && !call.is_dry_run() =>
+        {
+            raft.prove().await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The answer to somebody who may not do this.

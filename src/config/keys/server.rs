@@ -62,7 +62,7 @@ const HTTP: &[Key] = &[
     later("SSLSkipVerify", Bool, "false", "Do not verify certificates of peers."),
     fixed("SSLPrivateKeyFile", Text, "", "Private key of the server."),
     fixed("SSLCertFile", Text, "", "Certificate of the server."),
-    fixed("SSLCAFile", Text, "", "Authority that signs client certificates."),
+    fixed("SSLCAFile", Text, "", "Authority of client certificates, and of other nodes'."),
     later("SSLValidOUs", List, "", "Organisational units accepted in client certificates."),
     later(
         "StatusOUVerify",

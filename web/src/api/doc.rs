@@ -2,11 +2,11 @@
 
 #[cfg(test)]
 mod tests {
-    use crate::api::{Access, ROUTES};
+    use crate::api::{Access, Place, ROUTES};
 
     fn reference() -> String {
         let mut text = include_str!("introduction.md").to_owned();
-        text.push_str("\n| route | access |\n|---|---|\n");
+        text.push_str("\n| route | access | in a raft |\n|---|---|---|\n");
         for route in ROUTES {
             let access = match route.access {
                 Access::Read => "read",
@@ -14,7 +14,11 @@ mod tests {
                 Access::Write => "write",
                 Access::Planned => "write, takes `dry_run`",
             };
-            text.push_str(&format!("| `/api/{}` | {access} |\n", route.path));
+            let place = match route.place {
+                Place::Leader => "the leader",
+                Place::Here => "any node",
+            };
+            text.push_str(&format!("| `/api/{}` | {access} | {place} |\n", route.path));
         }
         text
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use actix_web::http::StatusCode;
 use baton_actors::ports::StoreHealth;
+use baton_actors::raft::Role;
 
 use crate::call::Call;
 use crate::compat::{HealthJson, NodeJson, ZERO_TIME, timestamp};
+use crate::raft::Raft;
 use crate::reply::{Failure, Outcome, Reply};
 
 pub(super) async fn headers(call: Call) -> Outcome {
@@ -51,6 +52,9 @@ pub(super) async fn health(call: Call) -> Outcome {
         available_nodes: Some(vec![shown]),
         ..HealthJson::default()
     };
+    if let Some(raft) = &call.raft {
+        tell_of(raft, &mut health).await;
+    }
     match store {
         StoreHealth::Healthy => Reply::ok("Application node is healthy", health),
         StoreHealth::Degraded { reason } => {
@@ -61,32 +65,32 @@ pub(super) async fn health(call: Call) -> Outcome {
     }
 }
 
-/// A single node answers everything itself, and leads.
-pub(super) async fn ok(call: Call) -> Outcome {
-    let status = call.param("status");
-    if call.has("status")
-        && status.parse::<u16>().ok().and_then(|it| StatusCode::from_u16(it).ok()).is_none()
-    {
-        return Err(Failure::new(format!("Invalid status code: {status}")));
+/// Adds who leads, and who else is there.
+async fn tell_of(raft: &Raft, health: &mut HealthJson) {
+    let now = raft.leadership();
+    let leads = now.role == Role::Leader;
+    health.raft_leader_uri = raft.shown_api(&now).await;
+    health.raft_advertise = raft.seat();
+    if leads {
+        // Only the leader asks the others.
+        health.raft_healthy_members = Some(raft.healthy_members().await);
     }
+    let leader = now.leader.unwrap_or_default();
+    health.is_active_node = leads;
+    health.is_raft_leader = leads;
+    health.active_node = NodeJson {
+        hostname: leader.clone(),
+        first_seen_active: String::new(),
+        last_seen_active: String::new(),
+        token: String::new(),
+        ..std::mem::take(&mut health.active_node)
+    };
+    health.raft_leader = leader;
+}
+
+/// The process is there.
+pub(super) async fn ok(_call: Call) -> Outcome {
     Reply::bare(&"OK")
-}
-
-/// The only node is elected already.
-pub(super) async fn grab_election(call: Call) -> Outcome {
-    Reply::ok("Node grabbed election", &call.services.node.hostname)
-}
-
-/// There is nobody else to elect.
-pub(super) async fn reelect(call: Call) -> Outcome {
-    Reply::ok("Set re-elections", &call.services.node.hostname)
-}
-
-pub(super) async fn not_raft(call: Call) -> Outcome {
-    let name = call.route.split('/').next().unwrap_or_default();
-    // The peer takes the one for the other here, and programs match on it.
-    let name = if name == "raft-health" { "raft-state" } else { name };
-    Err(Failure::new(format!("{name}: not running with raft setup")))
 }
 
 pub(super) async fn reload_configuration(call: Call) -> Outcome {

@@ -1,0 +1,204 @@
+//! The raft: who leads, who takes part, and changes of either.
+
+use actix_web::http::StatusCode;
+use baton_actors::raft::{Leadership, Member, Role};
+use serde::Serialize;
+
+use crate::call::Call;
+use crate::raft::{Raft, chain};
+use crate::reply::{Failure, Outcome, Reply};
+
+impl Call {
+    /// The raft, or that there is none.
+    fn raft(&self) -> Result<&Raft, Failure> {
+        self.raft.as_deref().ok_or_else(|| {
+            let name = self.route.split('/').next().unwrap_or_default();
+            // The peer takes the one for the other here, and programs match on it.
+            let name = if name == "raft-health" { "raft-state" } else { name };
+            Failure::new(format!("{name}: not running with raft setup"))
+        })
+    }
+}
+
+/// A single node answers everything itself, and leads.
+pub(super) async fn leader_check(call: Call) -> Outcome {
+    let status = call.param("status");
+    let code = status.parse::<u16>().ok().and_then(|it| StatusCode::from_u16(it).ok());
+    if call.has("status") && code.is_none() {
+        return Err(Failure::new(format!("Invalid status code: {status}")));
+    }
+    let leads = call.raft.as_deref().is_none_or(|raft| raft.leadership().role == Role::Leader);
+    if leads {
+        return Reply::bare(&"OK");
+    }
+    // What is below is no answer, but the announcement of one.
+    let code = code.filter(|code| !code.is_informational());
+    Reply::bare_with(code.unwrap_or(StatusCode::NOT_FOUND), &"Not leader")
+}
+
+fn state_name(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "Leader",
+        Role::Follower => "Follower",
+        Role::Candidate | Role::Learner => "Candidate",
+        Role::Stopped => "Shutdown",
+    }
+}
+
+fn is_healthy(role: Role) -> bool {
+    matches!(role, Role::Leader | Role::Follower)
+}
+
+pub(super) async fn state(call: Call) -> Outcome {
+    Reply::bare(&state_name(call.raft()?.leadership().role))
+}
+
+pub(super) async fn leader(call: Call) -> Outcome {
+    Reply::bare(&call.raft()?.leadership().leader.unwrap_or_default())
+}
+
+pub(super) async fn health(call: Call) -> Outcome {
+    if is_healthy(call.raft()?.leadership().role) {
+        Reply::bare(&"healthy")
+    } else {
+        Err(Failure::new("unhealthy"))
+    }
+}
+
+pub(super) async fn peers(call: Call) -> Outcome {
+    Reply::bare(&seats(call.raft()?))
+}
+
+fn seats(raft: &Raft) -> Vec<String> {
+    raft.node().members().into_iter().map(|member| member.name).collect()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct StatusJson {
+    raft_bind: String,
+    raft_advertise: String,
+    state: &'static str,
+    healthy: bool,
+    is_part_of_quorum: bool,
+    leader: String,
+    #[serde(rename = "LeaderURI")]
+    leader_uri: String,
+    peers: Vec<String>,
+}
+
+pub(super) async fn status(call: Call) -> Outcome {
+    let raft = call.raft()?;
+    let now = raft.leadership();
+    let leader_uri = raft.shown_api(&now).await;
+    let Leadership { role, leader, .. } = now;
+    Reply::bare(&StatusJson {
+        // Peers know a node by one name.
+        raft_bind: raft.seat(),
+        raft_advertise: raft.seat(),
+        state: state_name(role),
+        healthy: is_healthy(role),
+        is_part_of_quorum: is_healthy(role) && leader.is_some(),
+        leader: leader.unwrap_or_default(),
+        leader_uri,
+        peers: seats(raft),
+    })
+}
+
+pub(super) async fn snapshot(call: Call) -> Outcome {
+    let made = call.raft()?.node().snapshot().await;
+    made.map_err(|error| Failure::new(format!("Cannot create snapshot: {error}")))?;
+    call.audit("raft-snapshot", None, String::new());
+    Reply::bare(&"snapshot created")
+}
+
+pub(super) async fn add_peer(call: Call) -> Outcome {
+    let (raft, seat) = (call.raft()?, seat(&call)?);
+    let added = raft.node().add_peer(seat).await;
+    added.map_err(|error| Failure::new(format!("Cannot add {seat}: {}", chain(&error))))?;
+    call.audit("raft-add-peer", None, seat.to_owned());
+    Reply::bare(&seat)
+}
+
+pub(super) async fn remove_peer(call: Call) -> Outcome {
+    let (raft, seat) = (call.raft()?, seat(&call)?);
+    let removed = raft.node().remove_peer(seat).await;
+    removed.map_err(|error| Failure::new(format!("Cannot remove {seat}: {}", chain(&error))))?;
+    call.audit("raft-remove-peer", None, seat.to_owned());
+    Reply::bare(&seat)
+}
+
+/// The seat a route names.
+fn seat(call: &Call) -> Result<&str, Failure> {
+    let text = call.param("addr");
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let wants = || Failure::new(format!("Invalid address: {text}: want host:port"));
+    port.map(|_| text).ok_or_else(wants)
+}
+
+pub(super) async fn yield_to(call: Call) -> Outcome {
+    let node = call.param("node");
+    let is_meant = |member: &Member| {
+        let host = member.name.rsplit_once(':').map(|(host, _)| host);
+        member.name == node || host == Some(node)
+    };
+    hand_over(&call, node, is_meant).await?;
+    call.audit("raft-yield", None, node.to_owned());
+    Reply::ok("Asynchronously yielded", ())
+}
+
+pub(super) async fn yield_hint(call: Call) -> Outcome {
+    let hint = call.param("hint");
+    hand_over(&call, hint, |member| member.name.contains(hint)).await?;
+    call.audit("raft-yield-hint", None, hint.to_owned());
+    Reply::ok(&format!("Asynchronously yielded by hint {hint}"), hint)
+}
+
+/// Has a member that is meant lead; nothing is to be done if this node is meant itself.
+async fn hand_over(
+    call: &Call,
+    asked: &str,
+    is_meant: impl Fn(&Member) -> bool,
+) -> Result<(), Failure> {
+    let raft = call.raft()?;
+    must_lead(raft)?;
+    let id = raft.node().id();
+    let meant: Vec<Member> =
+        raft.node().members().into_iter().filter(|it| it.is_voter && is_meant(it)).collect();
+    if meant.iter().any(|member| member.id == id) {
+        return Ok(());
+    }
+    let Some(heir) = meant.first() else {
+        return Err(Failure::new(format!("no member of the raft is called {asked}")));
+    };
+    let handed = raft.node().hand_over(Some(&heir.name)).await;
+    handed.map_err(|error| Failure::new(format!("{} does not take over: {error}", heir.name)))
+}
+
+/// Only a leader can give leadership away, and the request stays here.
+fn must_lead(raft: &Raft) -> Result<(), Failure> {
+    let now = raft.leadership();
+    if now.role == Role::Leader {
+        return Ok(());
+    }
+    let leader = now.leader.unwrap_or_else(|| "nobody".to_owned());
+    Err(Failure::new(format!("Unauthorized: this node does not lead; {leader} does")))
+}
+
+pub(super) async fn grab_election(call: Call) -> Outcome {
+    if call.raft.is_some() {
+        return Err(Failure::new("Unable to grab election: Cannot GrabElection on raft setup"));
+    }
+    // The only node is elected already.
+    Reply::ok("Node grabbed election", &call.services.node.hostname)
+}
+
+pub(super) async fn reelect(call: Call) -> Outcome {
+    if let Some(raft) = &call.raft {
+        let handed = raft.node().hand_over(None).await;
+        handed.map_err(|error| Failure::new(format!("Unable to re-elect: {error}")))?;
+        call.audit("reelect", None, String::new());
+    }
+    // There is nobody else to elect in a single node.
+    Reply::ok("Set re-elections", &call.services.node.hostname)
+}
