@@ -43,6 +43,8 @@ pub const MAILBOX: usize = 20_000;
 const BATCH_MAX: usize = 4_096;
 /// How often changed instances are handed to the store.
 const STORE_EVERY: Duration = Duration::from_secs(5);
+/// Whoever is new is handed to it sooner: what is not there is not known after a crash.
+const STORE_FOUND_AFTER: Duration = Duration::from_millis(100);
 /// How many at once.
 const STORE_BATCH_MAX: usize = 2_000;
 /// How often the times of looks are handed to the store although nothing else changed.
@@ -98,6 +100,7 @@ pub struct ClusterAnalysisActor {
     unstored: BTreeSet<InstanceKey>,
     /// Instances that were looked at since the store last heard of them.
     looked_at: BTreeSet<InstanceKey>,
+    is_store_due: bool,
     detections_waiting: usize,
     /// When the newest advance ended and how long it took, all that follows from it included.
     newest_advance: (Instant, Duration),
@@ -114,6 +117,7 @@ impl ClusterAnalysisActor {
             wake: None,
             unstored: BTreeSet::new(),
             looked_at: BTreeSet::new(),
+            is_store_due: false,
             detections_waiting: 0,
             newest_advance: (Instant::now(), Duration::ZERO),
         }
@@ -224,7 +228,10 @@ impl ClusterAnalysisActor {
                 tracing::info!(%key, %cluster, ?before, "problem is gone");
                 self.record_change(key, Code::NoProblem, snapshot, now);
             }
-            News::InstanceFound(key) => tracing::info!(%key, "instance found"),
+            News::InstanceFound(key) => {
+                tracing::info!(%key, "instance found");
+                self.store_soon(ctx);
+            }
             News::InstanceLost(key) => tracing::info!(%key, "instance forgotten"),
         }
         // Nobody listening is no error.
@@ -331,6 +338,15 @@ impl ClusterAnalysisActor {
                 (None, Some(_)) => false,
             };
             if is_same { &mut self.looked_at } else { &mut self.unstored }.insert(key);
+        }
+    }
+
+    fn store_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_store_due, true) {
+            ctx.run_later(STORE_FOUND_AFTER, |act, ctx| {
+                act.is_store_due = false;
+                act.hand_to_store(ctx);
+            });
         }
     }
 

@@ -238,6 +238,17 @@ async fn a_restart_goes_on_with_all_that_was_known_and_set() {
 }
 
 #[actix::test]
+async fn whoever_was_found_is_in_the_store_at_once() {
+    tokio::time::pause();
+    let store = MemoryStore::default();
+    let world = watch_with(star(), store.clone(), &["a"], |_| {}).await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(store.disk().instances.len(), 4);
+    world.handles.shutdown().await;
+}
+
+#[actix::test]
 async fn a_failing_store_is_loud_and_watching_goes_on() {
     tokio::time::pause();
     for fault in [StoreFault::Full, StoreFault::Panics] {
