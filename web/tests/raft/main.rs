@@ -195,6 +195,19 @@ async fn without_a_leader_it_is_said_at_once() {
 }
 
 #[actix_web::test]
+async fn a_leader_that_lost_its_majority_begins_nothing() {
+    let nodes = three(&Plan::default()).await;
+    let (leader, others) = by_role(&nodes).await;
+    futures_util::join!(others[0].leave(), others[1].leave());
+    // It may still take itself for the leader.
+    let refused = leader.send("POST", TAG, "").await;
+    assert_eq!((refused.status, refused.has("retry-after")), (503, true), "{refused:?}");
+    assert!(refused.message().starts_with("Unauthorized: "), "{refused:?}");
+    assert_eq!(leader.get(&format!("{TAGS}?local=true")).await.json(), json!([]));
+    stop(nodes).await;
+}
+
+#[actix_web::test]
 async fn a_request_goes_on_as_it_came() {
     let stub = Stub::start().await;
     let nodes = three(&Plan { api: Some(stub.url()), ..Plan::default() }).await;
@@ -227,6 +240,7 @@ async fn a_request_goes_on_as_it_came() {
     ] {
         assert!(asked.contains(&format!("{line}\r\n")), "{line}: {asked}");
     }
+    assert_eq!(asked.matches("x-forwarded-for:").count(), 1, "{asked}");
     for gone in ["x-private", "expect"] {
         assert!(!asked.contains(gone), "{gone}: {asked}");
     }
