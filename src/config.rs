@@ -9,6 +9,7 @@ mod doc;
 mod files;
 pub mod keys;
 mod layers;
+mod raft;
 mod reader;
 mod types;
 mod values;

@@ -1,6 +1,7 @@
 //! Runs the service: loads the configuration, starts the parts, reloads and ends on signals.
 
 mod announcer;
+mod seat;
 mod service;
 
 use std::path::PathBuf;
@@ -14,8 +15,8 @@ use self::service::Service;
 use crate::config::{self, Loaded, Sources};
 use crate::{telemetry, wiring};
 
-/// What is logged when nobody says: not how the HTTP server starts its threads.
-const DEFAULT_LEVEL: &str = "info,actix_server=warn";
+/// What is logged when nobody says: not how the HTTP server starts its threads, nor each vote.
+const DEFAULT_LEVEL: &str = "info,actix_server=warn,openraft=error";
 
 /// How long a clean end may take before the process ends anyway.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
@@ -61,7 +62,7 @@ impl ServeOptions {
 ///
 /// # Errors
 /// When the configuration is wrong, the store cannot be opened, or the address cannot be listened
-/// on. Nothing else ends the service.
+/// on; under raft also when this node cannot take part any more. Nothing else ends the service.
 pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let loaded = config::load(&options.sources())?;
     let default_level = if loaded.config.process.debug { "debug" } else { DEFAULT_LEVEL };
@@ -77,21 +78,24 @@ async fn run(options: ServeOptions, loaded: Loaded) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let service = Service::start(&options, loaded).await?;
-    loop {
+    let mut lost = std::pin::pin!(service.lost());
+    let why = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            why = &mut lost => break Some(why),
             _ = hang_up.recv() => {
                 // What went wrong is logged there; the old configuration stays in force.
                 let _ = service.reloader.reload(None);
             }
         }
-    }
+    };
     tracing::info!("ending");
+    service.hand_over().await;
     if tokio::time::timeout(SHUTDOWN_DEADLINE, service.stop()).await.is_err() {
         tracing::warn!("some parts did not end in time");
     }
-    Ok(())
+    why.map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
 }
 
 fn warn_of(loaded: &Loaded) {

@@ -1,5 +1,7 @@
 //! Turns the configuration into what the parts of baton take: the only place where both are known.
 
+mod raft;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
 use crate::config::{self, Config};
+
+pub use raft::raft_setup;
 
 /// The rules of the pure core.
 ///

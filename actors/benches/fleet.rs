@@ -40,6 +40,7 @@ async fn run(instances: usize, seconds: u64) -> std::io::Result<()> {
         clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000))),
         policy: Arc::new(Policy { poll_interval: Duration::from_secs(1), ..Policy::default() }),
         open_store: MemoryStore::default().opener(),
+        ledger: None,
         seeds: seeds.clone(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),

@@ -267,6 +267,10 @@ impl ClusterAnalysisActor {
         now: Timestamp,
         ctx: &mut Context<Self>,
     ) {
+        if self.world.ledger.leading().borrow().is_none() {
+            // Whoever leads finds it too.
+            return;
+        }
         let is_detectable = catalog::entry(analysis.code)
             .is_some_and(|problem| problem.response(&snapshot.policy) != Response::Show)
             && !analysis.skippable_due_to_downtime;
@@ -300,7 +304,7 @@ impl ClusterAnalysisActor {
                         act.world.metrics.dropped("detection", 1);
                     }
                 }
-                Err(ProposeError::Refused(reason)) => {
+                Err(ProposeError::Refused(reason) | ProposeError::NotLeading(reason)) => {
                     tracing::debug!(key = %subject.0, reason, "detection not recorded");
                 }
                 Err(error) => {
@@ -387,6 +391,26 @@ impl ClusterAnalysisActor {
         }));
     }
 
+    /// What was found before this node began to lead may have been recorded by nobody.
+    fn watch_leadership(
+        &mut self,
+        mut changes: watch::Receiver<Option<u64>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let changed = async move { changes.changed().await.map(|()| changes) };
+        ctx.spawn(changed.into_actor(self).map(|changes, act, ctx| {
+            let Ok(changes) = changes else { return };
+            let snapshot = act.world.snapshot.borrow().clone();
+            let now = act.world.clock.now();
+            for (id, cluster) in &snapshot.clusters {
+                for analysis in &cluster.analyses {
+                    act.detect(&snapshot, id, analysis, now, ctx);
+                }
+            }
+            act.watch_leadership(changes, ctx);
+        }));
+    }
+
     fn watch_policy(&mut self, mut changes: watch::Receiver<Arc<Policy>>, ctx: &mut Context<Self>) {
         let policy = changes.borrow_and_update().clone();
         if !Arc::ptr_eq(&policy, &self.world.snapshot.borrow().policy) {
@@ -444,6 +468,7 @@ impl Actor for ClusterAnalysisActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.watch_policy(self.world.policy.clone(), ctx);
         self.watch_ledger(self.world.ledger.state(), ctx);
+        self.watch_leadership(self.world.ledger.leading(), ctx);
         ctx.run_interval(STORE_EVERY, Self::hand_to_store);
         ctx.run_interval(STORE_TIMES_EVERY, Self::hand_times_to_store);
     }

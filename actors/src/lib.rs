@@ -4,6 +4,7 @@ pub mod clock;
 pub mod cluster_analysis;
 pub mod discovery;
 pub mod hooks;
+mod mandate;
 pub mod metrics;
 pub mod mysql;
 pub mod operations;

@@ -2,15 +2,16 @@
 //!
 //! What is done, and whether, is decided in [`baton_topology::relocate`]. Here it is carried out,
 //! a few servers at a time, within deadlines (I12); whatever was stopped is started again (I9),
-//! and whoever asks next sees how the servers stand now.
+//! and whoever asks next sees how the servers stand now. All of it belongs to one term: when that is
+//! over nothing more is touched, and the locks tell the next leader what to start again.
 
 mod crew;
 mod extra;
 mod hooks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_topology::history::NewAuditEntry;
@@ -26,16 +27,19 @@ use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::clock::Clock;
 use crate::hooks::HookRunner;
+use crate::mandate::Mandate;
 use crate::operations::crew::Crew;
 use crate::ports::{
     Control, Discovery, ExtraTransactions, History, Ledger, OperationError, Operations, Performed,
-    SnapshotReader, Transactions,
+    ProposeError, SnapshotReader, Transactions,
 };
 
 /// A server stays locked no longer than this, should its operation never end.
 const LOCKED_AT_MOST: Duration = Duration::from_secs(10 * 60);
 /// So many servers are looked at side by side.
 const LOOKS_PARALLEL: usize = 16;
+/// The pause before interrupted operations are tried again.
+const RESUME_PAUSE: Duration = Duration::from_secs(1);
 /// Counts operations.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 /// Who locks servers, as the ledger shows it.
@@ -60,6 +64,18 @@ pub struct Workshop {
     pub equivalences: Arc<Mutex<Equivalences>>,
     /// Runs the user processes that are told of an operation.
     pub hooks: HookRunner,
+    /// What this node has locked.
+    pub locks: Locks,
+}
+
+/// The servers an operation of this node has locked, each with the term of the operation.
+#[derive(Debug, Clone, Default)]
+pub struct Locks(Arc<Mutex<BTreeMap<InstanceKey, u64>>>);
+
+impl Locks {
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<InstanceKey, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Operations for Workshop {
@@ -119,23 +135,55 @@ fn refused(why: String) -> OperationError {
 }
 
 impl Workshop {
-    /// Brings to an end what was begun by a baton that died: its locks outlived it (I9).
-    pub async fn resume(&self) {
+    /// Resumes whenever this node begins to lead; a single node does so once.
+    pub async fn resume_when_leading(&self) {
+        let mut leading = self.ledger.leading();
+        loop {
+            let term = *leading.borrow_and_update();
+            if let Some(term) = term {
+                while let Err(error) = self.resume().await {
+                    tracing::warn!(term, %error, "interrupted operations are left as they are");
+                    if *leading.borrow() != Some(term) {
+                        break;
+                    }
+                    tokio::time::sleep(RESUME_PAUSE).await;
+                }
+            }
+            if leading.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Brings to an end what was begun by a baton that died, or leads no more: its locks outlived
+    /// it (I9).
+    ///
+    /// # Errors
+    /// When this node does not lead, or not to the end.
+    pub async fn resume(&self) -> Result<(), ProposeError> {
+        let mandate = Mandate::obtain(&self.ledger).await?;
         let ledger = self.ledger.state().borrow().clone();
+        let ours = self.locks.locked().clone();
         let left = ledger.maintenances.iter().filter(|(_, it)| &*it.owner == OWNER);
-        for (key, maintenance) in left {
+        for (key, maintenance) in left.filter(|(key, _)| ours.get(*key) != Some(&mandate.term())) {
             let Some(unfinished) = relocate::unfinished(&maintenance.reason) else { continue };
             let (what, at) = ("resume".into(), self.clock.now());
             let note = Command::NoteOperation { key: key.clone(), what, at };
-            if let Err(error) = self.ledger.propose(note).await {
-                tracing::warn!(%key, %error, "an interrupted operation is left as it is");
-                continue;
+            match mandate.propose(note).await {
+                Ok(_) => {}
+                Err(error @ ProposeError::NotLeading(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%key, %error, "an interrupted operation is left as it is");
+                    continue;
+                }
             }
             let outcome = match unfinished {
-                Unfinished::StartAgain => Crew::new(self).start(key).await,
+                Unfinished::StartAgain => Crew::acting(self, &mandate).start(key).await,
                 Unfinished::LeaveAsIs => Ok(()),
             };
-            self.unlock(&BTreeSet::from([key.clone()])).await;
+            // Whoever leads next starts it.
+            mandate.check().await?;
+            self.unlock(&mandate, &BTreeSet::from([key.clone()])).await;
             self.look_at(BTreeSet::from([key.clone()])).await;
             let message = match outcome {
                 Ok(()) => format!("after a break: {}", maintenance.reason),
@@ -144,6 +192,7 @@ impl Workshop {
             tracing::warn!(%key, message, "an operation was interrupted");
             self.record("resume", key, message);
         }
+        Ok(())
     }
 
     fn record(&self, kind: &str, key: &InstanceKey, message: String) {
@@ -172,20 +221,21 @@ impl Workshop {
     }
 
     async fn carry_out(&self, request: Request) -> Result<Performed, OperationError> {
+        let mandate = Mandate::obtain(&self.ledger).await.map_err(OperationError::Locked)?;
         let fleet = self.look_around(&request).await;
         let plan =
             relocate::plan(&fleet, &self.known(), &request).map_err(OperationError::Refused)?;
-        self.lock(&plan).await?;
+        self.lock(&mandate, &plan).await?;
         let plan = match self.plan_again(&request, &plan).await {
             Ok(plan) => plan,
             Err(refused) => {
-                self.unlock(&plan.locked).await;
+                self.unlock(&mandate, &plan.locked).await;
                 return Err(OperationError::Refused(refused));
             }
         };
         tracing::info!(kind = plan.kind, about = %plan.about, "operation begun");
-        let (done, failed) = self.work(&plan).await;
-        self.unlock(&plan.locked).await;
+        let (done, failed) = self.work(&mandate, &plan).await;
+        self.unlock(&mandate, &plan.locked).await;
         self.look_at(plan.touched()).await;
         let performed = self.conclude(plan, done, failed)?;
         self.tell(&performed.plan).await;
@@ -221,14 +271,14 @@ impl Workshop {
 
     /// Keeps others from operating on the servers of a plan, or gives back those it got. Where
     /// nobody has to be kept from anything, the ledger only takes note.
-    async fn lock(&self, plan: &Plan) -> Result<(), OperationError> {
+    async fn lock(&self, mandate: &Mandate, plan: &Plan) -> Result<(), OperationError> {
         let reason: Arc<str> = plan.reason().into();
         let now = self.clock.now();
         if plan.locked.is_empty() {
             // Nothing is done to a server that was not agreed upon (I2).
             let (key, what) = (plan.about.clone(), plan.kind.into());
             let note = Command::NoteOperation { key, what, at: now };
-            return self.ledger.propose(note).await.map(drop).map_err(OperationError::Locked);
+            return mandate.propose(note).await.map(drop).map_err(OperationError::Locked);
         }
         // The ledger takes the very same said twice as said once; no two operations say it.
         let serial = Duration::from_micros(SERIAL.fetch_add(1, Ordering::Relaxed));
@@ -242,8 +292,10 @@ impl Workshop {
                 begins_at: now,
                 ends_at,
             };
-            if let Err(error) = self.ledger.propose(command).await {
-                self.unlock(&locked).await;
+            self.locks.locked().insert(key.clone(), mandate.term());
+            if let Err(error) = mandate.propose(command).await {
+                self.locks.locked().remove(key);
+                self.unlock(mandate, &locked).await;
                 return Err(OperationError::Locked(error));
             }
             locked.insert(key.clone());
@@ -251,26 +303,31 @@ impl Workshop {
         Ok(())
     }
 
-    async fn unlock(&self, keys: &BTreeSet<InstanceKey>) {
+    async fn unlock(&self, mandate: &Mandate, keys: &BTreeSet<InstanceKey>) {
         for key in keys {
             let command = Command::EndMaintenance { key: key.clone() };
-            if let Err(error) = self.ledger.propose(command).await {
+            if let Err(error) = mandate.propose(command).await {
                 tracing::warn!(%key, %error, "cannot end maintenance; it will run out");
             }
+            self.locks.locked().remove(key);
         }
     }
 
     /// Does what is planned; the servers it succeeded for and those it failed for.
-    async fn work(&self, plan: &Plan) -> (Vec<InstanceKey>, Vec<(InstanceKey, String)>) {
+    async fn work(
+        &self,
+        mandate: &Mandate,
+        plan: &Plan,
+    ) -> (Vec<InstanceKey>, Vec<(InstanceKey, String)>) {
         let mut done = Vec::new();
         let mut failed: Vec<(InstanceKey, String)> =
             plan.left_out.iter().map(|(key, why)| (key.clone(), why.to_string())).collect();
-        let mut crew = Crew::new(self);
+        let mut crew = Crew::acting(self, mandate);
         let prepared = crew.take(plan.before.clone()).await;
         match prepared {
             Ok(()) => {
                 let units = plan.units.clone().into_iter().map(|unit| {
-                    let crew = Crew::new(self);
+                    let crew = Crew::acting(self, mandate);
                     async move { (unit.subject.clone(), crew.run(&unit).await) }
                 });
                 let mut ended = stream::iter(units).buffer_unordered(plan.parallel.max(1));

@@ -223,6 +223,21 @@ pub trait Ledger: Send + Sync + 'static {
     /// Proposes a command; returns once it is durable and applied, or was refused.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>>;
 
+    /// Proves that this node may act, at a moment after it was asked, and that it has applied
+    /// everything that was agreed upon before. Returns the term in which it may. Ends within
+    /// [`deadline::PROVE`].
+    fn lead(&self) -> BoxFuture<'_, Result<u64, ProposeError>>;
+
+    /// Proposes a command that may only be applied in this term.
+    fn propose_in(
+        &self,
+        term: u64,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Applied, ProposeError>>;
+
+    /// The term in which this node leads, as far as it knows: a hint, never permission.
+    fn leading(&self) -> watch::Receiver<Option<u64>>;
+
     /// The newest state.
     fn state(&self) -> watch::Receiver<Arc<LedgerState>>;
 }
@@ -244,6 +259,9 @@ pub enum ProposeError {
     /// The ledger's rules refuse it; nothing changed.
     #[error("{0}")]
     Refused(String),
+    /// Another node decides, or none, or the term is over; nothing changed.
+    #[error("{0}")]
+    NotLeading(String),
     /// It could not be made durable; nothing changed.
     #[error("the ledger cannot be written: {0}")]
     Unavailable(String),
@@ -377,6 +395,8 @@ pub mod deadline {
 
     /// A ledger command.
     pub const PROPOSE: Duration = Duration::from_secs(10);
+    /// A proof of leadership.
+    pub const PROVE: Duration = Duration::from_secs(2);
     /// A question to the store.
     pub const HISTORY: Duration = Duration::from_secs(10);
     /// A recovery that somebody waits for.

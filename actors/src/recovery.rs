@@ -2,7 +2,8 @@
 //!
 //! What a recovery does is decided in [`baton_topology::recovery`]; how its effects reach servers
 //! is in `recovery/run.rs`. Everything this actor knows of a recovery is in the ledger, so that its
-//! successor, after a panic or a restart, finds what is under way and goes on with it.
+//! successor, after a panic or a restart, finds what is under way and goes on with it. So does the
+//! same actor of another node once that leads; on a node that does not lead this one stands still.
 
 mod chains;
 mod run;
@@ -22,15 +23,17 @@ use baton_topology::recovery::gate::{self, Request, Runner};
 use baton_topology::recovery::upkeep::{Review, Vigil, rejoinable};
 use baton_topology::recovery::{Cause, Hooks, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
+use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::clock::Clock;
 use crate::discovery::LookNow;
+use crate::mandate::Mandate;
 use crate::metrics::Metrics;
 use crate::ports::{
-    Control, EventSender, Ledger, RecoverError, Recoveries, SnapshotReader, deadline,
+    Control, EventSender, Ledger, ProposeError, RecoverError, Recoveries, SnapshotReader, deadline,
 };
 use crate::supervisor::{Child, Outlet, Queued};
 
@@ -41,6 +44,9 @@ const RUNNING_MAX: usize = 64;
 /// How often problems that did not change are judged again: what stood against acting may be gone.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// Whoever begins to lead begins nothing for so long: it looks first. What is under way is taken up
+/// at once, for that begins with a look.
+const SETTLE: Duration = Duration::from_millis(300);
 /// How often it is looked for what else there is to see to.
 const KEEP_UP_EVERY: Duration = Duration::from_millis(100);
 
@@ -139,7 +145,7 @@ pub struct Recover {
     /// What of.
     pub request: Request,
     /// Who wants to know how it ended.
-    pub reply: oneshot::Sender<Result<Arc<Recovery>, RecoverError>>,
+    pub reply: Reply,
 }
 
 impl Message for Recover {
@@ -154,18 +160,26 @@ impl Message for Detected {
     type Result = ();
 }
 
+type Reply = oneshot::Sender<Result<Arc<Recovery>, RecoverError>>;
+
 /// Recovers.
 pub struct RecoveryActor {
     world: RecoveryWorld,
     /// What this life of the actor begins or drives.
     busy: BTreeSet<InstanceKey>,
     vigil: Vigil,
+    /// The term it knows this node to lead in.
+    term: Option<u64>,
+    /// Nothing begins before: what the leader before this one did has to be seen first.
+    settled_at: Timestamp,
 }
 
 impl RecoveryActor {
     /// Knows nothing: what is under way is in the ledger.
     pub fn new(world: RecoveryWorld) -> Self {
-        Self { world, busy: BTreeSet::new(), vigil: Vigil::default() }
+        let term = *world.ledger.leading().borrow();
+        let settled_at = Timestamp::EPOCH;
+        Self { world, busy: BTreeSet::new(), vigil: Vigil::default(), term, settled_at }
     }
 
     fn listen(&mut self, mut news: broadcast::Receiver<Arc<News>>, ctx: &mut Context<Self>) {
@@ -190,11 +204,14 @@ impl RecoveryActor {
 
     /// Looks at everything: what is under way and driven by nobody, and what could begin.
     fn sweep(&mut self, ctx: &mut Context<Self>) {
+        if !self.leads() {
+            return;
+        }
         let fleet = self.world.snapshot.borrow().clone();
         let orphans = fleet.ledger.recoveries.values().filter(|it| it.is_running());
         for recovery in orphans.map(Arc::clone).collect::<Vec<_>>() {
             if !self.busy.contains(recovery.failed()) {
-                self.drive(recovery, run::Entry::Resume, None, ctx);
+                self.take_up(&recovery, ctx);
             }
         }
         for key in rejoinable(&fleet, self.world.clock.now()) {
@@ -213,11 +230,14 @@ impl RecoveryActor {
 
     /// Sees to what is not a recovery.
     fn keep_up(&mut self, ctx: &mut Context<Self>) {
+        if !self.leads() || !self.is_settled() {
+            return;
+        }
         let fleet = self.world.snapshot.borrow().clone();
         let Review { chores, looks, hung } = self.vigil.review(&fleet, self.world.clock.now());
         for chore in chores {
             let (world, source) = (self.world.clone(), chore.source.clone());
-            let done = run::do_chore(world, chore).into_actor(self);
+            let done = run::do_chore(world, chore, fleet.ledger.index).into_actor(self);
             ctx.spawn(done.map(move |stuck, act, _ctx| {
                 if let (Some(source), Some(scout)) = (source, stuck) {
                     act.vigil.is_stuck(&source, scout);
@@ -245,43 +265,122 @@ impl RecoveryActor {
         if self.busy.contains(key) || self.busy.len() >= RUNNING_MAX {
             return;
         }
+        if !self.leads() || !self.is_settled() {
+            return;
+        }
         match self.judge(request) {
-            Ok(recovery) => self.begin(recovery, None, ctx),
+            Ok(_) => self.begin(request.clone(), None, ctx),
             Err(error) => tracing::debug!(%key, %error, "no recovery"),
         }
     }
 
+    /// Whether this node leads, as far as it knows. Whoever begins to lead looks at what others
+    /// changed meanwhile.
+    fn leads(&mut self) -> bool {
+        let term = *self.world.ledger.leading().borrow();
+        if term != self.term {
+            self.term = term;
+            self.vigil = Vigil::default();
+            self.settled_at = self.world.clock.now().plus(SETTLE);
+            let ledger = self.world.ledger.state().borrow().clone();
+            let touched = |it: &Arc<Recovery>| [&[it.failed().clone()], &*it.replicas].concat();
+            let keys: BTreeSet<_> = ledger.recoveries.values().flat_map(touched).collect();
+            if term.is_some() && !keys.is_empty() {
+                // What does not get through is found by the next probe.
+                let _ = self.world.looks.try_send(LookNow(keys.into_iter().collect()));
+            }
+        }
+        term.is_some()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.world.clock.now() >= self.settled_at
+    }
+
+    /// Judges by what is published, and by the newest ledger: that may be ahead of it, on a node
+    /// that has just begun to lead above all.
     fn judge(&self, request: &Request) -> Result<Recovery, RecoverError> {
         let world = &self.world;
         let fleet = world.snapshot.borrow().clone();
-        gate::begin(request, &fleet, &world.runner(), world.clock.now())
-            .map_err(|refused| RecoverError::Refused(refused.0))
+        let ledger = world.ledger.state().borrow().clone();
+        let now = world.clock.now();
+        let refused = |refused: baton_topology::recovery::Refused| RecoverError::Refused(refused.0);
+        if ledger.index > fleet.ledger.index {
+            let newest = FleetSnapshot { ledger, ..(*fleet).clone() };
+            gate::begin(request, &newest, &world.runner(), now).map_err(refused)?;
+        }
+        gate::begin(request, &fleet, &world.runner(), now).map_err(refused)
     }
 
-    /// Has the ledger agree, and then drives.
-    fn begin(
+    /// Proves that this node leads, judges, has the ledger agree, and then drives.
+    fn begin(&mut self, request: Request, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        self.busy.insert(request.key.clone());
+        let ledger = Arc::clone(&self.world.ledger);
+        let proven = async move { Mandate::obtain(&ledger).await };
+        ctx.spawn(proven.into_actor(self).map(move |proven, act, ctx| {
+            let judged = proven
+                .map_err(RecoverError::from)
+                .and_then(|mandate| Ok((act.judge(&request)?, mandate)));
+            match judged {
+                Ok((recovery, mandate)) => act.agree(recovery, mandate, reply, ctx),
+                Err(error) => act.let_be(&request.key, error, reply),
+            }
+        }));
+    }
+
+    fn agree(
         &mut self,
         recovery: Recovery,
-        reply: Option<oneshot::Sender<Result<Arc<Recovery>, RecoverError>>>,
+        mandate: Mandate,
+        reply: Option<Reply>,
         ctx: &mut Context<Self>,
     ) {
-        let key = recovery.failed().clone();
-        self.busy.insert(key.clone());
-        let (ledger, uid) = (Arc::clone(&self.world.ledger), Arc::clone(&recovery.uid));
+        let (key, uid) = (recovery.failed().clone(), Arc::clone(&recovery.uid));
         let command = Command::BeginRecovery { recovery: Arc::new(recovery) };
-        let agreed = async move { ledger.propose(command).await };
+        let agreed = async move { mandate.propose(command).await.map(|it| (it, mandate)) };
         ctx.spawn(agreed.into_actor(self).map(move |agreed, act, ctx| {
-            let begun = agreed.map_err(RecoverError::from).and_then(|applied| {
+            let begun = agreed.map_err(RecoverError::from).and_then(|(applied, mandate)| {
                 let begun = applied.state.recoveries.values().find(|it| it.uid == uid);
-                begun.cloned().ok_or_else(|| RecoverError::Refused(vec!["it is gone".into()]))
+                let begun = begun.map(|it| (Arc::clone(it), mandate));
+                begun.ok_or_else(|| RecoverError::Refused(vec!["it is gone".into()]))
             });
             match begun {
-                Ok(recovery) => act.drive(recovery, run::Entry::Begin, reply, ctx),
-                Err(error) => {
-                    act.busy.remove(&key);
-                    tracing::warn!(%key, %error, "a recovery did not begin");
-                    answer(reply, Err(error));
+                Ok((recovery, mandate)) => {
+                    act.drive(recovery, mandate, run::Entry::Begin, reply, ctx);
                 }
+                Err(error) => {
+                    tracing::warn!(%key, %error, "a recovery did not begin");
+                    act.let_be(&key, error, reply);
+                }
+            }
+        }));
+    }
+
+    fn let_be(&mut self, key: &InstanceKey, error: RecoverError, reply: Option<Reply>) {
+        self.busy.remove(key);
+        answer(reply, Err(error));
+    }
+
+    /// Goes on with what somebody else began, as it is once this node has proven that it leads.
+    fn take_up(&mut self, recovery: &Recovery, ctx: &mut Context<Self>) {
+        let (key, id) = (recovery.failed().clone(), recovery.id);
+        self.busy.insert(key.clone());
+        let ledger = Arc::clone(&self.world.ledger);
+        let proven = async move {
+            let mandate = Mandate::obtain(&ledger).await?;
+            let known = ledger.state().borrow().recoveries.get(&id).cloned();
+            Ok::<_, ProposeError>(known.filter(|it| it.is_running()).map(|it| (it, mandate)))
+        };
+        ctx.spawn(proven.into_actor(self).map(move |proven, act, ctx| match proven {
+            Ok(Some((recovery, mandate))) => {
+                act.drive(recovery, mandate, run::Entry::Resume, None, ctx);
+            }
+            Ok(None) => {
+                act.busy.remove(&key);
+            }
+            Err(error) => {
+                tracing::warn!(%key, %error, "a recovery is not taken up");
+                act.busy.remove(&key);
             }
         }));
     }
@@ -289,24 +388,24 @@ impl RecoveryActor {
     fn drive(
         &mut self,
         recovery: Arc<Recovery>,
+        mandate: Mandate,
         entry: run::Entry,
-        reply: Option<oneshot::Sender<Result<Arc<Recovery>, RecoverError>>>,
+        reply: Option<Reply>,
         ctx: &mut Context<Self>,
     ) {
         let key = recovery.failed().clone();
-        self.busy.insert(key.clone());
-        let driven = run::drive(self.world.clone(), recovery, entry);
+        let driven = run::drive(self.world.clone(), mandate, recovery, entry);
         ctx.spawn(driven.into_actor(self).map(move |ended, act, _ctx| {
             act.busy.remove(&key);
+            if let Err(error @ ProposeError::NotLeading(_)) = &ended {
+                tracing::warn!(%key, %error, "a recovery is left to whoever leads next");
+            }
             answer(reply, ended.map_err(RecoverError::from));
         }));
     }
 }
 
-fn answer(
-    reply: Option<oneshot::Sender<Result<Arc<Recovery>, RecoverError>>>,
-    outcome: Result<Arc<Recovery>, RecoverError>,
-) {
+fn answer(reply: Option<Reply>, outcome: Result<Arc<Recovery>, RecoverError>) {
     if let Some(reply) = reply {
         // Whoever asked may have stopped waiting.
         let _ = reply.send(outcome);
@@ -332,10 +431,7 @@ impl Handler<Queued<Recover>> for RecoveryActor {
             let reason = format!("a recovery of {} is under way", request.key);
             return answer(Some(reply), Err(RecoverError::Refused(vec![reason])));
         }
-        match self.judge(&request) {
-            Ok(recovery) => self.begin(recovery, Some(reply), ctx),
-            Err(error) => answer(Some(reply), Err(error)),
-        }
+        self.begin(request, Some(reply), ctx);
     }
 }
 

@@ -9,7 +9,7 @@ use baton_topology::crawl::Standing;
 use baton_topology::fleet::{self, FleetInput};
 use baton_topology::instance::Instance;
 use baton_topology::key::InstanceKey;
-use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::ledger::Command;
 use baton_topology::names::HostNames;
 use baton_topology::policy::Policy;
 use baton_topology::snapshot::FleetSnapshot;
@@ -57,6 +57,8 @@ pub struct Options {
     pub policy: Arc<Policy>,
     /// Opens the store.
     pub open_store: OpenBackend,
+    /// Where commands are agreed upon with other nodes; alone, in the store, when `None`.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// Instances to begin with.
     pub seeds: Vec<InstanceKey>,
     /// Where probes run; on the arbiter that starts the system when empty.
@@ -201,10 +203,17 @@ pub async fn start(options: Options) -> Result<Handles, StoreError> {
         .iter()
         .fold(HostNames::default(), |names, (given, canonical)| names.with(given, canonical));
     let names = Arc::new(names);
+    let ledger = match &options.ledger {
+        Some(shared) => {
+            if ledger.index > 0 {
+                tracing::warn!("what was set while this node was alone is not carried over");
+            }
+            Arc::clone(shared)
+        }
+        None => Arc::new(SoloLedger::new(ledger, actors.store.clone(), health.subscribe())),
+    };
     let fleet = restored(&options, instances, &ledger, Arc::clone(&names));
     let snapshot = watch::Sender::new(Arc::new(fleet));
-    let solo = SoloLedger::new(ledger, actors.store.clone(), health.subscribe());
-    let ledger: Arc<dyn Ledger> = Arc::new(solo);
     start_store(&actors, &options, backend, health);
 
     let names = watch::Sender::new(names);
@@ -223,11 +232,11 @@ pub async fn start(options: Options) -> Result<Handles, StoreError> {
 fn restored(
     options: &Options,
     instances: Vec<(Instance, ClusterId)>,
-    ledger: &LedgerState,
+    ledger: &Arc<dyn Ledger>,
     names: Arc<HostNames>,
 ) -> FleetSnapshot {
     let now = options.clock.now();
-    let ledger = Arc::new(ledger.clone());
+    let ledger = ledger.state().borrow().clone();
     let empty = FleetSnapshot::empty(Arc::clone(&options.policy), ledger, now);
     let empty = FleetSnapshot { names, ..empty };
     if instances.is_empty() {
@@ -363,6 +372,9 @@ async fn sow(handles: Handles, seeds: Vec<InstanceKey>) {
 async fn purge_ledger(handles: Handles, clock: Arc<dyn Clock>) {
     loop {
         tokio::time::sleep(LEDGER_PURGE_EVERY).await;
+        if handles.ledger.leading().borrow().is_none() {
+            continue;
+        }
         let before = clock.now().minus(LEDGER_RETENTION);
         if let Err(error) = handles.ledger.propose(Command::Purge { before }).await {
             tracing::warn!(%error, "cannot purge the ledger");

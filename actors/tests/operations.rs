@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baton_actors::clock::TokioClock;
 use baton_actors::hooks::HookRunner;
-use baton_actors::operations::Workshop;
+use baton_actors::operations::{Locks, Workshop};
 use baton_actors::ports::{OperationError, Operations};
 use baton_actors::system::Options;
 use baton_actors::testing::{ActionFault, FakeFleet, FakeTarget, Fault, MemoryStore, StoreFault};
@@ -45,6 +45,7 @@ async fn tree_with(policy: Policy) -> (World, Workshop) {
         clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_000))),
         equivalences: Arc::default(),
         hooks: HookRunner::of_process(),
+        locks: Locks::default(),
     };
     (world, workshop)
 }
@@ -226,7 +227,7 @@ async fn what_a_dead_baton_left_stopped_and_locked_is_started_and_free() {
         };
         world.handles.ledger.propose(command).await.expect("it is free");
     }
-    workshop.resume().await;
+    workshop.resume().await.expect("this node leads");
     assert!(placed(&world, "c").1, "its own work is brought to an end");
     assert!(!placed(&world, "d").1, "ann's is not touched");
     assert_eq!(locks(&world), 1);

@@ -22,7 +22,7 @@ pub(super) fn config(r: &mut Reader<'_>, read: ReadFile<'_>) -> Config {
         classification: classification(r),
         recovery: recovery(r),
         hooks: hooks(r),
-        raft: raft(r),
+        raft: super::raft::raft(r),
         kv: kv(r),
     };
     refuse_unavailable(&config, r);
@@ -34,9 +34,6 @@ fn refuse_unavailable(config: &Config, r: &mut Reader<'_>) {
     if matches!(config.store.backend, Backend::Mysql(_)) {
         let reason = "the shared MySQL backend is not available in this version; use \"sqlite\"";
         r.invalid("BackendDB", reason);
-    }
-    if config.raft.enabled {
-        r.invalid("RaftEnabled", "raft is not available in this version; run a single node");
     }
 }
 
@@ -472,25 +469,6 @@ fn hooks(r: &mut Reader<'_>) -> HookPolicy {
         placeholders,
         lists,
     }
-}
-
-fn raft(r: &mut Reader<'_>) -> Raft {
-    let bind = r.text("RaftBind");
-    let raft = Raft {
-        enabled: r.flag("RaftEnabled"),
-        advertise: r.some_text("RaftAdvertise").unwrap_or_else(|| bind.clone()),
-        bind,
-        data_folder: r.path("RaftDataDir"),
-        default_port: r.port("DefaultRaftPort"),
-        nodes: r.list("RaftNodes"),
-    };
-    if raft.enabled && raft.data_folder.is_none() {
-        r.invalid("RaftDataDir", "is needed because RaftEnabled is true");
-    }
-    if raft.enabled && raft.bind.is_empty() {
-        r.invalid("RaftBind", "is needed because RaftEnabled is true");
-    }
-    raft
 }
 
 fn kv(r: &mut Reader<'_>) -> Kv {

@@ -141,7 +141,46 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
             "the shared MySQL backend is not available in this version",
         ),
         ("its host alone", r#"{"MySQLOrchestratorHost": "db"}"#, "not available in this version"),
-        ("raft", r#"{"RaftEnabled": true, "RaftDataDir": "/d"}"#, "raft is not available"),
+        (
+            "a raft of others",
+            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftNodes": ["a", "b"]}"#,
+            "RaftNodes: does not name this node, 127.0.0.1:10008",
+        ),
+        (
+            "a raft without a secret",
+            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftAdvertise": "a",
+                "RaftNodes": ["a", "b"]}"#,
+            "RaftSecret: is needed",
+        ),
+        (
+            "a raft in the clear",
+            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftAdvertise": "a",
+                "RaftNodes": ["a", "b"], "RaftSecret": "s"}"#,
+            "say RaftAllowPlainText",
+        ),
+        (
+            "a raft with half of TLS",
+            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftTLSCertFile": "/c"}"#,
+            "RaftTLSCAFile: is needed",
+        ),
+        (
+            "two secrets",
+            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftSecret": "s",
+                "RaftSecretFile": "/s"}"#,
+            "RaftSecretFile: contradicts RaftSecret",
+        ),
+        (
+            "a node that nobody reaches",
+            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftBind": "0.0.0.0"}"#,
+            "RaftAdvertise: \"0.0.0.0:10008\" is no address",
+        ),
+        (
+            "a node named twice",
+            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftAdvertise": "a",
+                "RaftNodes": ["a", "a:10008"]}"#,
+            "RaftNodes: names a node twice",
+        ),
+        ("an unknown distance", r#"{"RaftTiming": "here"}"#, r#""here" is none of"#),
         ("raft without a folder", r#"{"RaftEnabled": true}"#, "RaftDataDir: is needed"),
         ("an advertised path", r#"{"HTTPAdvertise": "http://h:1/x"}"#, "scheme://host:port"),
         ("nobody to log in", r#"{"AuthenticationMethod": "basic"}"#, "nobody could log in"),
@@ -169,6 +208,22 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
         let errors = one(text).err().unwrap_or_else(|| panic!("case: {case}: loaded"));
         assert!(errors.to_string().contains(expected), "case: {case}: {errors}");
     }
+}
+
+#[test]
+fn seats_of_a_raft_have_ports_and_a_raft_of_one_needs_no_secret() {
+    let of = |text: &str| one(text).expect("it is good").config.raft;
+    let three = of(r#"{"RaftEnabled": true, "RaftDataDir": "/d", "DefaultRaftPort": 7,
+        "RaftBind": "0.0.0.0", "RaftAdvertise": "a", "RaftNodes": ["a:7", "b", "::1", "[::2]:8"],
+        "RaftSecret": "s", "RaftAllowPlainText": true, "RaftTiming": "far",
+        "RaftBailOutSeconds": 0}"#);
+    assert_eq!(three.bind, "0.0.0.0:7");
+    assert_eq!(three.advertise, "a:7");
+    assert_eq!(three.nodes, ["a:7", "b:7", "[::1]:7", "[::2]:8"]);
+    assert_eq!((three.timing, three.bail_out), (RaftTiming::Far, None));
+    let alone = of(r#"{"RaftEnabled": true, "RaftDataDir": "/d"}"#);
+    assert_eq!(alone.nodes, ["127.0.0.1:10008"]);
+    assert_eq!(alone.secret, RaftSecret::None);
 }
 
 #[test]

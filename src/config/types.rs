@@ -337,10 +337,43 @@ pub struct Recovery {
 pub struct Raft {
     pub enabled: bool,
     pub bind: String,
+    /// The seat of this node, with its port.
     pub advertise: String,
     pub data_folder: Option<PathBuf>,
-    pub default_port: u16,
+    /// All seats, with their ports; this node's included.
     pub nodes: Vec<String>,
+    pub secret: RaftSecret,
+    pub tls: Option<RaftTls>,
+    pub timing: RaftTiming,
+    pub bail_out: Option<Duration>,
+}
+
+/// What the nodes of a raft know each other by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RaftSecret {
+    /// Nobody else is to be let in.
+    None,
+    /// This.
+    Text(Secret),
+    /// What this file holds.
+    File(PathBuf),
+}
+
+/// Encryption between the nodes of a raft.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is the key of the same meaning in keys.rs")]
+pub struct RaftTls {
+    pub certificate_file: PathBuf,
+    pub private_key_file: PathBuf,
+    pub ca_file: PathBuf,
+}
+
+/// How far apart the nodes of a raft are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant is the value of the same name")]
+pub enum RaftTiming {
+    Near,
+    Far,
 }
 
 /// Publishing primaries to key-value stores.

@@ -11,9 +11,12 @@ use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::hooks::HookRunner;
 use baton_actors::metrics::Metrics;
 use baton_actors::mysql::MySqlTarget;
-use baton_actors::operations::Workshop;
+use baton_actors::operations::{Locks, Workshop};
+use baton_actors::ports::Ledger;
 use baton_actors::probe::schedule::Backoff;
+use baton_actors::raft::RaftNode;
 use baton_actors::system::{self, Handles, RecoverySetup};
+use baton_topology::key::InstanceKey;
 use baton_topology::time::Timestamp;
 use baton_web::auth::{AccessRules, Authentication};
 use baton_web::server::{HttpOptions, Listen, Server};
@@ -22,6 +25,7 @@ use uuid::Uuid;
 
 use super::ServeOptions;
 use super::announcer::HookAnnouncer;
+use super::seat::Seat;
 use crate::config::{self, Config, Loaded};
 use crate::wiring;
 
@@ -38,6 +42,7 @@ pub(super) struct Service {
     server: Arc<Server>,
     pub(super) reloader: Arc<Reloader>,
     arbiters: Vec<Arbiter>,
+    seat: Option<Seat>,
 }
 
 impl Service {
@@ -49,13 +54,11 @@ impl Service {
         let metrics = Metrics::new();
         let token = random_text();
         let arbiters: Vec<Arbiter> = (0..PROBE_THREADS).map(|_| Arbiter::new()).collect();
-        let (seeds, refused) = wiring::seeds(config, &options.discover);
-        if let Some(text) = refused.first() {
-            anyhow::bail!("{text:?} is no instance: want host or host:port");
-        }
+        let seeds = seeds(config, options)?;
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
+        let raft = start_raft(config).await?;
         let (target, hooks) = (Arc::new(MySqlTarget::new(connect)), HookRunner::of_process());
         let handles = system::start(system::Options {
             target: target.clone(),
@@ -63,6 +66,7 @@ impl Service {
             clock: Arc::clone(&clock),
             policy,
             open_store: wiring::open_store(config, Arc::clone(&clock))?,
+            ledger: raft.clone().map(|node| Arc::new(node) as Arc<dyn Ledger>),
             seeds,
             arbiters: arbiters.iter().map(Arbiter::handle).collect(),
             backoff: Backoff {
@@ -103,7 +107,7 @@ impl Service {
                 backend: wiring::backend_name(config),
                 started_at: clock.now(),
             },
-            raft: None,
+            raft: raft.clone(),
         };
         let options = http_options(config)?;
         let listen = options.listen.clone();
@@ -112,17 +116,57 @@ impl Service {
         server.addresses().iter().for_each(|address| tracing::info!(%address, "listening"));
         let server = Arc::new(server);
         reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
-        Ok(Self { handles, server, reloader, arbiters })
+        let seat = raft.map(|node| seat(node, config, &handles));
+        Ok(Self { handles, server, reloader, arbiters, seat })
+    }
+
+    /// Returns why this node cannot go on, if that comes about.
+    pub(super) async fn lost(&self) -> String {
+        match &self.seat {
+            Some(seat) => seat.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets another node lead, if this one does.
+    pub(super) async fn hand_over(&self) {
+        if let Some(seat) = &self.seat {
+            seat.hand_over().await;
+        }
     }
 
     /// Ends everything: no more requests, no more probes, everything written.
     pub(super) async fn stop(&self) {
         self.server.stop().await;
         self.handles.shutdown().await;
+        if let Some(seat) = &self.seat {
+            seat.node.halt().await;
+        }
         for arbiter in &self.arbiters {
             arbiter.stop();
         }
     }
+}
+
+/// The instances to begin with.
+fn seeds(config: &Config, options: &ServeOptions) -> anyhow::Result<Vec<InstanceKey>> {
+    let (seeds, refused) = wiring::seeds(config, &options.discover);
+    match refused.first() {
+        Some(text) => anyhow::bail!("{text:?} is no instance: want host or host:port"),
+        None => Ok(seeds),
+    }
+}
+
+/// This node of the raft, if it is to be one.
+async fn start_raft(config: &Config) -> anyhow::Result<Option<RaftNode>> {
+    match wiring::raft_setup(config)? {
+        Some(setup) => Ok(Some(RaftNode::start(setup).await.context("raft does not start")?)),
+        None => Ok(None),
+    }
+}
+
+fn seat(node: RaftNode, config: &Config, handles: &Handles) -> Seat {
+    Seat { node, bail_out: config.raft.bail_out, store: handles.store_health.clone() }
 }
 
 /// What changes servers.
@@ -141,9 +185,10 @@ fn operations(
         clock: Arc::clone(clock),
         equivalences: Arc::default(),
         hooks,
+        locks: Locks::default(),
     });
     let interrupted = Arc::clone(&workshop);
-    tokio::task::spawn_local(async move { interrupted.resume().await });
+    tokio::task::spawn_local(async move { interrupted.resume_when_leading().await });
     workshop
 }
 

@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::Workshop;
+use crate::mandate::Mandate;
 use crate::ports::{ActionFailure, ControlSession};
 
 /// One action takes no longer, but for those that wait by intent.
@@ -32,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Sessions with the servers of one unit.
 pub(super) struct Crew {
     workshop: Workshop,
+    /// Without one it only looks.
+    mandate: Option<Mandate>,
     sessions: BTreeMap<InstanceKey, Box<dyn ControlSession>>,
 }
 
@@ -39,7 +42,12 @@ type Done = Result<(), String>;
 
 impl Crew {
     pub(super) fn new(workshop: &Workshop) -> Self {
-        Self { workshop: workshop.clone(), sessions: BTreeMap::new() }
+        Self { workshop: workshop.clone(), mandate: None, sessions: BTreeMap::new() }
+    }
+
+    /// One that may change servers.
+    pub(super) fn acting(workshop: &Workshop, mandate: &Mandate) -> Self {
+        Self { mandate: Some(mandate.clone()), ..Self::new(workshop) }
     }
 
     /// Carries out a unit. Whatever happens, what it stopped is started again (I9).
@@ -117,10 +125,11 @@ impl Crew {
         }
         let lanes = lanes.into_iter().map(|(key, steps)| {
             let mut session = self.session(&key);
-            let workshop = self.workshop.clone();
+            let (workshop, mandate) = (self.workshop.clone(), self.mandate.clone());
             async move {
                 for step in steps {
-                    if let Err(why) = act(&workshop, &mut session, step).await {
+                    let done = act(&workshop, mandate.as_ref(), &mut session, step).await;
+                    if let Err(why) = done {
                         return (key, session, Err(why));
                     }
                 }
@@ -252,8 +261,15 @@ impl Crew {
     }
 }
 
-async fn act(workshop: &Workshop, session: &mut Box<dyn ControlSession>, step: Step) -> Done {
+async fn act(
+    workshop: &Workshop,
+    mandate: Option<&Mandate>,
+    session: &mut Box<dyn ControlSession>,
+    step: Step,
+) -> Done {
     let Step { key, action } = step;
+    let mandate = mandate.ok_or_else(|| format!("{key} may only be looked at"))?;
+    mandate.check().await.map_err(|error| format!("{key}: {error}"))?;
     leave_to_recovery(workshop, &key)?;
     let action = by_virtual_name(workshop, action);
     let at_most = match &action {
@@ -262,7 +278,12 @@ async fn act(workshop: &Workshop, session: &mut Box<dyn ControlSession>, step: S
     };
     let what = baton_topology::relocate::words(&action);
     tracing::debug!(%key, what, "step");
-    match timeout(at_most + SLACK, session.act(&action, at_most)).await {
+    let done = tokio::select! {
+        biased;
+        error = mandate.lost() => return Err(format!("{key}: {what}: {error}")),
+        done = timeout(at_most + SLACK, session.act(&action, at_most)) => done,
+    };
+    match done {
         Ok(Ok(())) => Ok(()),
         Ok(Err(failure)) => Err(format!("{key}: {what}: {failure}")),
         Err(_) => Err(format!("{key}: {what}: no answer within {} s", at_most.as_secs())),

@@ -102,6 +102,24 @@ pub(super) async fn publish(
     }
 }
 
+/// Publishes the term in which this node leads, while it does.
+pub(super) async fn note_terms(
+    mut leadership: watch::Receiver<Leadership>,
+    terms: watch::Sender<Option<u64>>,
+) {
+    loop {
+        let term = {
+            let now = leadership.borrow_and_update();
+            (now.role == Role::Leader).then_some(now.term)
+        };
+        terms.send_if_modified(|before| std::mem::replace(before, term) != term);
+        if leadership.changed().await.is_err() {
+            terms.send_replace(None);
+            return;
+        }
+    }
+}
+
 fn look(raft: &Raft, heard: &Heard, lease: Duration) -> Leadership {
     // Cloned at once: holding it holds raft up.
     let metrics = raft.metrics().borrow_watched().clone();

@@ -61,7 +61,7 @@ pub enum StartError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
     /// The term it leads in. A command that belongs to this proof is proposed with
-    /// [`RaftNode::propose_in`].
+    /// [`Ledger::propose_in`].
     pub term: u64,
 }
 
@@ -114,6 +114,7 @@ struct Inner {
     state: watch::Receiver<Arc<LedgerState>>,
     leadership: watch::Receiver<Leadership>,
     standing: watch::Receiver<Standing>,
+    leading: watch::Receiver<Option<u64>>,
     server: actix_web::dev::ServerHandle,
     runtime: Own,
 }
@@ -185,14 +186,6 @@ impl RaftNode {
             }
         });
         proven.await.unwrap_or_else(|error| Err(NotLeading::Stopped(error.to_string())))
-    }
-
-    /// Proposes a command, if this node still leads in the term that was proven.
-    ///
-    /// # Errors
-    /// As [`Ledger::propose`]; also when the term is over.
-    pub async fn propose_in(&self, term: u64, command: Command) -> Result<Applied, ProposeError> {
-        self.commit(Some(term), command).await
     }
 
     async fn commit(&self, term: Option<u64>, command: Command) -> Result<Applied, ProposeError> {
@@ -339,6 +332,8 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
     let members = Arc::new(Members::new(raft.clone(), identity, client));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
     let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
+    let (leads, leading) = watch::channel(None);
+    tokio::spawn(leadership::note_terms(leadership.clone(), leads));
     let heard = Heard::never();
     let reception = Arc::new(Receptionist {
         members: Arc::clone(&members),
@@ -367,6 +362,7 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
         state: published,
         leadership,
         standing,
+        leading,
         server: server_handle,
         runtime,
     };
@@ -390,6 +386,26 @@ async fn compact(raft: Raft, every: Duration) {
 impl Ledger for RaftNode {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
         self.commit(None, command).boxed()
+    }
+
+    fn lead(&self) -> BoxFuture<'_, Result<u64, ProposeError>> {
+        async move {
+            let proof = self.prove(deadline::PROVE).await;
+            proof.map(|it| it.term).map_err(|error| ProposeError::NotLeading(error.to_string()))
+        }
+        .boxed()
+    }
+
+    fn propose_in(
+        &self,
+        term: u64,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Applied, ProposeError>> {
+        self.commit(Some(term), command).boxed()
+    }
+
+    fn leading(&self) -> watch::Receiver<Option<u64>> {
+        self.inner.leading.clone()
     }
 
     fn state(&self) -> watch::Receiver<Arc<LedgerState>> {

@@ -38,7 +38,7 @@ pub(super) async fn commit(
                 if before.state == ServerState::Leader && before.last_quorum_acked.is_none() =>
             {
                 let Ok(Ok(())) = timeout_at(until, metrics.changed()).await else {
-                    return Err(ProposeError::Unavailable(NotLeading::NoMajority.to_string()));
+                    return Err(ProposeError::NotLeading(NotLeading::NoMajority.to_string()));
                 };
             }
             Err(error) => return Err(refused(error)),
@@ -71,7 +71,7 @@ fn applied(response: ClientWriteResponse<Types>) -> Result<Applied, ProposeError
 
 fn refused(error: ClientWriteError<Types>) -> ProposeError {
     match error {
-        ClientWriteError::ForwardToLeader(to) => ProposeError::Unavailable(other(to).to_string()),
+        ClientWriteError::ForwardToLeader(to) => ProposeError::NotLeading(other(to).to_string()),
         // It may have been agreed upon by others nevertheless.
         ClientWriteError::LogEntryDiscarded(_) => ProposeError::Timeout,
         error @ (ClientWriteError::ChangeMembershipError(_)

@@ -11,11 +11,12 @@ use baton_topology::key::InstanceKey;
 use baton_topology::probe::ProbeResult;
 use baton_topology::recovery::machine::{Outcome, Ran};
 use baton_topology::recovery::{Chain, Stage};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::ports::{ActionFailure, Control, ControlSession};
+use crate::mandate::Mandate;
+use crate::ports::{ActionFailure, Control, ControlSession, ProposeError};
 
 /// One action takes no longer than this.
 const ACTION_DEADLINE: Duration = Duration::from_secs(5);
@@ -80,29 +81,36 @@ impl Sessions {
         session
     }
 
-    /// Carries out a stage; `patience` says how long each server is waited for.
+    /// Carries out a stage; `patience` says how long each server is waited for. Stops where it
+    /// stands once the mandate is over, and touches nothing any more.
     pub(super) async fn run(
         &mut self,
+        mandate: &Mandate,
         stage: &Stage,
         patience: impl Fn(&InstanceKey) -> Patience,
-    ) -> Vec<Ran> {
+    ) -> Result<Vec<Ran>, ProposeError> {
         let started: Vec<_> = stage
             .chains
             .iter()
             .map(|chain| {
                 let aside = self.control.control(&chain.on);
-                carry_out(chain, self.take(&chain.on), aside, patience(&chain.on))
+                carry_out(mandate, chain, self.take(&chain.on), aside, patience(&chain.on))
             })
             .collect();
+        let ended = tokio::select! {
+            biased;
+            error = mandate.lost() => return Err(error),
+            ended = try_join_all(started) => ended?,
+        };
         let mut ran = Vec::new();
-        for (session, outcome) in join_all(started).await {
+        for (session, outcome) in ended {
             // Whoever broke off is spoken to anew.
             if outcome.outcome == Outcome::Done {
                 self.open.insert(outcome.on.clone(), session);
             }
             ran.push(outcome);
         }
-        ran
+        Ok(ran)
     }
 
     /// Looks at all of them at once.
@@ -144,21 +152,23 @@ async fn look(mut session: Box<dyn ControlSession>) -> (Box<dyn ControlSession>,
 }
 
 async fn carry_out(
+    mandate: &Mandate,
     chain: &Chain,
     mut session: Box<dyn ControlSession>,
     aside: Box<dyn ControlSession>,
     patience: Patience,
-) -> (Box<dyn ControlSession>, Ran) {
+) -> Result<(Box<dyn ControlSession>, Ran), ProposeError> {
     let mut aside = Some(aside);
     let mut outcome = Outcome::Done;
     for (at, action) in chain.actions.iter().enumerate() {
+        mandate.check().await?;
         let done = match (action, patience) {
             (Action::SetReadOnly, _) if chain.actions.get(at + 1) == Some(&Action::KillClients) => {
                 let at_most = match patience {
                     Patience::Fence | Patience::Freeze => FREEZE_DEADLINE,
                     Patience::Usual | Patience::Scout => ACTION_DEADLINE,
                 };
-                close(&mut *session, aside.take(), at_most).await
+                close(mandate, &mut *session, aside.take(), at_most).await
             }
             (Action::WaitExecuted { at_most, .. }, _) => {
                 wait_executed(&mut *session, action, *at_most).await
@@ -174,7 +184,7 @@ async fn carry_out(
             break;
         }
     }
-    (session, Ran { on: chain.on.clone(), need: chain.need, outcome })
+    Ok((session, Ran { on: chain.on.clone(), need: chain.need, outcome }))
 }
 
 /// Makes a server refuse writes. Clients whose commits wait would hold that up, so over a
@@ -182,6 +192,7 @@ async fn carry_out(
 /// to commit. Who waits for the acknowledgement of a replica waits on even so: that is given up
 /// last, when nobody is left who could take it for one (I5).
 async fn close(
+    mandate: &Mandate,
     session: &mut dyn ControlSession,
     aside: Option<Box<dyn ControlSession>>,
     at_most: Duration,
@@ -191,6 +202,9 @@ async fn close(
         let Some(mut aside) = aside else { return };
         for round in 1_u32.. {
             tokio::time::sleep(SEND_AWAY_EVERY).await;
+            if mandate.check().await.is_err() {
+                return;
+            }
             // Whoever is left is tried again, and told of by the action that follows.
             let _ = aside.act(&Action::KillClients, at_most).await;
             if round == GIVE_UP_ACKNOWLEDGEMENTS_AFTER {

@@ -1,4 +1,7 @@
 //! Drives one recovery: step by step, and nothing before the ledger has it (I2).
+//!
+//! All of it belongs to one term. When that is over, or cannot be proven, the recovery stays as it
+//! is, in the ledger and on the servers, and whoever leads next takes it up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use baton_topology::snapshot::FleetSnapshot;
 use super::RecoveryWorld;
 use super::chains::{Patience, Sessions};
 use crate::discovery::LookNow;
+use crate::mandate::Mandate;
 use crate::ports::{Applied, ProposeError};
 
 /// A recovery has no more steps than this. One that does not loop has far fewer.
@@ -48,6 +52,7 @@ pub(super) enum Entry {
 /// One recovery and the conversations it keeps.
 struct Drive {
     world: RecoveryWorld,
+    mandate: Mandate,
     sessions: Sessions,
     scene: Cluster,
 }
@@ -55,12 +60,13 @@ struct Drive {
 /// Drives a recovery to its end.
 pub(super) async fn drive(
     world: RecoveryWorld,
+    mandate: Mandate,
     recovery: Arc<Recovery>,
     entry: Entry,
 ) -> Result<Arc<Recovery>, ProposeError> {
     let fleet = world.snapshot.borrow().clone();
     let sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
-    let mut drive = Drive { world, sessions, scene: scene(&recovery, &fleet) };
+    let mut drive = Drive { world, mandate, sessions, scene: scene(&recovery, &fleet) };
     let mut recovery = (*recovery).clone();
     let key = recovery.failed().clone();
     let mut event = match entry {
@@ -82,7 +88,7 @@ pub(super) async fn drive(
     for _ in 0..STEPS_MAX {
         let next = drive.step(&recovery, event);
         recovery = drive.keep(next.recovery, next.commands).await?;
-        event = match drive.carry_out(&mut recovery, next.effect).await {
+        event = match drive.carry_out(&mut recovery, next.effect).await? {
             Some(event) => event,
             None => {
                 drive.finish(&mut recovery).await;
@@ -121,7 +127,8 @@ impl Drive {
         next
     }
 
-    /// Has the ledger take note of where the recovery is. It may say no only when it has lost it.
+    /// Has the ledger take note of where the recovery is. It may say no only when it has lost it,
+    /// or the term is over.
     async fn keep(
         &self,
         recovery: Recovery,
@@ -138,9 +145,11 @@ impl Drive {
     async fn insist(&self, command: Command) -> Result<Applied, ProposeError> {
         let mut tries = 1;
         loop {
-            match self.world.ledger.propose(command.clone()).await {
+            match self.mandate.propose(command.clone()).await {
                 Ok(applied) => return Ok(applied),
-                Err(error @ ProposeError::Refused(_)) => return Err(error),
+                Err(error @ (ProposeError::Refused(_) | ProposeError::NotLeading(_))) => {
+                    return Err(error);
+                }
                 Err(error) if tries >= PROPOSALS_MAX => {
                     tracing::error!(%error, "a recovery stands still: the ledger cannot be written");
                     return Err(error);
@@ -159,16 +168,25 @@ impl Drive {
         refresh(&mut self.scene, &seen);
     }
 
-    /// Carries out an effect and tells what came of it; `None` at the end.
-    async fn carry_out(&mut self, recovery: &mut Recovery, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Announce => Some(Event::Announced(self.announce_begin(recovery).await)),
+    /// Carries out an effect and tells what came of it; `None` at the end. What cannot be taken
+    /// back needs a proof that is newer than the step.
+    async fn carry_out(
+        &mut self,
+        recovery: &mut Recovery,
+        effect: Effect,
+    ) -> Result<Option<Event>, ProposeError> {
+        Ok(match effect {
+            Effect::Announce => {
+                self.mandate.prove().await?;
+                Some(Event::Announced(self.announce_begin(recovery).await))
+            }
             Effect::Look(keys) => {
                 self.look(&keys).await;
                 Some(Event::Looked)
             }
             Effect::Run(stage) => {
-                let ran = self.run(recovery, &stage).await;
+                self.mandate.prove().await?;
+                let ran = self.run(recovery, &stage).await?;
                 let now = self.world.clock.now();
                 for Ran { on, outcome, .. } in &ran {
                     let line = match outcome {
@@ -182,10 +200,14 @@ impl Drive {
                 Some(Event::Ran(ran))
             }
             Effect::Finish => None,
-        }
+        })
     }
 
-    async fn run(&mut self, recovery: &mut Recovery, stage: &Stage) -> Vec<Ran> {
+    async fn run(
+        &mut self,
+        recovery: &mut Recovery,
+        stage: &Stage,
+    ) -> Result<Vec<Ran>, ProposeError> {
         let failed = recovery.failed().clone();
         let is_dead = matches!(recovery.kind, Kind::Primary | Kind::CoPrimary);
         let is_freezing = recovery.phase == Phase::Freezing;
@@ -209,7 +231,7 @@ impl Drive {
             _ => {}
         }
         if recovery.phase != Phase::Gathering {
-            return self.sessions.run(stage, patience).await;
+            return self.sessions.run(&self.mandate, stage, patience).await;
         }
         // Whoever sends clients to the new primary does not wait for the others to follow it.
         self.ask_for_looks(recovery);
@@ -232,17 +254,18 @@ impl Drive {
         };
         let fleet = self.world.snapshot.borrow().clone();
         let [first, last] = in_turns(stage, &self.situation(&fleet));
-        let sessions = &mut self.sessions;
+        let (sessions, mandate) = (&mut self.sessions, &self.mandate);
         let run = async {
-            let mut ran = sessions.run(&first, patience).await;
-            ran.extend(sessions.run(&last, patience).await);
-            ran
+            let mut ran = sessions.run(mandate, &first, patience).await?;
+            ran.extend(sessions.run(mandate, &last, patience).await?);
+            Ok::<_, ProposeError>(ran)
         };
         let (ran, lines) = tokio::join!(run, told);
+        let ran = ran?;
         let now = self.world.clock.now();
         lines.iter().for_each(|line| recovery.say(now, line));
         self.ask_for_looks(recovery);
-        ran
+        Ok(ran)
     }
 
     /// The sooner everybody sees what was changed, the better.
@@ -328,20 +351,36 @@ impl Drive {
         lines.iter().for_each(|line| recovery.say(now, line));
         let id = recovery.id;
         let command = Command::LogRecovery { id, lines: recovery.log.clone() };
-        if let Err(error) = self.world.ledger.propose(command).await {
+        if let Err(error) = self.mandate.propose(command).await {
             tracing::warn!(id, %error, "the last lines of a recovery's log are lost");
         }
     }
 }
 
 /// Does something beside recoveries: noted first, then done, then looked at. Tells of a scout whose
-/// receiver does not stop.
-pub(super) async fn do_chore(world: RecoveryWorld, chore: Chore) -> Option<InstanceKey> {
+/// receiver does not stop. Not done if the ledger is not the one by which it was judged, `index`.
+pub(super) async fn do_chore(
+    world: RecoveryWorld,
+    chore: Chore,
+    index: u64,
+) -> Option<InstanceKey> {
     let Chore { note, stage, why, source } = chore;
-    if let Err(error) = world.ledger.propose(note).await {
-        tracing::warn!(why, %error, "cannot see to it");
-        return None;
-    }
+    let agreed = async {
+        let mandate = Mandate::obtain(&world.ledger).await?;
+        if world.ledger.state().borrow().index != index {
+            // What is more is part of the next look.
+            return Ok(None);
+        }
+        mandate.propose(note).await.map(|_| Some(mandate))
+    };
+    let mandate = match agreed.await {
+        Ok(Some(mandate)) => mandate,
+        Err(error) => {
+            tracing::warn!(why, %error, "cannot see to it");
+            return None;
+        }
+        Ok(None) => return None,
+    };
     tracing::warn!(why, "seeing to it");
     if stage.chains.is_empty() {
         return None;
@@ -349,7 +388,8 @@ pub(super) async fn do_chore(world: RecoveryWorld, chore: Chore) -> Option<Insta
     let mut sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
     let mut failed = None;
     let patience = if source.is_some() { Patience::Scout } else { Patience::Usual };
-    for Ran { on, outcome, .. } in sessions.run(&stage, |_| patience).await {
+    let ran = sessions.run(&mandate, &stage, |_| patience).await;
+    for Ran { on, outcome, .. } in ran.unwrap_or_else(|error| stopped(&why, &error)) {
         if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
             tracing::error!(%on, error, why, "could not be seen to");
             failed = Some(on);
@@ -360,8 +400,13 @@ pub(super) async fn do_chore(world: RecoveryWorld, chore: Chore) -> Option<Insta
     let _ = world.looks.try_send(LookNow(keys));
     let (scout, source) = (failed?, source?);
     let stuck = has_stuck_receiver(&mut sessions, &scout).await;
-    start_again(&world, &mut sessions, &scout, &source).await;
+    start_again(&world, &mandate, &mut sessions, &scout, &source).await;
     stuck.then_some(scout)
+}
+
+fn stopped(why: &str, error: &ProposeError) -> Vec<Ran> {
+    tracing::warn!(why, %error, "not seen to any further");
+    Vec::new()
 }
 
 /// It answers, and what it was told to stop runs on.
@@ -375,6 +420,7 @@ async fn has_stuck_receiver(sessions: &mut Sessions, scout: &InstanceKey) -> boo
 /// A scout that may have been stopped and not started is started (I9), unless a recovery has it.
 async fn start_again(
     world: &RecoveryWorld,
+    mandate: &Mandate,
     sessions: &mut Sessions,
     scout: &InstanceKey,
     source: &InstanceKey,
@@ -385,9 +431,9 @@ async fn start_again(
     }
     let actions = vec![Action::Start(Threads::Receiver)];
     let chain = Chain { on: scout.clone(), actions, need: Need::Should };
-    for Ran { on, outcome, .. } in
-        sessions.run(&Stage { chains: vec![chain] }, |_| Patience::Freeze).await
-    {
+    let stage = Stage { chains: vec![chain] };
+    let ran = sessions.run(mandate, &stage, |_| Patience::Freeze).await;
+    for Ran { on, outcome, .. } in ran.unwrap_or_else(|error| stopped("start again", &error)) {
         if outcome != Outcome::Done {
             tracing::error!(%on, ?outcome, "the receiver of a replica may be left stopped");
         }

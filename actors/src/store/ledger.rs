@@ -24,7 +24,11 @@ struct Inner {
     turn: Mutex<()>,
     store: Child<StoreActor>,
     health: watch::Receiver<StoreHealth>,
+    leading: watch::Sender<Option<u64>>,
 }
+
+/// A single node leads from beginning to end.
+const TERM: u64 = 1;
 
 impl SoloLedger {
     /// Goes on from `state`.
@@ -34,7 +38,8 @@ impl SoloLedger {
         health: watch::Receiver<StoreHealth>,
     ) -> Self {
         let state = watch::Sender::new(Arc::new(state));
-        let inner = Inner { state, turn: Mutex::new(()), store, health };
+        let leading = watch::Sender::new(Some(TERM));
+        let inner = Inner { state, turn: Mutex::new(()), store, health, leading };
         Self { inner: Arc::new(inner) }
     }
 }
@@ -73,6 +78,22 @@ impl Ledger for SoloLedger {
             }
         }
         .boxed()
+    }
+
+    fn lead(&self) -> BoxFuture<'_, Result<u64, ProposeError>> {
+        std::future::ready(Ok(TERM)).boxed()
+    }
+
+    fn propose_in(
+        &self,
+        _term: u64,
+        command: Command,
+    ) -> BoxFuture<'_, Result<Applied, ProposeError>> {
+        self.propose(command)
+    }
+
+    fn leading(&self) -> watch::Receiver<Option<u64>> {
+        self.inner.leading.subscribe()
     }
 
     fn state(&self) -> watch::Receiver<Arc<LedgerState>> {

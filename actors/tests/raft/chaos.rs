@@ -61,7 +61,9 @@ impl Past {
             for (number, result) in [(number, plain), (number + 1, fenced)] {
                 match result {
                     Some(Ok(())) => self.acknowledged.insert(number),
-                    Some(Err(ProposeError::Unavailable(_))) => self.refused.insert(number),
+                    Some(Err(ProposeError::NotLeading(_) | ProposeError::Unavailable(_))) => {
+                        self.refused.insert(number)
+                    }
                     Some(Err(ProposeError::Refused(why))) => panic!("{why}"),
                     Some(Err(ProposeError::Timeout)) | None => false,
                 };

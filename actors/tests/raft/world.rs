@@ -267,7 +267,7 @@ impl World {
                 match node.propose(tag(number)).await {
                     Ok(_) => return name,
                     // Somebody else may lead by now.
-                    Err(ProposeError::Unavailable(_) | ProposeError::Timeout) => {
+                    Err(ProposeError::NotLeading(_) | ProposeError::Timeout) => {
                         tokio::task::yield_now().await;
                     }
                     Err(error) => panic!("{error}"),
@@ -315,5 +315,5 @@ pub(crate) async fn hears_of(node: &RaftNode, leader: &str) -> Leadership {
 }
 
 pub(crate) fn is_unavailable(result: &Result<Applied, ProposeError>) -> bool {
-    matches!(result, Err(ProposeError::Unavailable(_)))
+    matches!(result, Err(ProposeError::NotLeading(_) | ProposeError::Unavailable(_)))
 }

@@ -33,6 +33,7 @@ pub(crate) fn options(fleet: &Arc<FakeFleet>, store: &MemoryStore, seeds: &[&str
         clock: Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000))),
         policy: Arc::new(Policy::default()),
         open_store: store.opener(),
+        ledger: None,
         seeds: seeds.iter().copied().map(key).collect(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),

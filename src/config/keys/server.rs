@@ -38,7 +38,13 @@ const HTTP: &[Key] = &[
          `127.0.0.1:3000` without.",
     ),
     fixed("ListenSocket", Text, "", "Unix socket to listen on instead of TCP."),
-    later("HTTPAdvertise", Text, "", "URL (`scheme://host:port`) peers reach this node at."),
+    fixed(
+        "HTTPAdvertise",
+        Text,
+        "",
+        "URL (`scheme://host:port`) at which peers and people reach this node. When not given: the \
+         host of RaftAdvertise and the port of ListenAddress.",
+    ),
     fixed("URLPrefix", Text, "", "Path in front of every route."),
     later("WebMessage", Text, "", "Banner on the dashboard."),
     later(
@@ -117,12 +123,57 @@ const STORE: &[Key] = &[
 ];
 
 const RAFT: &[Key] = &[
-    fixed("RaftEnabled", Bool, "false", "Run as one node of a group. Not in this version."),
-    later("RaftBind", Text, "127.0.0.1:10008", "Address raft listens on."),
-    later("RaftAdvertise", Text, "", "Address peers reach it at; RaftBind when empty."),
-    later("RaftDataDir", Text, "", "Folder of the raft log."),
-    later("DefaultRaftPort", Uint, "10008", "Port of nodes given without one."),
-    later("RaftNodes", List, "", "The nodes of the group."),
+    fixed("RaftEnabled", Bool, "false", "Run as one node of a raft."),
+    fixed("RaftBind", Text, "127.0.0.1:10008", "Address raft listens on."),
+    fixed(
+        "RaftAdvertise",
+        Text,
+        "",
+        "The seat of this node: `host` or `host:port` as peers reach it and as RaftNodes has it. \
+         RaftBind when empty. Host names are looked up at each connection.",
+    ),
+    fixed("RaftDataDir", Text, "", "Folder of `raft.db`, on a local disk. Never restore a copy."),
+    fixed("DefaultRaftPort", Uint, "10008", "Port of nodes given without one."),
+    fixed(
+        "RaftNodes",
+        List,
+        "",
+        "The seats of all nodes, this one included, alike on all of them. Empty: a raft of one.",
+    ),
+    fixed("RaftSecret", Secret, "", "What all nodes know and nobody else, or `${VARIABLE}`."),
+    fixed(
+        "RaftSecretFile",
+        Text,
+        "",
+        "A file with it; spaces and line ends around it are left out.",
+    ),
+    fixed("RaftTLSCertFile", Text, "", "Certificate of this node, for the host of its seat."),
+    fixed("RaftTLSPrivateKeyFile", Text, "", "Its private key."),
+    fixed(
+        "RaftTLSCAFile",
+        Text,
+        "",
+        "Authority of the certificates of all nodes; nodes without one are refused.",
+    ),
+    fixed(
+        "RaftAllowPlainText",
+        Bool,
+        "false",
+        "Let nodes on other machines talk without TLS: whoever can read the network can read the \
+         secret and the log.",
+    ),
+    fixed(
+        "RaftTiming",
+        Text,
+        "near",
+        "`near` for nodes within one region, `far` for up to 100 ms between them.",
+    ),
+    fixed(
+        "RaftBailOutSeconds",
+        Uint,
+        "600",
+        "A node that takes no part for so long ends, so that whoever started it notices. 0: never.",
+    ),
 ];
 
 const KV: &[Key] = &[

@@ -1,0 +1,121 @@
+//! How a node of a raft is set up by the configuration.
+
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+
+use anyhow::Context;
+use baton_actors::raft::{Compaction, Connect, Encrypted, Plain, RaftSetup, Secret, Timing};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use uuid::Uuid;
+
+use crate::config::{self, Config, RaftSecret, RaftTiming};
+
+/// The node this configuration makes, if it makes one. Listens to its peers from here on.
+///
+/// # Errors
+/// When a file cannot be read, the folder cannot be made, or the address cannot be listened on.
+pub fn raft_setup(config: &Config) -> anyhow::Result<Option<RaftSetup>> {
+    let raft = &config.raft;
+    if !raft.enabled {
+        return Ok(None);
+    }
+    let folder = raft.data_folder.clone().context("RaftDataDir is needed")?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("RaftDataDir: cannot make the folder {}", folder.display()))?;
+    let plain: Arc<dyn Connect> = Arc::new(Plain);
+    let (tls, connect) = match &raft.tls {
+        None => (None, plain),
+        Some(files) => {
+            let encrypted = Encrypted::new(plain, client_tls(files).context("RaftTLSCertFile")?);
+            let server = super::server_tls(&as_http(files)).context("RaftTLSCertFile")?;
+            (Some(server), Arc::new(encrypted) as Arc<dyn Connect>)
+        }
+    };
+    let secret = secret(&raft.secret)?;
+    let api = api(config)?;
+    Ok(Some(RaftSetup {
+        folder,
+        name: raft.advertise.clone(),
+        seats: raft.nodes.clone(),
+        listener: listener(&raft.bind)?,
+        tls,
+        connect,
+        secret,
+        api,
+        timing: match raft.timing {
+            RaftTiming::Near => Timing::NEAR,
+            RaftTiming::Far => Timing::FAR,
+        },
+        compaction: Compaction::default(),
+    }))
+}
+
+fn listener(bind: &str) -> anyhow::Result<TcpListener> {
+    let mut addresses =
+        bind.to_socket_addrs().with_context(|| format!("RaftBind: cannot resolve {bind}"))?;
+    let address = addresses.next().with_context(|| format!("RaftBind: {bind} has no address"))?;
+    TcpListener::bind(address).with_context(|| format!("RaftBind: cannot listen on {address}"))
+}
+
+fn secret(secret: &RaftSecret) -> anyhow::Result<Secret> {
+    match secret {
+        RaftSecret::Text(text) => Secret::new(text.reveal()).context("RaftSecret"),
+        RaftSecret::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("RaftSecretFile: cannot read {}", path.display()))?;
+            Secret::new(text.trim()).context("RaftSecretFile")
+        }
+        // Nobody knows it, and nobody is to be let in.
+        RaftSecret::None => Secret::new(&Uuid::new_v4().to_string()).context("RaftSecret"),
+    }
+}
+
+/// Where peers and people reach the API of this node.
+fn api(config: &Config) -> anyhow::Result<String> {
+    if let Some(url) = &config.http.advertise {
+        return Ok(url.clone());
+    }
+    let host = config.raft.advertise.rsplit_once(':').map_or("", |(host, _)| host);
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+    match &config.http.listen {
+        config::Listen::Tcp { port, .. } => Ok(format!("{scheme}://{host}:{port}")),
+        config::Listen::Unix(_) if config.raft.nodes.len() > 1 => {
+            anyhow::bail!("HTTPAdvertise is needed: peers do not reach a ListenSocket")
+        }
+        config::Listen::Unix(_) => Ok(String::new()),
+    }
+}
+
+/// Peers prove who they are as clients of an HTTP server do.
+fn as_http(files: &config::RaftTls) -> config::HttpTls {
+    config::HttpTls {
+        private_key_file: files.private_key_file.clone(),
+        certificate_file: files.certificate_file.clone(),
+        ca_file: Some(files.ca_file.clone()),
+        client_certificates: config::ClientCertificates::Required,
+        valid_organizational_units: Vec::new(),
+    }
+}
+
+fn client_tls(files: &config::RaftTls) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let read = |path: &std::path::Path| {
+        CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| format!("cannot read certificates from {}", path.display()))
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in read(&files.ca_file)? {
+        roots.add(certificate)?;
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.private_key_file).with_context(|| {
+        format!("cannot read a private key from {}", files.private_key_file.display())
+    })?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(read(&files.certificate_file)?, key)
+        .context("the certificate and the private key do not belong together")?;
+    Ok(Arc::new(config))
+}
