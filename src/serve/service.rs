@@ -109,12 +109,7 @@ impl Service {
             },
             raft: raft.clone(),
         };
-        let options = http_options(config)?;
-        let listen = options.listen.clone();
-        let server = Server::start(services, options)
-            .with_context(|| format!("cannot listen on {}", shown(&listen)))?;
-        server.addresses().iter().for_each(|address| tracing::info!(%address, "listening"));
-        let server = Arc::new(server);
+        let server = Arc::new(start_server(config, services)?);
         reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
         let seat = raft.map(|node| seat(node, config, &handles));
         Ok(Self { handles, server, reloader, arbiters, seat })
@@ -163,6 +158,15 @@ async fn start_raft(config: &Config) -> anyhow::Result<Option<RaftNode>> {
         Some(setup) => Ok(Some(RaftNode::start(setup).await.context("raft does not start")?)),
         None => Ok(None),
     }
+}
+
+fn start_server(config: &Config, services: Services) -> anyhow::Result<Server> {
+    let options = http_options(config)?;
+    let listen = options.listen.clone();
+    let server = Server::start(services, options)
+        .with_context(|| format!("cannot listen on {}", shown(&listen)))?;
+    server.addresses().iter().for_each(|address| tracing::info!(%address, "listening"));
+    Ok(server)
 }
 
 fn seat(node: RaftNode, config: &Config, handles: &Handles) -> Seat {
