@@ -125,6 +125,7 @@ fn options(fleet: &Arc<FakeFleet>, clock: Arc<dyn Clock>) -> Options {
         clock,
         policy: Arc::new(Policy::default()),
         open_store: MemoryStore::default().opener(),
+        ledger: None,
         seeds: Vec::new(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),
@@ -150,6 +151,7 @@ fn services(
         clock: Arc::clone(&clock),
         equivalences: Arc::default(),
         hooks: HookRunner::of_process(),
+        locks: baton_actors::operations::Locks::default(),
     };
     Services {
         raft: Some(raft.clone()),
