@@ -127,7 +127,7 @@ fn members<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Vec<&'a Member
     recovery.replicas.iter().filter_map(|key| situation.cluster.member(key)).collect()
 }
 
-pub(super) fn follow(source: &InstanceKey) -> Vec<Action> {
+pub(in crate::recovery) fn follow(source: &InstanceKey) -> Vec<Action> {
     vec![
         Action::Stop(Threads::Both),
         Action::ChangeSource { to: source.clone(), place: Place::Gtid },

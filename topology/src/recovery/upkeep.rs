@@ -34,6 +34,8 @@ pub const FENCE_FOR: Duration = Duration::from_secs(10 * 60);
 const EXPECTED_BACK_EVERY: Duration = Duration::from_millis(100);
 /// A former primary that could not come back is tried again after this.
 const REJOIN_EVERY: Duration = Duration::from_secs(60);
+/// Who could not be brought to its new source is tried again after this.
+const LEFT_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A downtime after a recovery lasts at least this long.
 const LOST_AT_LEAST: Duration = Duration::from_secs(60);
 
@@ -89,6 +91,7 @@ impl Vigil {
         see_to_returned_primaries(fleet, now, &mut review);
         review.looks.extend(expected_back(fleet, now));
         review.chores.extend(outlived_downtimes(fleet, now));
+        review.chores.extend(left_stopped(fleet, now));
         review
     }
 
@@ -359,6 +362,59 @@ pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
     keys.sort();
     keys.dedup();
     keys
+}
+
+/// Those whom a recovery stopped and could not bring to their new source, such as one that was too
+/// busy to stop in time, are brought there as soon as they let us (I9).
+fn left_stopped(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
+    let ledger = &fleet.ledger;
+    let recent = ledger.recoveries.values().filter(|it| {
+        it.is_successful() && it.ended_at.is_some_and(|ended| now.since(ended) < FENCE_FOR)
+    });
+    let mut chores = Vec::new();
+    for recovery in recent {
+        let Some(plan) = &recovery.plan else { continue };
+        let is_outdated = ledger.recoveries.values().any(|later| {
+            later.id > recovery.id && later.changes(&plan.successor) && later.kind != Kind::Rejoin
+        });
+        let successor = fleet.instance(&plan.successor).filter(|it| it.is_valid());
+        if is_outdated || successor.is_none() {
+            continue;
+        }
+        for chain in &plan.gather.chains {
+            let key = &chain.on;
+            let is_taken = ledger
+                .recoveries
+                .values()
+                .any(|it| it.changes(key) && (it.id > recovery.id || it.is_running()));
+            let noted = ledger.chores.get(key).copied();
+            let is_due = noted.is_none_or(|at| now.since(at) >= LEFT_AGAIN_AFTER);
+            if !is_taken && is_due && waits_to_be_moved(key, recovery, fleet) {
+                let (id, successor) = (recovery.id, &plan.successor);
+                chores.push(Chore {
+                    note: Command::NoteChore { key: key.clone(), at: now },
+                    stage: Stage { chains: vec![chain.clone()] },
+                    why: format!("{key} could not be brought to {successor} in recovery {id}"),
+                    source: None,
+                });
+            }
+        }
+    }
+    chores
+}
+
+/// It answers, the recovery could not do with it what it meant to, and it stands still since.
+fn waits_to_be_moved(key: &InstanceKey, recovery: &Recovery, fleet: &FleetSnapshot) -> bool {
+    let Some((_, member)) = fleet.member(key) else { return false };
+    let (instance, failed) = (&member.instance, recovery.failed());
+    let channel = instance.facts.main_channel();
+    let source = instance.facts.source();
+    let prefix = format!("{key}: ");
+    instance.is_valid()
+        && instance.health.facts_from > recovery.ended_at
+        && recovery.errors.iter().any(|error| error.starts_with(&prefix))
+        && (source == Some(failed) || source == recovery.successor.as_ref())
+        && channel.is_some_and(|it| it.receiver == ThreadState::Stopped)
 }
 
 /// Whoever replicates again is lost no more.

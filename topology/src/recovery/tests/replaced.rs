@@ -237,3 +237,47 @@ fn who_is_being_opened_is_not_brought_back_below_somebody_else() {
     assert_eq!(refused, "recovery 2 of a:3306 is under way");
     assert_ne!(after(Phase::Ended(End::RolledBack)), Err(Refused::because(refused)));
 }
+
+/// I9: `b` was too busy to stop when `a` took over from `p`.
+#[test]
+fn who_was_stopped_and_not_moved_is_moved_later() {
+    let stopped: Change = |it| {
+        it.channels[0].receiver = ThreadState::Stopped;
+        it.channels[0].receiver_error = Default::default();
+    };
+    let running: Change = |it| it.channels[0].receiver = ThreadState::Running;
+    let moved: Change = |it| {
+        it.channels[0].source = SourceLink::Attached(key("a"));
+        it.channels[0].receiver = ThreadState::Stopped;
+    };
+    let failed_there: fn(&mut Recovery) = |it| {
+        it.errors = vec!["b:3306: no answer within 5000 ms".into()];
+        let chain = Chain {
+            on: key("b"),
+            actions: super::super::plan::follow(&key("a")),
+            need: Need::Should,
+        };
+        it.plan = Some(Plan {
+            successor: key("a"),
+            why: Vec::new(),
+            prepare: Vec::new(),
+            open: Stage::default(),
+            gather: Stage { chains: vec![chain] },
+            lost: Vec::new(),
+            loss: Loss::default(),
+        });
+    };
+    let done = |change: Change, recovery_change: fn(&mut Recovery), at: i64| {
+        let fleet = after_failover("1-9", change, recovery_change);
+        let now = Timestamp::from_secs(at);
+        let review = super::super::upkeep::Vigil::default().review(&fleet, now);
+        review.chores.into_iter().map(|it| it.why).collect::<Vec<_>>()
+    };
+    let why = ["b:3306 could not be brought to a:3306 in recovery 1"];
+    let nothing: [&str; 0] = [];
+    assert_eq!(done(stopped, failed_there, 102), why);
+    assert_eq!(done(moved, failed_there, 102), why, "it only was not started");
+    assert_eq!(done(running, failed_there, 102), nothing, "somebody started it");
+    assert_eq!(done(stopped, |_| {}, 102), nothing, "the recovery did not stop it");
+    assert_eq!(done(stopped, failed_there, 1_000), nothing, "that is long ago");
+}
