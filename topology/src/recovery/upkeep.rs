@@ -383,10 +383,8 @@ fn left_stopped(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
         }
         for chain in &plan.gather.chains {
             let key = &chain.on;
-            let is_taken = ledger
-                .recoveries
-                .values()
-                .any(|it| it.changes(key) && (it.id > recovery.id || it.is_running()));
+            let is_taken = ledger.maintenance_of(key, now).is_some()
+                || ledger.recoveries.values().any(|it| it.id > recovery.id && it.changes(key));
             let noted = ledger.chores.get(key).copied();
             let is_due = noted.is_none_or(|at| now.since(at) >= LEFT_AGAIN_AFTER);
             if !is_taken && is_due && waits_to_be_moved(key, recovery, fleet) {

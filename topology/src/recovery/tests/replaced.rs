@@ -276,6 +276,15 @@ fn who_was_stopped_and_not_moved_is_moved_later() {
     let why = ["b:3306 could not be brought to a:3306 in recovery 1"];
     let nothing: [&str; 0] = [];
     assert_eq!(done(stopped, failed_there, 102), why);
+    let fleet = after_failover("1-9", stopped, failed_there);
+    let (key, owner, reason) = (key("b"), "x".into(), "y".into());
+    let (begins_at, ends_at) = (now(), now().plus(std::time::Duration::from_secs(60)));
+    let lock = Command::BeginMaintenance { key, owner, reason, begins_at, ends_at };
+    let (ledger, _) = apply(&fleet.ledger, &lock).unwrap();
+    let inputs = vec![FleetInput::Ledger(Arc::new(ledger))];
+    let fleet = advance(&fleet, inputs, Timestamp::from_secs(102)).snapshot;
+    let review = super::super::upkeep::Vigil::default().review(&fleet, Timestamp::from_secs(102));
+    assert!(review.chores.is_empty(), "somebody works on it: {:?}", review.chores);
     assert_eq!(done(moved, failed_there, 102), why, "it only was not started");
     assert_eq!(done(running, failed_there, 102), nothing, "somebody started it");
     assert_eq!(done(stopped, |_| {}, 102), nothing, "the recovery did not stop it");
