@@ -34,10 +34,14 @@ fn successors(ledger: &LedgerState, now: Timestamp) -> BTreeMap<InstanceKey, Clu
     let recent = ledger.recoveries.values().filter(|it| {
         it.kind.promotes() && it.ended_at.is_none_or(|ended| now.since(ended) < SUCCESSION)
     });
-    // Of a cluster that was recovered twice in a minute only the newest one heads it.
-    let newest: BTreeMap<&ClusterId, &InstanceKey> =
-        recent.filter_map(|it| Some((&it.cluster, it.successor.as_ref()?))).collect();
-    newest.into_iter().map(|(cluster, key)| (key.clone(), cluster.clone())).collect()
+    // Of several recoveries of a cluster, or by the same server, the newest one counts.
+    let mut successors: BTreeMap<InstanceKey, ClusterId> = BTreeMap::new();
+    for recovery in recent {
+        let Some(key) = &recovery.successor else { continue };
+        successors.retain(|_, cluster| *cluster != recovery.cluster);
+        successors.insert(key.clone(), recovery.cluster.clone());
+    }
+    successors
 }
 
 /// Applies `changes` to `next`; returns the rebuilt clusters and the news.

@@ -203,6 +203,36 @@ fn of_two_failovers_in_a_minute_the_last_one_says_who_heads_the_cluster() {
     assert_eq!(recovery.wanted, Some(key("p")));
 }
 
+#[test]
+fn of_two_clusters_that_somebody_took_over_in_a_minute_the_last_one_is_its_own() {
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let cluster = fleet.member(&key("p")).unwrap().0.id.clone();
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let took_over = |state: &LedgerState, uid: &str, of: &str| {
+        let recovery = Recovery {
+            uid: uid.into(),
+            cluster: crate::cluster::ClusterId::new(of),
+            successor: Some(key("a")),
+            ended_at: Some(now()),
+            phase: Phase::Ended(End::Done),
+            ..begun.clone()
+        };
+        apply(state, &Command::BeginRecovery { recovery: Arc::new(recovery) }).unwrap().0
+    };
+    for other in ["a", "z"] {
+        let ledger = took_over(&LedgerState::default(), "1", other);
+        let ledger = took_over(&ledger, "2", cluster.as_str());
+        let (_, a) = with(replica("a", "1-9", "1-9"), alone);
+        let inputs = vec![
+            FleetInput::Ledger(Arc::new(ledger)),
+            FleetInput::Probed(answered("a", 101, a)),
+            FleetInput::Probed(refused("p", 101)),
+        ];
+        let after = advance(&fleet, inputs, Timestamp::from_secs(102)).snapshot;
+        assert_eq!(after.member(&key("a")).unwrap().0.id, cluster);
+    }
+}
+
 /// I6: a server that is about to be opened follows nobody, and looks like a former primary that
 /// could come back.
 #[test]
