@@ -43,6 +43,7 @@ pub fn raft_setup(config: &Config) -> anyhow::Result<Option<RaftSetup>> {
         connect,
         secret,
         api,
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
         timing: match raft.timing {
             RaftTiming::Near => Timing::NEAR,
             RaftTiming::Far => Timing::FAR,

@@ -145,6 +145,9 @@ pub struct Detection {
     pub fresh_until: Timestamp,
 }
 
+/// The newest version of commands this baton knows. See [`Command::since`].
+pub const COMMAND_VERSION: u32 = 1;
+
 /// One change to the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
@@ -314,6 +317,17 @@ pub enum Command {
         /// The point.
         before: Timestamp,
     },
+}
+
+impl Command {
+    /// The version of baton's commands that knows this one, as it stands, to the letter and with
+    /// the effect it has here. Nodes of several versions work on one ledger while they are
+    /// upgraded one by one: whatever any of them cannot apply must not be agreed upon. A new
+    /// command, a new part of an old one, and an old one with another effect need a new version.
+    pub fn since(&self) -> u32 {
+        // All of them are in the first version there is.
+        1
+    }
 }
 
 impl LedgerState {

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_actors::raft::{Leadership, RaftNode, Role};
+use baton_actors::raft::{Hello, Leadership, Member, RaftNode, Role};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
@@ -127,13 +127,19 @@ impl Raft {
         api.ok().and_then(Result::ok).map(|api| api.to_string()).unwrap_or_default()
     }
 
-    /// The members that answer at once, by seat.
-    pub(crate) async fn healthy_members(&self) -> Vec<String> {
+    /// The members, by seat, and what those say of themselves that answer at once.
+    pub(crate) async fn greetings(&self) -> Vec<(Member, Option<Hello>)> {
         let asked = self.node.members().into_iter().map(|member| async move {
             let hello = timeout(GREETING_WITHIN, self.node.ask(&member.name)).await;
-            hello.is_ok_and(|hello| hello.is_ok()).then_some(member.name)
+            (member, hello.ok().and_then(Result::ok))
         });
-        join_all(asked).await.into_iter().flatten().collect()
+        join_all(asked).await
+    }
+
+    /// The members that answer at once, by seat.
+    pub(crate) async fn healthy_members(&self) -> Vec<String> {
+        let greetings = self.greetings().await.into_iter();
+        greetings.filter_map(|(member, hello)| hello.map(|_| member.name)).collect()
     }
 
     /// Ends some time after a leader lost its leadership, if it did not get it back.

@@ -1,7 +1,7 @@
 //! The one thread that touches the log of this node.
 //!
 //! Work waits in one bounded queue and is done in order, so what was appended is read by whoever
-//! asks after that. Once something fails nothing more is done: see [`Disk::failure`].
+//! asks after that. Once something fails nothing more is done: see [`Disk::failed`].
 
 use std::io;
 use std::path::Path;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::network::chain;
 use super::types::Types;
 
 /// Work that may wait; whoever has more waits with it.
@@ -31,8 +32,31 @@ enum Job {
 #[derive(Clone)]
 pub(super) struct Disk {
     jobs: mpsc::Sender<Job>,
-    failure: Arc<watch::Sender<Option<String>>>,
+    failure: Failure,
     node: u64,
+}
+
+/// Why this node takes no part any more, once that is so. Clones share it.
+#[derive(Clone)]
+pub(super) struct Failure(Arc<watch::Sender<Option<String>>>);
+
+impl Failure {
+    fn none() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+
+    /// Takes note of it: the first one is why all later ones happen.
+    pub(super) fn note(&self, error: &dyn std::error::Error) {
+        let text = chain(error);
+        self.0.send_if_modified(|known| {
+            let is_first = known.is_none();
+            if is_first {
+                tracing::error!(error = text, "raft failed; this node takes no part any more");
+                *known = Some(text);
+            }
+            is_first
+        });
+    }
 }
 
 impl Disk {
@@ -57,7 +81,7 @@ impl Disk {
                 }
             }
         })?;
-        Ok(Self { jobs, failure: Arc::new(watch::Sender::new(None)), node })
+        Ok(Self { jobs, failure: Failure::none(), node })
     }
 
     /// The number of this node.
@@ -65,9 +89,14 @@ impl Disk {
         self.node
     }
 
-    /// Why the log does nothing more, once that is so. The node must stop then.
-    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.failure.subscribe()
+    /// Why this node does nothing more, once that is so. It must stop then.
+    pub(super) fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.failure.0.subscribe()
+    }
+
+    /// Where to take note of what this node cannot go on after.
+    pub(super) fn failure(&self) -> Failure {
+        self.failure.clone()
     }
 
     /// Has work done, and waits for its result.
@@ -76,7 +105,7 @@ impl Disk {
         work: impl FnOnce(&mut RaftStore) -> Result<T, RaftStoreError> + Send + 'static,
     ) -> io::Result<T> {
         let (reply, answer) = oneshot::channel();
-        let failure = Arc::clone(&self.failure);
+        let failure = self.failure.clone();
         let job: Work = Box::new(move |store| {
             // Whoever asked may have gone; a failure is news nevertheless.
             let _ = reply.send(note(&failure, work(store)));
@@ -91,7 +120,7 @@ impl Disk {
         entries: Vec<(u64, Vec<u8>)>,
         done: openraft::storage::IOFlushed<Types>,
     ) -> io::Result<()> {
-        let failure = Arc::clone(&self.failure);
+        let failure = self.failure.clone();
         let job: Work =
             Box::new(move |store| done.io_completed(note(&failure, store.append(&entries))));
         self.jobs.send(Job::Work(job)).await.map_err(|_| closed())
@@ -118,22 +147,9 @@ pub enum OpenDiskError {
     Thread(#[from] io::Error),
 }
 
-/// Takes note of a failure: the first one is why all later ones happen.
-fn note<T>(
-    failure: &watch::Sender<Option<String>>,
-    result: Result<T, RaftStoreError>,
-) -> io::Result<T> {
+fn note<T>(failure: &Failure, result: Result<T, RaftStoreError>) -> io::Result<T> {
     result.map_err(|error| {
-        let causes = std::iter::successors(std::error::Error::source(&error), |it| it.source());
-        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        failure.send_if_modified(|known| {
-            let is_first = known.is_none();
-            if is_first {
-                tracing::error!(error = text, "the log of raft failed; this node takes no part");
-                *known = Some(text);
-            }
-            is_first
-        });
+        failure.note(&error);
         io::Error::other(error)
     })
 }

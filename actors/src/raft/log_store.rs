@@ -28,7 +28,12 @@ impl LogStore {
 
     async fn read(&self, from: u64, below: u64, bytes: usize) -> io::Result<Vec<Entry>> {
         let found = self.disk.ask(move |store| store.entries(from, below, bytes)).await?;
-        found.iter().map(|(_, body)| decode(body)).collect()
+        found.iter().map(|(_, body)| self.entry(body)).collect()
+    }
+
+    /// One that a newer baton wrote ends this node: nobody may guess what it means.
+    fn entry(&self, body: &[u8]) -> io::Result<Entry> {
+        decode(body).inspect_err(|error| self.disk.failure().note(error))
     }
 }
 
@@ -66,7 +71,7 @@ impl RaftLogStorage<Types> for LogStore {
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let (purged, last) = self.disk.ask(|store| Ok((store.purged()?, store.last()?))).await?;
         let last_purged_log_id: Option<LogId> = purged.map(|body| decode(&body)).transpose()?;
-        let last: Option<Entry> = last.map(|(_, body)| decode(&body)).transpose()?;
+        let last: Option<Entry> = last.map(|(_, body)| self.entry(&body)).transpose()?;
         let last_log_id = last.map(|entry| entry.log_id()).or(last_purged_log_id);
         Ok(LogState { last_purged_log_id, last_log_id })
     }

@@ -6,9 +6,10 @@
 //! under a new number and takes the seat of the old one, which nobody believes any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use baton_topology::ledger::COMMAND_VERSION;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use openraft::ChangeMembers;
@@ -21,7 +22,8 @@ use super::client::{Call, CallError, Client};
 use super::leadership::Leadership;
 use super::network::chain;
 use super::server::{HELLO, JOIN, Reception};
-use super::types::{ENTRY_VERSION, Peer, Raft, StoredMembership};
+use super::state_machine::NewestVersion;
+use super::types::{FIRST_VERSION, Peer, Raft, StoredMembership};
 
 /// How long a peer may take to introduce itself.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
@@ -37,9 +39,12 @@ pub struct Hello {
     pub id: u64,
     /// Its seat.
     pub name: String,
-    /// The newest version of entries it understands.
+    /// The newest version of commands it understands.
     #[serde(default)]
     pub entries: u32,
+    /// What its machine calls itself.
+    #[serde(default)]
+    pub host: String,
     /// Where people reach its API.
     #[serde(default)]
     pub api: String,
@@ -104,6 +109,14 @@ pub enum MembersError {
         /// What it said.
         says: String,
     },
+    /// Somebody does not understand what has to be agreed upon.
+    #[error("all members must understand commands of version {version}: upgrade {}", those.join(", "))]
+    TooOld {
+        /// What has to be understood.
+        version: u32,
+        /// Who does not, as far as can be told, and what they do understand.
+        those: Vec<String>,
+    },
     /// Raft refused, such as because this node does not lead.
     #[error("the members cannot be changed: {0}")]
     Raft(String),
@@ -115,8 +128,13 @@ pub(super) struct Members {
     id: u64,
     name: String,
     api: String,
+    host: String,
     seats: BTreeSet<String>,
     client: Client,
+    /// The newest version of commands in the ledger.
+    newest: NewestVersion,
+    /// The newest version members said they understand, by number.
+    understood: std::sync::Mutex<BTreeMap<u64, u32>>,
     /// One change at a time: two may leave the raft between two sets of members.
     change: Mutex<()>,
 }
@@ -125,14 +143,32 @@ pub(super) struct Members {
 pub(super) struct Identity {
     pub(super) name: String,
     pub(super) api: String,
+    pub(super) host: String,
     pub(super) seats: BTreeSet<String>,
 }
 
 impl Members {
-    pub(super) fn new(raft: Raft, identity: Identity, client: Client) -> Self {
-        let Identity { name, api, seats } = identity;
+    pub(super) fn new(
+        raft: Raft,
+        identity: Identity,
+        client: Client,
+        newest: NewestVersion,
+    ) -> Self {
+        let Identity { name, api, host, seats } = identity;
         let id = *raft.node_id();
-        Self { raft, id, name, api, seats, client, change: Mutex::new(()) }
+        let understood = std::sync::Mutex::new(BTreeMap::from([(id, COMMAND_VERSION)]));
+        Self {
+            raft,
+            id,
+            name,
+            api,
+            host,
+            seats,
+            client,
+            newest,
+            understood,
+            change: Mutex::new(()),
+        }
     }
 
     fn membership(&self) -> Arc<StoredMembership> {
@@ -156,7 +192,32 @@ impl Members {
     /// Asks whoever has a seat who it is.
     pub(super) async fn hello(&self, name: &str) -> Result<Hello, CallError> {
         let call = Call { path: HELLO, name, to: None, within: HELLO_WITHIN };
-        self.client.ask_once(call, &()).await
+        let hello: Hello = self.client.ask_once(call, &()).await?;
+        let mut understood = self.understood.lock().unwrap_or_else(PoisonError::into_inner);
+        understood.insert(hello.id, hello.entries);
+        Ok(hello)
+    }
+
+    /// Makes sure that all members understand commands of this version, so that what is agreed upon
+    /// can be applied by the oldest of them.
+    pub(super) async fn understand(&self, version: u32) -> Result<(), MembersError> {
+        if version <= FIRST_VERSION {
+            return Ok(());
+        }
+        let members = self.list();
+        let said = |id: u64| {
+            let understood = self.understood.lock().unwrap_or_else(PoisonError::into_inner);
+            understood.get(&id).copied()
+        };
+        let unsure = members.iter().filter(|it| said(it.id).is_none_or(|it| it < version));
+        join_all(unsure.filter(|it| it.id != self.id).map(|it| self.hello(&it.name))).await;
+        let too_old = |it: &Member| match said(it.id) {
+            Some(understood) if understood >= version => None,
+            Some(understood) => Some(format!("{} (version {understood})", it.name)),
+            None => Some(format!("{} (it does not answer)", it.name)),
+        };
+        let those: Vec<String> = members.iter().filter_map(too_old).collect();
+        if those.is_empty() { Ok(()) } else { Err(MembersError::TooOld { version, those }) }
     }
 
     /// Gives whoever has a seat a vote, once it has everything; whoever had the seat before loses
@@ -166,6 +227,11 @@ impl Members {
         let hello = self.hello(name).await?;
         if hello.name != name {
             return Err(MembersError::OtherName { name: name.into(), says: hello.name });
+        }
+        let version = self.newest.get();
+        if hello.entries < version {
+            let those = vec![format!("{name} (version {})", hello.entries)];
+            return Err(MembersError::TooOld { version, those });
         }
         let members = self.list();
         let had_it: BTreeSet<u64> = members
@@ -323,8 +389,9 @@ impl Reception for Receptionist {
             let hello = Hello {
                 id: members.id,
                 name: members.name.clone(),
-                entries: ENTRY_VERSION,
+                entries: COMMAND_VERSION,
                 api: members.api.clone(),
+                host: members.host.clone(),
                 // One that cannot tell must not be taken for one that knows of none.
                 is_in_a_raft: members.raft.is_initialized().await.unwrap_or(true),
                 leader,

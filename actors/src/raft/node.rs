@@ -27,7 +27,7 @@ use super::propose;
 use super::server::{self, Office};
 use super::setup::RaftSetup;
 use super::state_machine::StateMachine;
-use super::types::{LogId, Raft};
+use super::types::{Envelope, LogId, Raft};
 use crate::ports::{Applied, Ledger, ProposeError, deadline};
 
 /// Threads of raft's own runtime.
@@ -164,9 +164,10 @@ impl RaftNode {
         self.inner.standing.clone()
     }
 
-    /// Why the log of this node failed, once it has. The program should end then.
+    /// Why this node cannot take part any more, once that is so: its log failed, or it is too old
+    /// for what its peers agree upon. The program should end then.
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
-        self.inner.disk.failure()
+        self.inner.disk.failed()
     }
 
     /// Proves that this node leads, by asking a majority, and has applied everything that was
@@ -188,18 +189,31 @@ impl RaftNode {
         proven.await.unwrap_or_else(|error| Err(NotLeading::Stopped(error.to_string())))
     }
 
-    async fn commit(&self, term: Option<u64>, command: Command) -> Result<Applied, ProposeError> {
+    /// Proposes a command as if only batons of this version could apply it.
+    ///
+    /// # Errors
+    /// As [`Ledger::propose`].
+    #[cfg(feature = "testing")]
+    pub async fn propose_of_version(
+        &self,
+        version: u32,
+        command: Command,
+    ) -> Result<Applied, ProposeError> {
+        self.commit(None, Envelope::of_version(version, command)).await
+    }
+
+    async fn commit(&self, term: Option<u64>, envelope: Envelope) -> Result<Applied, ProposeError> {
         let raft = self.inner.raft.clone();
+        let members = Arc::clone(&self.inner.members);
         let lease = self.inner.raft.config().election_timeout_max;
         let patience = Duration::from_millis(lease).min(deadline::PROPOSE);
         let committed = self.inner.runtime.1.spawn(async move {
-            let committed = propose::commit(&raft, term, command, patience);
-            timeout(deadline::PROPOSE, committed).await
+            let understood = members.understand(envelope.version()).await;
+            understood.map_err(|error| ProposeError::Unavailable(error.to_string()))?;
+            let committed = propose::commit(&raft, term, envelope, patience);
+            timeout(deadline::PROPOSE, committed).await.unwrap_or(Err(ProposeError::Timeout))
         });
-        match committed.await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(ProposeError::Timeout),
-        }
+        committed.await.unwrap_or(Err(ProposeError::Timeout))
     }
 
     /// Everybody who takes part, by seat.
@@ -320,6 +334,7 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
     let state = watch::Sender::new(Arc::default());
     let published = state.subscribe();
     let machine = StateMachine::new(disk.clone(), state);
+    let newest = machine.newest();
     let client = Client::new(setup.connect, setup.secret.clone());
     let network = Network::new(disk.node(), client.clone());
     let log = LogStore::new(disk.clone());
@@ -328,8 +343,8 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
         .map_err(|error| StartError::Raft(chain(&error)))?;
 
     let seats: BTreeSet<String> = setup.seats.into_iter().chain([setup.name.clone()]).collect();
-    let identity = Identity { name: setup.name, api: setup.api, seats };
-    let members = Arc::new(Members::new(raft.clone(), identity, client));
+    let identity = Identity { name: setup.name, api: setup.api, host: setup.host, seats };
+    let members = Arc::new(Members::new(raft.clone(), identity, client, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
     let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
     let (leads, leading) = watch::channel(None);
@@ -340,8 +355,13 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
         leadership: leadership.clone(),
         runtime: runtime.1.clone(),
     });
-    let office =
-        Office { raft: raft.clone(), secret: setup.secret, heard: heard.clone(), reception };
+    let office = Office {
+        raft: raft.clone(),
+        secret: setup.secret,
+        heard: heard.clone(),
+        failure: disk.failure(),
+        reception,
+    };
     let server = server::serve(setup.listener, setup.tls, office).map_err(StartError::Listen)?;
     let server_handle = server.handle();
     tokio::spawn(server);
@@ -385,7 +405,7 @@ async fn compact(raft: Raft, every: Duration) {
 
 impl Ledger for RaftNode {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Applied, ProposeError>> {
-        self.commit(None, command).boxed()
+        self.commit(None, Envelope::new(command)).boxed()
     }
 
     fn lead(&self) -> BoxFuture<'_, Result<u64, ProposeError>> {
@@ -401,7 +421,7 @@ impl Ledger for RaftNode {
         term: u64,
         command: Command,
     ) -> BoxFuture<'_, Result<Applied, ProposeError>> {
-        self.commit(Some(term), command).boxed()
+        self.commit(Some(term), Envelope::new(command)).boxed()
     }
 
     fn leading(&self) -> watch::Receiver<Option<u64>> {

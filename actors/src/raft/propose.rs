@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use baton_topology::ledger::Command;
 use openraft::ServerState;
 use openraft::alias::CommittedLeaderIdOf;
 use openraft::async_runtime::WatchReceiver;
@@ -21,10 +20,9 @@ use crate::ports::{Applied, ProposeError};
 pub(super) async fn commit(
     raft: &Raft,
     term: Option<u64>,
-    command: Command,
+    envelope: Envelope,
     patience: Duration,
 ) -> Result<Applied, ProposeError> {
-    let envelope = Envelope::new(command);
     let until = Instant::now() + patience;
     loop {
         let mut metrics = raft.metrics();

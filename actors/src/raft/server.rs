@@ -14,18 +14,21 @@ use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Bytes, Data, PayloadConfig, ServiceConfig, post};
 use actix_web::{App, Error, HttpResponse, HttpServer, dev, error};
+use baton_topology::ledger::COMMAND_VERSION;
 use futures_util::future::BoxFuture;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::client::{SECRET, TO};
+use super::disk::Failure;
 use super::leadership::Heard;
 use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
 use super::secret::Secret;
-use super::types::{Raft, Snapshot, Types};
+use super::types::{Raft, Snapshot, TooNew, Types};
 
 pub(super) const HELLO: &str = "/raft/hello";
 pub(super) const JOIN: &str = "/raft/join";
@@ -54,6 +57,7 @@ struct Desk {
     me: u64,
     secret: Secret,
     heard: Heard,
+    failure: Failure,
     reception: Arc<dyn Reception>,
 }
 
@@ -63,6 +67,8 @@ pub(super) struct Office {
     pub(super) secret: Secret,
     /// Told when a leader is heard of.
     pub(super) heard: Heard,
+    /// Told when this node is too old for its peers.
+    pub(super) failure: Failure,
     pub(super) reception: Arc<dyn Reception>,
 }
 
@@ -72,9 +78,9 @@ pub(super) fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     office: Office,
 ) -> std::io::Result<dev::Server> {
-    let Office { raft, secret, heard, reception } = office;
+    let Office { raft, secret, heard, failure, reception } = office;
     let me = *raft.node_id();
-    let desk = Data::new(Desk { raft, me, secret, heard, reception });
+    let desk = Data::new(Desk { raft, me, secret, heard, failure, reception });
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::clone(&desk))
@@ -134,6 +140,33 @@ async fn admit<B: MessageBody + 'static>(
     next.call(request).await
 }
 
+/// The newest version of what the leader wants applied, if that is more than this node knows. It
+/// was downgraded, or forgotten in an upgrade: it ends, for it could only fall behind.
+fn too_new(body: &[u8]) -> Option<TooNew> {
+    let asked: Value = serde_json::from_slice(body).ok()?;
+    let entries = asked.get("entries").and_then(Value::as_array).into_iter().flatten();
+    let versions = entries.filter_map(|it| it.pointer("/payload/Normal/version"));
+    let versions = versions.chain(asked.pointer("/body/version")).filter_map(Value::as_u64);
+    let newest = u32::try_from(versions.max()?).unwrap_or(u32::MAX);
+    (newest > COMMAND_VERSION).then_some(TooNew(newest))
+}
+
+/// Reads what the leader wants applied.
+fn read_commands<Q: DeserializeOwned>(body: &[u8], failure: &Failure) -> Result<Q, Error> {
+    read(body).inspect_err(|_| {
+        if let Some(error) = too_new(body) {
+            failure.note(&TooOldForPeers { source: error });
+        }
+    })
+}
+
+/// This node cannot apply what its peers agree upon.
+#[derive(Debug, thiserror::Error)]
+#[error("the leader sends what this node cannot apply")]
+struct TooOldForPeers {
+    source: TooNew,
+}
+
 fn read<Q: DeserializeOwned>(body: &[u8]) -> Result<Q, Error> {
     // Told in full: it may be the other side that must be upgraded.
     serde_json::from_slice(body).map_err(|error| ErrorBadRequest(error.to_string()))
@@ -147,7 +180,7 @@ fn tell<A: Serialize, E: std::fmt::Display>(answer: Result<A, E>) -> Result<Http
 }
 
 async fn append(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
-    let question: AppendEntriesRequest<Types> = read(&body)?;
+    let question: AppendEntriesRequest<Types> = read_commands(&body, &desk.failure)?;
     let answer = desk.raft.append_entries(question).await;
     if let Ok(answer) = &answer
         && !matches!(answer, AppendEntriesResponse::HigherVote(_))
@@ -168,9 +201,12 @@ async fn pre_vote(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> 
 }
 
 async fn snapshot(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
-    let parcel: Parcel = actix_web::web::block(move || serde_json::from_slice(&body))
-        .await?
-        .map_err(|error| ErrorBadRequest(error.to_string()))?;
+    let failure = desk.failure.clone();
+    let read = actix_web::web::block(move || {
+        let parcel: Result<Parcel, Error> = read_commands(&body, &failure);
+        parcel.map_err(|error| error.to_string())
+    });
+    let parcel = read.await?.map_err(ErrorBadRequest)?;
     let snapshot = Snapshot { meta: parcel.meta, snapshot: parcel.body };
     tell(desk.raft.install_full_snapshot(parcel.vote, snapshot).await)
 }

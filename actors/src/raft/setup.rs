@@ -39,6 +39,8 @@ pub struct RaftSetup {
     pub secret: Secret,
     /// Where people reach the API of this node; told to peers who ask.
     pub api: String,
+    /// What this machine calls itself; told to peers who ask.
+    pub host: String,
     /// How long things take.
     pub timing: Timing,
     /// When the log is compacted.

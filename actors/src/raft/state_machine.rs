@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use baton_topology::ledger::{LedgerState, Outcome, apply};
 use futures_util::{Stream, StreamExt};
@@ -14,7 +15,8 @@ use tokio::sync::watch;
 
 use super::disk::{Disk, decode, encode};
 use super::types::{
-    Answer, Envelope, LogId, Snapshot, SnapshotBody, SnapshotMeta, StoredMembership, Types,
+    Answer, Envelope, FIRST_VERSION, LogId, Snapshot, SnapshotBody, SnapshotMeta, StoredMembership,
+    Types,
 };
 
 /// The ledger of this node. It lives in memory; snapshots of it and the log bring it back.
@@ -23,15 +25,36 @@ pub(super) struct StateMachine {
     applied: Option<LogId>,
     membership: StoredMembership,
     state: watch::Sender<Arc<LedgerState>>,
+    newest: NewestVersion,
+}
+
+/// The newest version of all commands that were applied. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct NewestVersion(Arc<AtomicU32>);
+
+impl NewestVersion {
+    pub(super) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed).max(FIRST_VERSION)
+    }
+
+    fn includes(&self, version: u32) {
+        self.0.fetch_max(version, Ordering::Relaxed);
+    }
 }
 
 impl StateMachine {
     /// An empty ledger; openraft fills it from the disk. Every state is published to `state`.
     pub(super) fn new(disk: Disk, state: watch::Sender<Arc<LedgerState>>) -> Self {
-        Self { disk, applied: None, membership: StoredMembership::default(), state }
+        let membership = StoredMembership::default();
+        Self { disk, applied: None, membership, state, newest: NewestVersion::default() }
+    }
+
+    pub(super) fn newest(&self) -> NewestVersion {
+        self.newest.clone()
     }
 
     fn apply_command(&self, envelope: &Envelope) -> Answer {
+        self.newest.includes(envelope.version());
         let before = self.state.borrow().clone();
         match apply(&before, &envelope.command) {
             Ok((after, Outcome { keys })) => {
@@ -80,7 +103,7 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         let meta =
             SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-        let body = SnapshotBody::new(self.state.borrow().clone());
+        let body = SnapshotBody { version: self.newest.get(), state: self.state.borrow().clone() };
         Builder { disk: self.disk.clone(), snapshot: Snapshot { meta, snapshot: body } }
     }
 
@@ -92,6 +115,7 @@ impl RaftStateMachine<Types> for StateMachine {
         save(&self.disk, meta, &snapshot).await?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.newest.includes(snapshot.version);
         self.state.send_replace(snapshot.state);
         Ok(())
     }

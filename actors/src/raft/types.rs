@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use baton_topology::key::InstanceKey;
-use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::ledger::{COMMAND_VERSION, Command, LedgerState};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// The newest version of what is written into the log. A node refuses what it does not know: it
-/// stays behind until it is upgraded, instead of applying something else than its peers.
-pub(super) const ENTRY_VERSION: u32 = 1;
+/// The version every baton understands.
+pub(super) const FIRST_VERSION: u32 = 1;
 
 openraft::declare_raft_types!(
     /// How baton uses openraft. One leader at most in a term, as the gate of recoveries needs it.
@@ -52,9 +52,21 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Wraps a command.
+    /// Wraps a command, in the oldest version that can say it: members that know no newer one can
+    /// apply it too.
     pub(super) fn new(command: Command) -> Self {
-        Self { version: ENTRY_VERSION, command }
+        Self { version: command.since(), command }
+    }
+
+    /// Wraps a command as if it had come with this version.
+    #[cfg(feature = "testing")]
+    pub(super) fn of_version(version: u32, command: Command) -> Self {
+        Self { version, command }
+    }
+
+    /// What has to be understood to apply it.
+    pub(super) fn version(&self) -> u32 {
+        self.version
     }
 }
 
@@ -64,26 +76,45 @@ impl fmt::Display for Envelope {
     }
 }
 
-/// An envelope that may come from a newer node.
+/// Something with a version that may come from a newer node.
 #[derive(Deserialize)]
 struct Wire {
     version: u32,
-    command: Command,
+    /// Not to be read before the version is known.
+    #[serde(alias = "state")]
+    command: Value,
+}
+
+impl Wire {
+    fn read<T: serde::de::DeserializeOwned>(self) -> Result<T, Unreadable> {
+        if self.version > COMMAND_VERSION {
+            return Err(TooNew(self.version).into());
+        }
+        serde_json::from_value(self.command).map_err(Unreadable::Gibberish)
+    }
 }
 
 impl TryFrom<Wire> for Envelope {
-    type Error = TooNew;
+    type Error = Unreadable;
 
-    fn try_from(wire: Wire) -> Result<Self, TooNew> {
-        let Wire { version, command } = wire;
-        if version > ENTRY_VERSION { Err(TooNew(version)) } else { Ok(Self { version, command }) }
+    fn try_from(wire: Wire) -> Result<Self, Unreadable> {
+        Ok(Self { version: wire.version, command: wire.read()? })
     }
 }
 
 /// Something was written by a newer baton.
 #[derive(Debug, thiserror::Error)]
-#[error("it has version {0}, this baton knows versions up to {ENTRY_VERSION}: upgrade this node")]
-pub(super) struct TooNew(u32);
+#[error("it has version {0}, this baton knows versions up to {COMMAND_VERSION}: upgrade this node")]
+pub(super) struct TooNew(pub(super) u32);
+
+/// Why something written by another node, or by an earlier run, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error(transparent)]
+    TooNew(#[from] TooNew),
+    #[error(transparent)]
+    Gibberish(serde_json::Error),
+}
 
 /// What became of an entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,32 +134,19 @@ pub(super) enum Answer {
 
 /// Everything that was agreed upon up to one entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "WireBody")]
+#[serde(try_from = "Wire")]
 pub(super) struct SnapshotBody {
-    version: u32,
+    /// The newest version of all commands that led here.
+    pub(super) version: u32,
     /// The state.
     pub(super) state: Arc<LedgerState>,
 }
 
-impl SnapshotBody {
-    /// Wraps a state.
-    pub(super) fn new(state: Arc<LedgerState>) -> Self {
-        Self { version: ENTRY_VERSION, state }
-    }
-}
+impl TryFrom<Wire> for SnapshotBody {
+    type Error = Unreadable;
 
-#[derive(Deserialize)]
-struct WireBody {
-    version: u32,
-    state: Arc<LedgerState>,
-}
-
-impl TryFrom<WireBody> for SnapshotBody {
-    type Error = TooNew;
-
-    fn try_from(wire: WireBody) -> Result<Self, TooNew> {
-        let WireBody { version, state } = wire;
-        if version > ENTRY_VERSION { Err(TooNew(version)) } else { Ok(Self { version, state }) }
+    fn try_from(wire: Wire) -> Result<Self, Unreadable> {
+        Ok(Self { version: wire.version, state: Arc::new(wire.read()?) })
     }
 }
 
@@ -142,13 +160,18 @@ mod tests {
         let text = serde_json::to_string(&Envelope::new(command.clone())).unwrap();
         assert_eq!(serde_json::from_str::<Envelope>(&text).unwrap().command, command);
         let newer = text.replace("\"version\":1", "\"version\":2");
-        let error = serde_json::from_str::<Envelope>(&newer).unwrap_err();
-        assert!(error.to_string().contains("upgrade this node"), "{error}");
+        let unknown = newer.replace("set-recoveries-disabled", "set-something-new");
+        for (case, text) in [("known words", newer), ("unknown words", unknown)] {
+            let error = serde_json::from_str::<Envelope>(&text).unwrap_err().to_string();
+            assert!(error.contains("version 2") && error.contains("upgrade"), "{case}: {error}");
+        }
         let unknown = text.replace("set-recoveries-disabled", "set-something-new");
         assert!(serde_json::from_str::<Envelope>(&unknown).is_err());
-        let body = serde_json::to_string(&SnapshotBody::new(Arc::default())).unwrap();
+        let body = SnapshotBody { version: 1, state: Arc::default() };
+        let body = serde_json::to_string(&body).unwrap();
         assert_eq!(*serde_json::from_str::<SnapshotBody>(&body).unwrap().state, Default::default());
         let newer = body.replace("\"version\":1", "\"version\":2");
-        assert!(serde_json::from_str::<SnapshotBody>(&newer).is_err());
+        let error = serde_json::from_str::<SnapshotBody>(&newer).unwrap_err().to_string();
+        assert!(error.contains("upgrade this node"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ mod chaos;
 mod members;
 mod strangers;
 mod trouble;
+mod versions;
 mod world;
 
 use std::time::Duration;

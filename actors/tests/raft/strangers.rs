@@ -15,7 +15,13 @@ use tokio::net::TcpStream;
 use crate::world::{SECRET, Wire, World, within};
 
 /// What a node answers to a question in plain HTTP.
-async fn ask(world: &World, name: &str, path: &str, headers: &str, body: &str) -> String {
+pub(crate) async fn ask(
+    world: &World,
+    name: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> String {
     let asked = async {
         let mut stream = TcpStream::connect(world.net.address(name)).await.unwrap();
         let length = body.len();

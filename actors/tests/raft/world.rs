@@ -190,6 +190,7 @@ impl World {
             connect: Arc::new(Wire { net: Arc::clone(&self.net), from: name.to_owned() }),
             secret: Secret::new(SECRET).unwrap(),
             api: format!("http://{name}"),
+            host: format!("host-of-{name}"),
             timing: TIMING,
             compaction: self.compaction,
         }

@@ -138,37 +138,36 @@ fn seat(call: &Call) -> Result<&str, Failure> {
 
 pub(super) async fn yield_to(call: Call) -> Outcome {
     let node = call.param("node");
+    let raft = leading(&call)?;
     let is_meant = |member: &Member| {
         let host = member.name.rsplit_once(':').map(|(host, _)| host);
         member.name == node || host == Some(node)
     };
-    hand_over(&call, node, is_meant).await?;
+    hand_over(raft, node, raft.node().members().into_iter().filter(is_meant).collect()).await?;
     call.audit("raft-yield", None, node.to_owned());
     Reply::ok("Asynchronously yielded", ())
 }
 
 pub(super) async fn yield_hint(call: Call) -> Outcome {
     let hint = call.param("hint");
-    hand_over(&call, hint, |member| member.name.contains(hint)).await?;
+    let raft = leading(&call)?;
+    let greetings = raft.greetings().await.into_iter();
+    let meant = greetings.filter(|(member, hello)| {
+        let host = hello.as_ref().map_or("", |hello| &hello.host);
+        member.name.contains(hint) || host.contains(hint)
+    });
+    hand_over(raft, hint, meant.map(|(member, _)| member).collect()).await?;
     call.audit("raft-yield-hint", None, hint.to_owned());
     Reply::ok(&format!("Asynchronously yielded by hint {hint}"), hint)
 }
 
 /// Has a member that is meant lead; nothing is to be done if this node is meant itself.
-async fn hand_over(
-    call: &Call,
-    asked: &str,
-    is_meant: impl Fn(&Member) -> bool,
-) -> Result<(), Failure> {
-    let raft = call.raft()?;
-    must_lead(raft)?;
+async fn hand_over(raft: &Raft, asked: &str, meant: Vec<Member>) -> Result<(), Failure> {
     let id = raft.node().id();
-    let meant: Vec<Member> =
-        raft.node().members().into_iter().filter(|it| it.is_voter && is_meant(it)).collect();
     if meant.iter().any(|member| member.id == id) {
         return Ok(());
     }
-    let Some(heir) = meant.first() else {
+    let Some(heir) = meant.iter().find(|member| member.is_voter) else {
         return Err(Failure::new(format!("no member of the raft is called {asked}")));
     };
     let handed = raft.node().hand_over(Some(&heir.name)).await;
@@ -176,10 +175,11 @@ async fn hand_over(
 }
 
 /// Only a leader can give leadership away, and the request stays here.
-fn must_lead(raft: &Raft) -> Result<(), Failure> {
+fn leading(call: &Call) -> Result<&Raft, Failure> {
+    let raft = call.raft()?;
     let now = raft.leadership();
     if now.role == Role::Leader {
-        return Ok(());
+        return Ok(raft);
     }
     let leader = now.leader.unwrap_or_else(|| "nobody".to_owned());
     Err(Failure::new(format!("Unauthorized: this node does not lead; {leader} does")))

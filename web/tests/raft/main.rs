@@ -142,6 +142,16 @@ async fn leadership_is_given_away_by_the_leader_only() {
     leader.until("it leads again", |now| now.role == Role::Leader).await;
 
     others[1].until("it knows", |now| now.leader.as_ref() == Some(&leader.seat)).await;
+    let host = nodes.iter().position(|node| node.seat == heir.seat).unwrap();
+    let hint = format!("host{host}.exa");
+    let given = leader.get(&format!("/api/raft-yield-hint/{hint}")).await.json();
+    assert_eq!(given["Details"], hint, "orchestrator compares with what machines call themselves");
+    heir.until("it leads", |now| now.role == Role::Leader).await;
+    let given = heir.get(&format!("/api/raft-yield/{}", leader.seat)).await;
+    assert_eq!(given.status, 200, "{given:?}");
+    leader.until("it leads again", |now| now.role == Role::Leader).await;
+
+    others[1].until("it knows", |now| now.leader.as_ref() == Some(&leader.seat)).await;
     let elected = others[1].send("POST", "/api/reelect", "").await;
     assert_eq!((elected.status, &elected.json()["Message"]), (200, &json!("Set re-elections")));
     leader.until("another leads", |now| now.role != Role::Leader).await;

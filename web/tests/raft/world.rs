@@ -95,6 +95,8 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
         connect: Arc::new(Plain),
         secret: Secret::new("open sesame").unwrap(),
         api: plan.api.clone().unwrap_or(format!("{scheme}://{address}")),
+        // Only its place tells them apart.
+        host: format!("host{}.example", seats.iter().position(|it| *it == seat).unwrap()),
         timing: TIMING,
         compaction: Compaction::default(),
     })
