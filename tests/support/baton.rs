@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Flavor, Server, wait_until};
+use super::{Flavor, Place, Server, wait_until};
 
 /// The account baton watches with.
 pub const USER: &str = "baton";
@@ -74,6 +74,7 @@ pub struct Baton {
     program: PathBuf,
     settings: Vec<(String, String)>,
     seeds: Vec<String>,
+    place: Option<Place>,
 }
 
 impl Baton {
@@ -109,20 +110,38 @@ impl Baton {
             program: program.as_ref().to_owned(),
             settings: settings.iter().map(own).collect(),
             seeds,
+            place: None,
         }
+    }
+
+    /// The same, in a place of its own.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Self {
+        self.place = Some(place.clone());
+        self
+    }
+
+    /// The address it answers on.
+    pub fn host(&self) -> String {
+        self.place.as_ref().map_or_else(|| "127.0.0.1".to_owned(), Place::address)
     }
 
     /// The command that runs it.
     pub fn command(&self) -> Command {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file());
         let log = log.expect("create the log");
-        let mut command = Command::new("setpriv");
+        let mut command = match &self.place {
+            Some(place) => place.command(&self.folder),
+            None => {
+                let mut command = Command::new("setpriv");
+                command.args(["--pdeathsig", "KILL", "--"]).current_dir(&self.folder);
+                command
+            }
+        };
         command
-            .args(["--pdeathsig", "KILL", "--"])
             .arg(&self.program)
-            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["serve", "--listen", &format!("{}:{}", self.host(), self.port)])
             .args(self.seeds.iter().flat_map(|seed| ["--discover", seed]))
-            .current_dir(&self.folder)
             .env("XDG_STATE_HOME", &self.folder)
             .env_remove("STATE_DIRECTORY")
             .env("BATON_MYSQLTOPOLOGYUSER", USER)
@@ -197,12 +216,12 @@ impl Baton {
         path: &str,
         headers: &str,
     ) -> std::io::Result<(String, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let (host, port) = (self.host(), self.port);
+        let mut stream = TcpStream::connect((host.as_str(), port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let port = self.port;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{headers}\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n{headers}\r\n"
         )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;

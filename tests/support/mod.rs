@@ -12,6 +12,7 @@
 
 mod baton;
 mod fleet;
+mod net;
 mod options;
 mod replication;
 mod server;
@@ -22,6 +23,7 @@ mod writer;
 
 pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, empower, least_grants, recovery_grants};
 pub use fleet::{Fleet, chain, co_primaries, star};
+pub use net::{Net, Place};
 pub use options::{Flavor, Options};
 pub use server::{Row, Server};
 pub use shop::{

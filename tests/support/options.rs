@@ -1,6 +1,6 @@
 //! How a server is started.
 
-use super::Certificates;
+use super::{Certificates, Place};
 
 /// The two servers that are tested against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub struct Options {
     pub(super) gtid: bool,
     pub(super) semi_sync: bool,
     pub(super) relay_disk: Option<u32>,
+    pub(super) place: Option<Place>,
     pub(super) lines: Vec<String>,
 }
 
@@ -34,6 +35,7 @@ impl Options {
             gtid: true,
             semi_sync: false,
             relay_disk: None,
+            place: None,
             lines: Vec::new(),
         }
     }
@@ -90,6 +92,14 @@ impl Options {
     #[must_use]
     pub fn relay_disk(mut self, mebibytes: u32) -> Options {
         self.relay_disk = Some(mebibytes);
+        self
+    }
+
+    /// It runs in a place of its own and listens there.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Options {
+        self.host = place.address();
+        self.place = Some(place.clone());
         self
     }
 

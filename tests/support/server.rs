@@ -13,6 +13,7 @@ use std::{
 use mysql_async::{Conn, Opts, OptsBuilder, Value, prelude::Queryable};
 
 use super::{
+    Place,
     options::{Flavor, Options},
     wait_until,
 };
@@ -36,6 +37,7 @@ pub struct Server {
     pub(super) gtid: bool,
     dir: PathBuf,
     relay_disk: Option<u32>,
+    place: Option<Place>,
     child: Option<Child>,
 }
 
@@ -68,6 +70,7 @@ impl Server {
             gtid: options.gtid,
             dir,
             relay_disk: options.relay_disk,
+            place: options.place.clone(),
             child: None,
         };
         fs::write(server.dir.join("my.cnf"), server.my_cnf(&options)).expect("write my.cnf");
@@ -123,12 +126,17 @@ impl Server {
         let output = fs::File::create(self.dir.join("output.log")).expect("create output.log");
         // The kernel kills the server when whoever started it is gone, however that happened. The signal follows the
         // *thread*, so a server outlives only the tests whose thread lives on.
-        let mut command = match self.relay_disk {
-            None => Command::new("setpriv"),
-            Some(mebibytes) => self.with_relay_disk(mebibytes),
+        let mut command = match (&self.place, self.relay_disk) {
+            (Some(place), disk) => {
+                if let Some(mebibytes) = disk {
+                    place.small_disk(&self.dir.join("relay"), mebibytes * 1024);
+                }
+                place.command(&self.dir)
+            }
+            (None, None) => with_its_thread(Command::new("setpriv")),
+            (None, Some(mebibytes)) => with_its_thread(self.with_relay_disk(mebibytes)),
         };
         let child = command
-            .args(["--pdeathsig", "KILL", "--"])
             .arg(program)
             .arg(format!("--defaults-file={}", self.dir.join("my.cnf").display()))
             .stdin(Stdio::null())
@@ -371,6 +379,12 @@ fn installed(flavor: Flavor) -> PathBuf {
         dir.display()
     );
     dir
+}
+
+/// Ends it when the thread that started it ends.
+fn with_its_thread(mut setpriv: Command) -> Command {
+    setpriv.args(["--pdeathsig", "KILL", "--"]);
+    setpriv
 }
 
 fn copy(from: &Path, to: &Path) {
