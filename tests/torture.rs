@@ -317,7 +317,10 @@ impl World {
             let told = ["Port", "IO_Running", "SQL_Running", "Last_IO_Error", "Last_SQL_Error"]
                 .map(|column| server.replica_status("", column).unwrap_or_default());
             let executed = server.executed().replace('\n', "");
-            format!("{}: writable {}, {told:?}, {executed}", server.port, is_writable(server))
+            let path = format!("/api/explain/127.0.0.1/{}", server.port);
+            let believed = self.baton.try_get(&path).map(|(_, body)| body).unwrap_or_default();
+            let open = is_writable(server);
+            format!("{}: writable {open}, {told:?}, {executed}\n{believed}", server.port)
         };
         let servers: Vec<String> = self.servers.iter().enumerate().map(status).collect();
         format!("{}\n{}", servers.join("\n"), self.baton.log())

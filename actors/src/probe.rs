@@ -25,7 +25,7 @@ use crate::supervisor::{Outlet, Queued, Undelivered};
 
 pub mod schedule;
 
-use schedule::Backoff;
+use schedule::{Backoff, Failing};
 
 /// Messages that may wait for one probe: looks are merged, so few make sense.
 pub const MAILBOX: usize = 16;
@@ -132,7 +132,7 @@ pub struct ProbeActor {
     session: Option<Box<dyn ProbeSession>>,
     activity: Activity,
     last_began: Option<Timestamp>,
-    failures: u32,
+    failing: Option<Failing>,
     timer: Option<SpawnHandle>,
     parked: Option<SpawnHandle>,
     unsent: Option<ProbeFinished>,
@@ -167,7 +167,7 @@ impl ProbeActor {
             session: None,
             activity: Activity::Idle,
             last_began: None,
-            failures: 0,
+            failing: None,
             timer: None,
             parked: None,
             unsent: None,
@@ -252,7 +252,7 @@ impl ProbeActor {
         } else {
             let poll = self.world.policy.borrow().poll_interval;
             let pause =
-                schedule::pause(&self.key, self.failures, poll, self.world.backoff, ended_at);
+                schedule::pause(&self.key, self.failing, poll, self.world.backoff, ended_at);
             self.look_in(pause, ctx);
         }
     }
@@ -264,7 +264,7 @@ impl ProbeActor {
         reading: Reading,
         ctx: &mut Context<Self>,
     ) -> Result<InstanceKey, ProbeFailure> {
-        self.failures = 0;
+        self.failing = None;
         let Reading { canonical, facts } = reading;
         let follow = crawl::follow(&self.world.policy.borrow(), &facts);
         self.tell(canonical.clone(), follow, ended_at);
@@ -290,14 +290,16 @@ impl ProbeActor {
         failure: ProbeFailure,
         ctx: &mut Context<Self>,
     ) -> Result<InstanceKey, ProbeFailure> {
-        self.failures = self.failures.saturating_add(1);
+        let failing = self.failing.get_or_insert(Failing { since: started_at, count: 0 });
+        failing.count = failing.count.saturating_add(1);
+        let failures = failing.count;
         self.world.metrics.probe_failed(failure.kind);
-        tracing::debug!(key = %self.key, failures = self.failures, %failure.message, "probe failed");
+        tracing::debug!(key = %self.key, failures, %failure.message, "probe failed");
         if self.counts.load(Ordering::Relaxed) {
             let outcome = Err(failure.clone());
             let key = self.key.clone();
             self.report(ProbeResult { key, started_at, ended_at, outcome }, ctx);
-        } else if self.failures >= HEARSAY_FAILURES_MAX {
+        } else if failures >= HEARSAY_FAILURES_MAX {
             // Should this not get through, the next failure says it again.
             let _ = self.world.sightings.try_send(Sighting::GivenUp(self.key.clone()));
         }
@@ -432,7 +434,7 @@ impl Handler<Queued<Vouch>> for ProbeActor {
     fn handle(&mut self, message: Queued<Vouch>, ctx: &mut Self::Context) {
         let (Vouch, _handling) = message.open();
         // A failure that was kept back is worth telling now.
-        if !self.counts.swap(true, Ordering::Relaxed) && self.failures > 0 {
+        if !self.counts.swap(true, Ordering::Relaxed) && self.failing.is_some() {
             self.look_now(ctx);
         }
     }

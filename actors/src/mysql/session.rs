@@ -111,7 +111,7 @@ impl MySqlSession {
 
     async fn probe_once(&mut self) -> Result<Reading, ProbeFailure> {
         // Taken, so that a probe that is cut off leaves no half-read connection behind.
-        if let Some(live) = self.live.take() {
+        if let Some(live) = self.live.take().filter(|live| !live.is_due_for_another_try()) {
             match self.talk(live).await {
                 // Servers and those between close idle connections; that is no news yet. If
                 // the server is gone, the next attempt knows at once.
@@ -138,7 +138,8 @@ impl MySqlSession {
         })
     }
 
-    /// Asks everything and reads the answers. Keeps the connection unless it is damaged.
+    /// Asks everything and reads the answers. Keeps the connection unless it is damaged, or lacks
+    /// rights.
     async fn talk(&mut self, mut live: Live) -> Result<Reading, ProbeFailure> {
         let deadline = self.shared.options.probe_deadline;
         let mut progress = Progress::default();
@@ -155,10 +156,11 @@ impl MySqlSession {
         if let Some(failed) = failed {
             return Err(ProbeFailure { partial, ..failed });
         }
-        self.give_back(live);
         if let Some(refusal) = progress.refusal {
+            // What is granted later holds for new connections only.
             return Err(ProbeFailure { partial, ..refusal });
         }
+        self.give_back(live);
         self.interpret(&progress.answers)
     }
 
@@ -188,10 +190,14 @@ impl ProbeSession for MySqlSession {
 }
 
 impl Live {
+    /// Rights that were granted since something was refused hold for new connections only.
+    fn is_due_for_another_try(&self) -> bool {
+        self.refused.values().any(|since| since.elapsed() >= REFUSAL_HOLDS)
+    }
+
     /// One packet with what every server is asked, a second one with what is configured and
     /// what the first one gave reason to ask.
     async fn converse(&mut self, shared: &Shared, progress: &mut Progress) -> Result<(), Error> {
-        self.refused.retain(|_, since| since.elapsed() < REFUSAL_HOLDS);
         let mut first = FIRST_PACKET.to_vec();
         if shared.options.replication_credentials == ReplicationCredentials::AsReplicasKeepThem {
             first.push(Question::Credentials);

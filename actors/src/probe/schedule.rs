@@ -11,7 +11,7 @@ use baton_topology::time::Timestamp;
 /// How dead servers are tried again.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
-    /// By how much the pause grows with each failure. 1 keeps the poll interval.
+    /// By how much the pause grows from one regular try to the next. 1 keeps the poll interval.
     pub factor: f64,
     /// The pause never grows beyond this.
     pub cap: Duration,
@@ -23,15 +23,27 @@ impl Default for Backoff {
     }
 }
 
-/// How long to wait from `now` until the next probe, after `failures` failed ones in a row.
+/// Since when and how often an instance has failed to answer, in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failing {
+    /// When the first of these probes began.
+    pub since: Timestamp,
+    /// How many there were.
+    pub count: u32,
+}
+
+/// How long to wait from `now` until the next probe.
 pub fn pause(
     key: &InstanceKey,
-    failures: u32,
+    failing: Option<Failing>,
     poll: Duration,
     backoff: Backoff,
     now: Timestamp,
 ) -> Duration {
-    if failures == 0 { until_phase(key, poll, now) } else { retry(key, failures, poll, backoff) }
+    match failing {
+        None => until_phase(key, poll, now),
+        Some(failing) => retry(key, failing, poll, backoff, now),
+    }
 }
 
 fn until_phase(key: &InstanceKey, poll: Duration, now: Timestamp) -> Duration {
@@ -41,12 +53,21 @@ fn until_phase(key: &InstanceKey, poll: Duration, now: Timestamp) -> Duration {
     Duration::from_micros(u64::try_from(poll - past).unwrap_or(0))
 }
 
-fn retry(key: &InstanceKey, failures: u32, poll: Duration, backoff: Backoff) -> Duration {
-    let exponent = i32::try_from(failures - 1).unwrap_or(i32::MAX);
-    let grown = poll.as_secs_f64() * backoff.factor.max(1.0).powi(exponent);
-    let capped = grown.min(backoff.cap.max(poll).as_secs_f64());
+/// Grows with the time that went by, not with the tries: a failure has everybody look at once, over
+/// and over, and none of that says that it will last.
+fn retry(
+    key: &InstanceKey,
+    failing: Failing,
+    poll: Duration,
+    backoff: Backoff,
+    now: Timestamp,
+) -> Duration {
+    let poll = poll.as_secs_f64();
+    // Pauses that grow by the factor each add up to this.
+    let grown = poll + now.since(failing.since).as_secs_f64() * (backoff.factor.max(1.0) - 1.0);
+    let capped = grown.min(backoff.cap.as_secs_f64().max(poll));
     // Between three quarters and five quarters, so that servers that died together part.
-    let jitter = 0.75 + (hash(key, failures) % 1_000) as f64 / 2_000.0;
+    let jitter = 0.75 + (hash(key, failing.count) % 1_000) as f64 / 2_000.0;
     Duration::from_secs_f64(capped * jitter)
 }
 
@@ -75,12 +96,12 @@ mod tests {
     #[test]
     fn healthy_instances_are_probed_once_per_interval_without_drift() {
         let mut now = Timestamp::from_secs(1_000);
-        let first = pause(&key(1), 0, POLL, Backoff::default(), now);
+        let first = pause(&key(1), None, POLL, Backoff::default(), now);
         assert!(first > Duration::ZERO && first <= POLL);
         now = now.plus(first);
         for late_by in [0, 1, 70, 900] {
             let woken = now.plus(Duration::from_millis(late_by));
-            let next = woken.plus(pause(&key(1), 0, POLL, Backoff::default(), woken));
+            let next = woken.plus(pause(&key(1), None, POLL, Backoff::default(), woken));
             assert_eq!(next, now.plus(POLL), "woken {late_by} ms late");
             now = next;
         }
@@ -91,21 +112,33 @@ mod tests {
         let now = Timestamp::from_secs(77);
         let mut per_tenth = [0; 10];
         for n in 0..1_000 {
-            let pause = pause(&key(n), 0, POLL, Backoff::default(), now);
+            let pause = pause(&key(n), None, POLL, Backoff::default(), now);
             per_tenth[(pause.as_millis() as usize * 10 / 5_000).min(9)] += 1;
         }
         assert!(per_tenth.iter().all(|count| (60..=150).contains(count)), "{per_tenth:?}");
     }
 
+    fn after(n: usize, seconds: i64, count: u32, backoff: Backoff) -> Duration {
+        let failing = Failing { since: Timestamp::EPOCH, count };
+        pause(&key(n), Some(failing), POLL, backoff, Timestamp::from_secs(seconds))
+    }
+
     #[test]
-    fn pauses_grow_with_failures_up_to_a_cap() {
+    fn pauses_grow_while_it_fails_up_to_a_cap() {
         let backoff = Backoff { factor: 2.0, cap: Duration::from_secs(60) };
-        for (failures, base) in [(1, 5.0), (2, 10.0), (4, 40.0), (5, 60.0), (u32::MAX, 60.0)] {
-            let pause = pause(&key(1), failures, POLL, backoff, Timestamp::EPOCH).as_secs_f64();
-            assert!((base * 0.75..=base * 1.25).contains(&pause), "{failures}: {pause}");
+        // Tried at 0, 5, 15, 35, 75...
+        for (seconds, base) in [(0, 5.0), (5, 10.0), (35, 40.0), (75, 60.0), (1 << 40, 60.0)] {
+            let pause = after(1, seconds, 1, backoff).as_secs_f64();
+            assert!((base * 0.75..=base * 1.25).contains(&pause), "{seconds}: {pause}");
         }
         let pauses: std::collections::BTreeSet<_> =
-            (0..100).map(|n| pause(&key(n), 3, POLL, backoff, Timestamp::EPOCH)).collect();
+            (0..100).map(|n| after(n, 10, 3, backoff)).collect();
         assert!(pauses.len() > 80, "servers that died together part");
+    }
+
+    #[test]
+    fn many_looks_in_a_moment_do_not_put_off_the_next() {
+        let backoff = Backoff { factor: 2.0, cap: Duration::from_secs(600) };
+        assert!(after(1, 1, 1_000, backoff) < Duration::from_secs(8));
     }
 }

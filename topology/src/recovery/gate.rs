@@ -74,6 +74,9 @@ pub fn begin(
     };
     let mut recovery = draft(request, kind, analysis, (cluster, member), runner, now);
     recovery.acknowledging = acknowledging(member, &fleet.ledger);
+    if matches!(kind, Kind::Primary | Kind::CoPrimary) {
+        recovery.replicas.extend(unseen_replicas(member, fleet));
+    }
     let mut cluster = cluster;
     match kind {
         Kind::Rejoin if recovery.wanted.is_none() => {
@@ -223,7 +226,20 @@ pub fn supposed(
     let request =
         Request { key: key.clone(), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
     let recovery = draft(&request, kind, forced(key, now), (cluster, member), runner, now);
-    Some(Recovery { acknowledging: acknowledging(member, &fleet.ledger), ..recovery })
+    let mut replicas = member.replicas.clone();
+    replicas.extend(unseen_replicas(member, fleet));
+    Some(Recovery { acknowledging: acknowledging(member, &fleet.ledger), replicas, ..recovery })
+}
+
+/// Servers that were connected to a primary when it was seen last, and have not answered since they
+/// became its replicas. They may have acknowledged what nobody else has, and go on doing so (I5).
+fn unseen_replicas(primary: &Member, fleet: &FleetSnapshot) -> Vec<InstanceKey> {
+    let seen = primary.instance.health.facts_from;
+    let is_unseen = |key: &&InstanceKey| {
+        !primary.replicas.contains(key)
+            && fleet.instance(key).is_some_and(|it| !it.is_valid() && it.health.facts_from < seen)
+    };
+    primary.instance.facts.replicas.iter().filter(is_unseen).cloned().collect()
 }
 
 /// Everything that keeps baton from beginning a recovery of its own accord.

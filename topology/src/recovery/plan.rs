@@ -103,7 +103,8 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
                     need: Need::Must,
                 });
             }
-            chains.extend(members(recovery, situation).iter().map(back));
+            let members = members(recovery, situation);
+            chains.extend(members.iter().filter(|it| was_touched(it, recovery)).map(back));
         }
         Kind::SemiSync => return semi_sync::roll_back(recovery),
         Kind::IntermediateSource
@@ -113,6 +114,13 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
         | Kind::Regroup => {}
     }
     Stage { chains }
+}
+
+/// Who has not answered since the recovery began was not changed by it; and if what is known of it
+/// is that it follows somebody else, that is none of our business.
+fn was_touched(member: &Member, recovery: &Recovery) -> bool {
+    member.instance.facts.source() == Some(recovery.failed())
+        || member.instance.health.facts_from >= Some(recovery.begun_at)
 }
 
 /// Closing it may have switched off that it waits for acknowledgements.

@@ -513,6 +513,55 @@ fn who_was_never_seen_here_is_silent_and_not_absent() {
     assert_eq!((plan.gather.chains.len(), plan.lost.len()), (2, 0));
 }
 
+/// I5: a server that was put below the primary and refuses us since, such as for want of rights,
+/// acknowledges like any other.
+#[test]
+fn who_was_connected_to_the_primary_and_has_not_answered_since_is_silent() {
+    let outcome_with = |c: Facts, c_seen_at: i64, is_valid: bool, is_listed: bool| {
+        let mut p = primary_facts();
+        p.server_uuid = Some(P.parse().unwrap());
+        p.gtid.executed = of_p("1-9");
+        p.semi_sync.source_enabled = true;
+        p.semi_sync.source_active = true;
+        p.semi_sync.wait_for_replicas = 1;
+        p.replicas = ["a", "b"].map(key).into();
+        if is_listed {
+            p.replicas.insert(key("c"));
+        }
+        let [(_, a), (_, b)] = ["a", "b"].map(|name| replica(name, "1-9", "1-9"));
+        let mut inputs = vec![
+            FleetInput::Probed(answered("c", c_seen_at, c)),
+            FleetInput::Probed(answered("p", 10, p)),
+            FleetInput::Probed(answered("a", 20, a)),
+            FleetInput::Probed(answered("b", 20, b)),
+            FleetInput::Probed(refused("p", 30)),
+        ];
+        if !is_valid {
+            inputs.push(FleetInput::Probed(refused("c", 30)));
+        }
+        let policy = Arc::new(everywhere());
+        let empty = FleetSnapshot::empty(policy, Arc::default(), Timestamp::from_secs(0));
+        let fleet = advance(&empty, inputs, now()).snapshot;
+        let told = outcome(&fleet, &request(Cause::Found, None));
+        let forced = planned(&fleet, &request(Cause::ForcedFailover, None)).unwrap().0;
+        (told, super::plan::roll_back(&forced, &situation(&fleet)).chains.len())
+    };
+    let alone = primary_facts;
+    let elsewhere = || replica_facts(&key("q"));
+    let no = "no: 1 of 3 replicas do not answer";
+    for (case, c, seen_at, is_valid, is_listed, expected) in [
+        ("it was alone before", alone(), 5, false, true, no),
+        ("it followed somebody else before", elsewhere(), 5, false, true, no),
+        ("it was not connected", alone(), 5, false, false, "a"),
+        ("it answers, and has moved on", elsewhere(), 5, true, true, "a"),
+        ("it was seen alone after that", alone(), 15, false, true, "a"),
+    ] {
+        let (told, rolled_back) = outcome_with(c, seen_at, is_valid, is_listed);
+        assert!(told.starts_with(expected), "{case}: {told}");
+        assert_eq!(rolled_back, 2, "{case}: it was not touched");
+    }
+}
+
 #[test]
 fn who_needs_what_the_successor_has_purged_cannot_come_along() {
     let purged: Change = |it| it.gtid.purged = set(&format!("{P}:1-5"));
