@@ -113,7 +113,11 @@ impl From<serde_json::Error> for Failure {
 
 impl From<ProposeError> for Failure {
     fn from(error: ProposeError) -> Self {
-        Self::new(error.to_string())
+        match error {
+            // It led when it was asked, and no longer when it was to be done.
+            ProposeError::NotLeading(why) => Self::later(format!("Unauthorized: {why}")),
+            error => Self::new(error.to_string()),
+        }
     }
 }
 
