@@ -2,77 +2,12 @@
 
 mod support;
 
-use std::net::TcpListener;
-
-use serde_json::Value;
 use support::{
-    Baton, EVERYWHERE, Flavor, PATIENCE, Server, at, is_writable, shop, until_recovered, wait_until,
+    Baton, Flavor, PATIENCE, Raft, Server, at, free_seats, is_writable, role, seat_settings, shop,
+    told, until_recovered, wait_until,
 };
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
-
-/// Addresses that nobody listens on.
-fn free_seats<const N: usize>() -> [String; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|it| it.local_addr().expect("an address").to_string())
-}
-
-/// The settings of one node.
-fn settings<'a>(seat: &'a str, all: &'a str) -> Vec<(&'a str, &'a str)> {
-    let own = [
-        ("BATON_RAFTENABLED", "true"),
-        ("BATON_RAFTDATADIR", "raft"),
-        ("BATON_RAFTBIND", seat),
-        ("BATON_RAFTNODES", all),
-        ("BATON_RAFTSECRET", "open sesame"),
-    ];
-    EVERYWHERE.into_iter().chain(own).collect()
-}
-
-struct Raft {
-    nodes: Vec<Baton>,
-}
-
-impl Raft {
-    /// Three batons that know one of these servers, and a leader among them.
-    fn over(servers: &[Server]) -> Self {
-        let seats: [String; 3] = free_seats();
-        let all = seats.join(",");
-        let seeds: Vec<String> = servers.first().map(Server::address).into_iter().collect();
-        let start = |seat: &String| Baton::start(BATON, seeds.clone(), &settings(seat, &all));
-        let nodes: Vec<Baton> = seats.iter().map(start).collect();
-        let raft = Self { nodes };
-        raft.leader(&[0, 1, 2]);
-        for node in &raft.nodes {
-            node.until_all_valid(servers.len());
-        }
-        raft
-    }
-
-    /// Which of these leads, once one does.
-    fn leader(&self, among: &[usize]) -> usize {
-        wait_until(PATIENCE, "one of them leads", || {
-            among.iter().copied().find(|it| role(&self.nodes[*it]) == "Leader")
-        })
-    }
-
-    fn others(leader: usize) -> Vec<usize> {
-        (0..3).filter(|it| *it != leader).collect()
-    }
-}
-
-/// Lines of the log that say this.
-fn told(node: &Baton, message: &str) -> Vec<Value> {
-    let log = node.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["message"] == message).collect()
-}
-
-/// What a node last said it is.
-fn role(node: &Baton) -> String {
-    let newest = told(node, "raft").pop();
-    newest.and_then(|line| line["role"].as_str().map(str::to_owned)).unwrap_or_default()
-}
 
 /// The one that accepts writes, of those that run.
 fn writable(servers: &[Server]) -> Vec<u16> {
@@ -83,7 +18,7 @@ fn writable(servers: &[Server]) -> Vec<u16> {
 #[test]
 fn when_leader_and_primary_die_together_the_next_leader_fails_over() {
     let mut servers = shop(Flavor::MySql97);
-    let mut raft = Raft::over(&servers);
+    let mut raft = Raft::over(BATON, &servers);
     let old = raft.leader(&[0, 1, 2]);
     servers[0].exec("INSERT INTO shop.orders VALUES (1)");
     raft.nodes[old].kill_9();
@@ -106,7 +41,7 @@ fn when_leader_and_primary_die_together_the_next_leader_fails_over() {
 #[test]
 fn a_leader_that_was_stopped_does_nothing_when_it_wakes() {
     let mut servers = shop(Flavor::MariaDb1011);
-    let raft = Raft::over(&servers);
+    let raft = Raft::over(BATON, &servers);
     let old = raft.leader(&[0, 1, 2]);
     raft.nodes[old].signal("-STOP");
     let others = Raft::others(old);
@@ -129,7 +64,7 @@ fn a_leader_that_was_stopped_does_nothing_when_it_wakes() {
 
 #[test]
 fn a_leader_that_is_told_to_end_hands_over_first() {
-    let mut raft = Raft::over(&[]);
+    let mut raft = Raft::over(BATON, &[]);
     let old = raft.leader(&[0, 1, 2]);
     raft.nodes[old].signal("-TERM");
     let status = raft.nodes[old].wait_within(PATIENCE);
@@ -142,7 +77,7 @@ fn a_leader_that_is_told_to_end_hands_over_first() {
 fn who_cannot_take_part_ends_and_says_why() {
     let [one, other] = free_seats();
     let all = format!("{one},{other}");
-    let mut settings = settings(&one, &all);
+    let mut settings = seat_settings(&one, &all);
     settings.push(("BATON_RAFTBAILOUTSECONDS", "1"));
     let mut alone = Baton::prepare(BATON, Vec::new(), &settings);
     let command = alone.command();
@@ -156,7 +91,7 @@ fn who_cannot_take_part_ends_and_says_why() {
 #[test]
 fn a_raft_of_one_keeps_what_was_set_and_refuses_a_damaged_log() {
     let [seat] = free_seats();
-    let mut settings = settings(&seat, &seat);
+    let mut settings = seat_settings(&seat, &seat);
     settings.retain(|(key, _)| *key != "BATON_RAFTSECRET");
     let mut alone = Baton::start(BATON, Vec::new(), &settings);
     let set = || alone.get("/api/disable-global-recoveries");
@@ -179,7 +114,7 @@ fn a_raft_of_one_keeps_what_was_set_and_refuses_a_damaged_log() {
 
 #[test]
 fn a_change_that_reaches_a_follower_is_made_by_the_leader_and_known_to_all() {
-    let raft = Raft::over(&[]);
+    let raft = Raft::over(BATON, &[]);
     let leader = raft.leader(&[0, 1, 2]);
     let follower = &raft.nodes[Raft::others(leader)[0]];
     let done = || follower.get("/api/disable-global-recoveries");

@@ -12,8 +12,11 @@
 
 mod baton;
 mod fleet;
+pub mod http;
 mod net;
 mod options;
+mod proxy;
+mod raft;
 mod replication;
 mod server;
 mod shop;
@@ -25,7 +28,9 @@ pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, empower, least_grants, r
 pub use fleet::{Fleet, chain, co_primaries, star};
 pub use net::{Net, Place};
 pub use options::{Flavor, Options};
-pub use server::{Row, Server};
+pub use proxy::{Proxy, haproxy};
+pub use raft::{Raft, free_seats, role, seat_settings, told};
+pub use server::{Row, Server, servers_folder};
 pub use shop::{
     EVERYWHERE, at, is_writable, primary, shop, shop_with, until_fenced, until_recovered,
 };

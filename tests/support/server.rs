@@ -361,15 +361,19 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Where `install-servers` put this flavour.
-fn installed(flavor: Flavor) -> PathBuf {
+/// Where `install-servers` puts things.
+pub fn servers_folder() -> PathBuf {
     let home = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-    let servers = home("BATON_SERVERS").unwrap_or_else(|| {
+    home("BATON_SERVERS").unwrap_or_else(|| {
         let cache = home("XDG_CACHE_HOME")
             .unwrap_or_else(|| home("HOME").expect("HOME is set").join(".cache"));
         cache.join("baton/servers")
-    });
-    let dir = servers.join(match flavor {
+    })
+}
+
+/// Where `install-servers` put this flavour.
+fn installed(flavor: Flavor) -> PathBuf {
+    let dir = servers_folder().join(match flavor {
         Flavor::MySql97 => "mysql-9.7",
         Flavor::MariaDb1011 => "mariadb-10.11",
     });

@@ -1,0 +1,133 @@
+//! HAProxy with the file of `deploy/haproxy`, in front of three real batons.
+
+mod support;
+
+use serde_json::Value;
+use support::{PATIENCE, Proxy, Raft, wait_until};
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
+const CONFIG: &str = include_str!("../deploy/haproxy/haproxy.cfg");
+/// Where the file lets people in: to the leader only, and to whoever is healthy.
+const LEADER: &str = ":8080";
+const HEALTHY: &str = ":8081";
+/// More requests than any rota needs to come round.
+const ROUNDS: usize = 30;
+
+/// HAProxy in front of these nodes, once it has looked at all of them.
+fn in_front_of(raft: &Raft) -> Proxy {
+    let names = [1, 2, 3].map(|number| format!("baton{number}.example.com:3000"));
+    let nodes: Vec<String> =
+        raft.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let replaced: Vec<(&str, &str)> =
+        names.iter().map(String::as_str).zip(nodes.iter().map(String::as_str)).collect();
+    let proxy = Proxy::start(CONFIG, &[LEADER, HEALTHY], &replaced);
+    until_up(&proxy, "baton-leader", &[raft.leader(&[0, 1, 2])]);
+    until_up(&proxy, "baton", &[0, 1, 2]);
+    proxy
+}
+
+/// Waits until HAProxy takes these nodes, and no others, to be up.
+fn until_up(proxy: &Proxy, section: &str, nodes: &[usize]) {
+    let expected: Vec<String> = nodes.iter().map(|node| format!("baton{}", node + 1)).collect();
+    wait_until(PATIENCE, &format!("{section} has {expected:?}"), || {
+        (proxy.up(section) == expected).then_some(())
+    });
+}
+
+/// What the node that a request reaches tells of itself.
+fn reached(proxy: &Proxy, port: &str) -> Value {
+    let (status, body) = proxy.get(port, "/api/raft-status").expect("somebody answers");
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).expect("the status is JSON")
+}
+
+/// Whether a change gets through.
+fn set(proxy: &Proxy, port: &str, path: &str) -> bool {
+    proxy.get(port, path).is_some_and(|(status, _)| status == 200)
+}
+
+/// Changes something back and forth.
+fn change_something(proxy: &Proxy, port: &str) {
+    assert!(set(proxy, port, "/api/disable-global-recoveries"));
+    assert!(set(proxy, port, "/api/enable-global-recoveries"));
+}
+
+#[test]
+fn haproxy_finds_the_next_leader_when_one_dies() {
+    let mut raft = Raft::over(BATON, &[]);
+    let proxy = in_front_of(&raft);
+    let old = raft.leader(&[0, 1, 2]);
+    assert_eq!(reached(&proxy, LEADER)["RaftAdvertise"], raft.seats[old]);
+    change_something(&proxy, LEADER);
+    raft.nodes[old].kill_9();
+    let others = Raft::others(old);
+    let new = raft.leader(&others);
+    until_up(&proxy, "baton-leader", &[new]);
+    for _ in 0..ROUNDS {
+        let node = reached(&proxy, LEADER);
+        assert_eq!(node["RaftAdvertise"], raft.seats[new]);
+        assert_eq!(node["State"], "Leader");
+    }
+    change_something(&proxy, LEADER);
+    // Who talks to any healthy node comes as far, the dead one is asked no more.
+    until_up(&proxy, "baton", &others);
+    (0..ROUNDS).for_each(|_| assert_eq!(reached(&proxy, HEALTHY)["Healthy"], true));
+    change_something(&proxy, HEALTHY);
+    // Once it is back it is one of those that are healthy, and not asked as a leader.
+    raft.nodes[old].launch();
+    until_up(&proxy, "baton", &[0, 1, 2]);
+    until_up(&proxy, "baton-leader", &[new]);
+}
+
+#[test]
+fn haproxy_follows_a_leader_that_yields() {
+    let raft = Raft::over(BATON, &[]);
+    let proxy = in_front_of(&raft);
+    let old = raft.leader(&[0, 1, 2]);
+    let heir = Raft::others(old)[0];
+    assert!(set(&proxy, LEADER, &format!("/api/raft-yield/{}", raft.seats[heir])));
+    until_up(&proxy, "baton-leader", &[heir]);
+    assert_eq!(reached(&proxy, LEADER)["RaftAdvertise"], raft.seats[heir]);
+    change_something(&proxy, LEADER);
+    // Nobody was unwell meanwhile: the others never stopped passing on.
+    assert_eq!(proxy.up("baton"), ["baton1", "baton2", "baton3"]);
+    change_something(&proxy, HEALTHY);
+}
+
+#[test]
+fn any_healthy_node_answers_and_no_other_is_asked() {
+    let raft = Raft::over(BATON, &[]);
+    let proxy = in_front_of(&raft);
+    let leader = raft.leader(&[0, 1, 2]);
+    let [one, other] = Raft::others(leader)[..] else { panic!("two others") };
+    let all: std::collections::BTreeSet<String> = (0..ROUNDS)
+        .map(|_| reached(&proxy, HEALTHY)["RaftAdvertise"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert!(all.iter().eq(sorted(&raft.seats)), "everybody answers: {all:?}");
+    (0..3).for_each(|_| change_something(&proxy, HEALTHY));
+    // One that takes no part any more still answers people, and must not.
+    let out = format!("/api/raft-remove-peer/{}", raft.seats[one]);
+    assert!(set(&proxy, HEALTHY, &out));
+    until_up(&proxy, "baton", &sorted_nodes(leader, other));
+    let asked = raft.nodes[one].get("/api/raft-status");
+    assert_eq!(asked["Healthy"], false, "it is there: {asked}");
+    for _ in 0..ROUNDS {
+        let node = reached(&proxy, HEALTHY);
+        assert_eq!(node["Healthy"], true);
+        assert_ne!(node["RaftAdvertise"], raft.seats[one]);
+    }
+    (0..3).for_each(|_| change_something(&proxy, HEALTHY));
+    let back = format!("/api/raft-add-peer/{}", raft.seats[one]);
+    assert!(set(&proxy, HEALTHY, &back));
+    until_up(&proxy, "baton", &[0, 1, 2]);
+}
+
+fn sorted(seats: &[String; 3]) -> Vec<&String> {
+    let mut all: Vec<&String> = seats.iter().collect();
+    all.sort();
+    all
+}
+
+fn sorted_nodes(one: usize, other: usize) -> [usize; 2] {
+    [one.min(other), one.max(other)]
+}
