@@ -1,6 +1,13 @@
-//! Real batons and real servers, each on a machine of its own, while the network between them misbehaves.
+//! Real batons and real servers, each on a machine of its own, while the network between them, their clocks, their
+//! disks and they themselves fail.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod data_centres;
+mod five;
+mod leaders;
+mod machines;
+mod weather;
 mod wire;
+mod world;
