@@ -15,8 +15,10 @@ use baton_actors::mysql::{
 use baton_actors::store::OpenBackend;
 use baton_actors::store::sqlite::{self, Retention};
 use baton_topology::filter::{ClusterFilter, HostFilters};
+use baton_topology::instance::Placement;
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::{PlacementPatterns, Policy, RecoveryPolicy};
+use baton_topology::quorum::Agreement;
 use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
 use baton_topology::relocate::MovePolicy;
 use regex::Regex;
@@ -77,7 +79,24 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         },
         default_port: connections.default_port,
         node_name: node_name.to_owned(),
+        node_data_center: node_data_center(config),
     }))
+}
+
+/// Where this node is: as it says, or as an instance of its name would be placed.
+fn node_data_center(config: &Config) -> String {
+    let raft = &config.raft;
+    if let Some(name) = &raft.data_center {
+        return name.clone();
+    }
+    let host = raft.advertise.rsplit_once(':').map_or("", |(host, _)| host);
+    let patterns = PlacementPatterns {
+        data_center: config.classification.data_center_pattern.clone(),
+        ..PlacementPatterns::default()
+    };
+    let mut placement = Placement::default();
+    patterns.complete(&mut placement, host);
+    placement.data_center
 }
 
 fn recovery_policy(config: &Config) -> RecoveryPolicy {
@@ -100,6 +119,11 @@ fn recovery_policy(config: &Config) -> RecoveryPolicy {
         apply_patience: classification.reasonable_lag,
         breaker_count: recovery.breaker_clusters,
         breaker_percent: recovery.breaker_percent,
+        agreement: match config.raft.confirmation {
+            config::RaftConfirmation::Leader => Agreement::Leader,
+            config::RaftConfirmation::Majority => Agreement::Majority,
+            config::RaftConfirmation::All => Agreement::All,
+        },
     }
 }
 

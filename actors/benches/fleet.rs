@@ -41,6 +41,7 @@ async fn run(instances: usize, seconds: u64) -> std::io::Result<()> {
         policy: Arc::new(Policy { poll_interval: Duration::from_secs(1), ..Policy::default() }),
         open_store: MemoryStore::default().opener(),
         ledger: None,
+        peers: None,
         seeds: seeds.clone(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),

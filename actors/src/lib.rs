@@ -10,6 +10,7 @@ pub mod mysql;
 pub mod operations;
 pub mod ports;
 pub mod probe;
+pub mod quorum;
 pub mod raft;
 pub mod recovery;
 pub mod store;

@@ -3,8 +3,10 @@
 //! Labels are bounded: an actor's type and a failure's kind, never the name of an instance.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use baton_topology::instance::FailureKind;
+use baton_topology::quorum::Verdict;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -31,6 +33,13 @@ pub struct FailureLabel {
 pub struct DroppedLabel {
     /// What: `store_write`, `audit`, `discovery`, `report`.
     pub what: &'static str,
+}
+
+/// The label of questions to other nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerdictLabel {
+    /// `confirmed`, `unconfirmed` or `vetoed`.
+    pub verdict: &'static str,
 }
 
 /// The counters of one actor type.
@@ -77,6 +86,10 @@ pub struct Metrics {
     pub snapshot_published: Gauge<f64, std::sync::atomic::AtomicU64>,
     /// How long one analysis of what changed takes.
     pub analysis_seconds: Histogram,
+    /// Questions to the other nodes, by what came of them.
+    polls: Family<VerdictLabel, Counter>,
+    /// How long they take.
+    poll_seconds: Histogram,
 }
 
 fn handling_buckets() -> Histogram {
@@ -109,6 +122,8 @@ impl Metrics {
             snapshot_generation: Gauge::default(),
             snapshot_published: Gauge::default(),
             analysis_seconds: handling_buckets(),
+            polls: Family::default(),
+            poll_seconds: Histogram::new(exponential_buckets(0.000_5, 2.5, 9)),
         };
         metrics.register();
         metrics
@@ -135,6 +150,11 @@ impl Metrics {
         r.register_with_unit("write", help, Unit::Seconds, self.store_write_seconds.clone());
         r.register("degraded", "1 while the store cannot be written", self.store_degraded.clone());
         root.register("dropped", "Dropped because a queue was full", self.dropped.clone());
+        let r = root.sub_registry_with_prefix("quorum");
+        let help = "Questions to the other nodes whether they see a failure, by the outcome";
+        r.register("polls", help, self.polls.clone());
+        let help = "Time until they have answered, or it is known what they say";
+        r.register_with_unit("poll", help, Unit::Seconds, self.poll_seconds.clone());
         let r = root.sub_registry_with_prefix("snapshot");
         let help = "Generation of the newest snapshot";
         r.register("generation", help, self.snapshot_generation.clone());
@@ -169,6 +189,17 @@ impl Metrics {
     /// Counts a failed probe.
     pub fn probe_failed(&self, kind: FailureKind) {
         self.probe_failures.get_or_create(&FailureLabel { kind: kind.as_str() }).inc();
+    }
+
+    /// Counts a question to the other nodes.
+    pub fn polled(&self, verdict: &Verdict, took: Duration) {
+        let verdict = match verdict {
+            Verdict::Confirmed { .. } => "confirmed",
+            Verdict::Unconfirmed(_) => "unconfirmed",
+            Verdict::Vetoed { .. } => "vetoed",
+        };
+        self.polls.get_or_create(&VerdictLabel { verdict }).inc();
+        self.poll_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts what was dropped.

@@ -17,6 +17,7 @@ use baton_topology::history::{
 use baton_topology::instance::{Facts, Instance, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::quorum;
 use baton_topology::reading::RawTable;
 use baton_topology::recovery::extra::{ExportCommand, Extra, Transaction};
 use baton_topology::recovery::{self, Recovery};
@@ -24,6 +25,7 @@ use baton_topology::relocate::{Place, Plan, Preview, Refused, Request};
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 /// The newest published snapshot: borrow it, clone the `Arc`, never hold the borrow.
@@ -384,6 +386,72 @@ pub enum StoreHealth {
         /// Why, for a person.
         reason: String,
     },
+}
+
+/// The nodes that decide together with this one.
+pub trait Peers: Send + Sync + 'static {
+    /// What they know this node by.
+    fn name(&self) -> String;
+
+    /// The others that have a vote, by name.
+    fn others(&self) -> Vec<String>;
+
+    /// Says something to one of them. Ends within `within`.
+    fn ask(
+        &self,
+        peer: &str,
+        message: PeerMessage,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<PeerAnswer, PeerError>>;
+
+    /// Who answers for this node from now on.
+    fn answer_with(&self, ear: Arc<dyn Ear>);
+}
+
+/// Answers other nodes.
+pub trait Ear: Send + Sync + 'static {
+    /// The answer; `None` when there is none.
+    fn hear(&self, message: PeerMessage) -> BoxFuture<'static, Option<PeerAnswer>>;
+}
+
+/// What nodes say to each other. Older nodes do not understand what was added later, and say so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerMessage {
+    /// What do you see of this?
+    Look(quorum::Question),
+    /// Are you there, and where is that?
+    RollCall,
+}
+
+/// What they answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerAnswer {
+    /// This.
+    Sees {
+        /// The data centre of the node; empty when not known.
+        data_center: String,
+        /// What it sees.
+        sight: quorum::Sight,
+    },
+    /// I am.
+    Here {
+        /// The data centre of the node; empty when not known.
+        data_center: String,
+    },
+}
+
+/// Why a node has no answer of another one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// It cannot be reached, or not in time.
+    #[error("{0}")]
+    Unanswered(String),
+    /// It is of a version that does not know this message, or answers in words that this one does
+    /// not know.
+    #[error("{0}")]
+    NotUnderstood(String),
 }
 
 /// Where news come from. A subscriber that is too slow loses the oldest ones and is told so.

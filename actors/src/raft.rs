@@ -11,6 +11,7 @@ mod log_store;
 mod members;
 mod network;
 mod node;
+mod peers;
 mod propose;
 mod secret;
 mod server;

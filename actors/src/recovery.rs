@@ -5,6 +5,7 @@
 //! successor, after a panic or a restart, finds what is under way and goes on with it. So does the
 //! same actor of another node once that leads; on a node that does not lead this one stands still.
 
+mod asking;
 mod chains;
 mod run;
 
@@ -19,6 +20,7 @@ use baton_topology::fleet::News;
 use baton_topology::hooks::HookList;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
+use baton_topology::quorum::Polls;
 use baton_topology::recovery::gate::{self, Request, Runner};
 use baton_topology::recovery::upkeep::{Review, Vigil, rejoinable};
 use baton_topology::recovery::{Cause, Hooks, Recovery};
@@ -28,6 +30,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{broadcast, oneshot};
 
+use asking::Asking;
+
 use crate::clock::Clock;
 use crate::discovery::LookNow;
 use crate::mandate::Mandate;
@@ -35,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::ports::{
     Control, EventSender, Ledger, ProposeError, RecoverError, Recoveries, SnapshotReader, deadline,
 };
+use crate::quorum::{Electorate, ROLL_CALL_EVERY};
 use crate::supervisor::{Child, Outlet, Queued};
 
 /// Messages that may wait for the actor.
@@ -110,6 +115,8 @@ pub struct RecoveryWorld {
     pub token: String,
     /// The counters.
     pub metrics: Metrics,
+    /// Those who are asked whether they see a failure too; nobody, when this node is alone.
+    pub electorate: Option<Electorate>,
 }
 
 impl RecoveryWorld {
@@ -172,14 +179,26 @@ pub struct RecoveryActor {
     term: Option<u64>,
     /// Nothing begins before: what the leader before this one did has to be seen first.
     settled_at: Timestamp,
+    /// What the other nodes said lately.
+    polls: Arc<Polls>,
+    /// Who is asked about, and who is not asked about again yet.
+    asking: Asking,
 }
 
 impl RecoveryActor {
     /// Knows nothing: what is under way is in the ledger.
     pub fn new(world: RecoveryWorld) -> Self {
         let term = *world.ledger.leading().borrow();
-        let settled_at = Timestamp::EPOCH;
-        Self { world, busy: BTreeSet::new(), vigil: Vigil::default(), term, settled_at }
+        let polls = Arc::clone(&world.snapshot.borrow().polls);
+        Self {
+            world,
+            busy: BTreeSet::new(),
+            vigil: Vigil::default(),
+            term,
+            settled_at: Timestamp::EPOCH,
+            polls,
+            asking: Asking::default(),
+        }
     }
 
     fn listen(&mut self, mut news: broadcast::Receiver<Arc<News>>, ctx: &mut Context<Self>) {
@@ -268,9 +287,13 @@ impl RecoveryActor {
         if !self.leads() || !self.is_settled() {
             return;
         }
+        self.count_nodes();
         match self.judge(request) {
             Ok(_) => self.begin(request.clone(), None, ctx),
-            Err(error) => tracing::debug!(%key, %error, "no recovery"),
+            Err(error) => {
+                tracing::debug!(%key, %error, "no recovery");
+                self.ask_others(request, ctx);
+            }
         }
     }
 
@@ -285,6 +308,7 @@ impl RecoveryActor {
             let ledger = self.world.ledger.state().borrow().clone();
             let touched = |it: &Arc<Recovery>| [&[it.failed().clone()], &*it.replicas].concat();
             let keys: BTreeSet<_> = ledger.recoveries.values().flat_map(touched).collect();
+            self.asking = Asking::default();
             if term.is_some() && !keys.is_empty() {
                 // What does not get through is found by the next probe.
                 let _ = self.world.looks.try_send(LookNow(keys.into_iter().collect()));
@@ -300,13 +324,19 @@ impl RecoveryActor {
     /// Judges by what is published, and by the newest ledger: that may be ahead of it, on a node
     /// that has just begun to lead above all.
     fn judge(&self, request: &Request) -> Result<Recovery, RecoverError> {
+        self.judge_given(request, &self.polls)
+    }
+
+    /// The same, had the other nodes said this.
+    fn judge_given(&self, request: &Request, polls: &Arc<Polls>) -> Result<Recovery, RecoverError> {
         let world = &self.world;
         let fleet = world.snapshot.borrow().clone();
+        let fleet = FleetSnapshot { polls: Arc::clone(polls), ..(*fleet).clone() };
         let ledger = world.ledger.state().borrow().clone();
         let now = world.clock.now();
         let refused = |refused: baton_topology::recovery::Refused| RecoverError::Refused(refused.0);
         if ledger.index > fleet.ledger.index {
-            let newest = FleetSnapshot { ledger, ..(*fleet).clone() };
+            let newest = FleetSnapshot { ledger, ..fleet.clone() };
             gate::begin(request, &newest, &world.runner(), now).map_err(refused)?;
         }
         gate::begin(request, &fleet, &world.runner(), now).map_err(refused)
@@ -322,7 +352,9 @@ impl RecoveryActor {
                 .map_err(RecoverError::from)
                 .and_then(|mandate| Ok((act.judge(&request)?, mandate)));
             match judged {
-                Ok((recovery, mandate)) => act.agree(recovery, mandate, reply, ctx),
+                Ok((recovery, mandate)) => {
+                    act.agree(act.attested(recovery), mandate, reply, ctx);
+                }
                 Err(error) => act.let_be(&request.key, error, reply),
             }
         }));
@@ -419,6 +451,7 @@ impl Actor for RecoveryActor {
         self.listen(self.world.events.subscribe(), ctx);
         ctx.run_interval(SWEEP_EVERY, Self::sweep);
         ctx.run_interval(KEEP_UP_EVERY, Self::keep_up);
+        ctx.run_interval(ROLL_CALL_EVERY, Self::call_roll);
     }
 }
 

@@ -21,11 +21,12 @@ use crate::discovery::resolve::HostResolver;
 use crate::discovery::{self, Discover, DiscoveryActor, DiscoveryHandle, DiscoveryWorld, Roster};
 use crate::metrics::Metrics;
 use crate::ports::{
-    Control, Discovery, EventSender, History, Ledger, ProbeTarget, Recoveries, SnapshotReader,
-    StoreHealth,
+    Control, Discovery, EventSender, History, Ledger, Peers, ProbeTarget, Recoveries,
+    SnapshotReader, StoreHealth,
 };
 use crate::probe::ProbeWorld;
 use crate::probe::schedule::Backoff;
+use crate::quorum::{Answering, Electorate, Witness};
 use crate::recovery::{self, Announcer, RecoveryActor, RecoveryHandle, RecoveryWorld};
 use crate::store::{
     self, Drain, Kept, OpenBackend, SoloLedger, StoreActor, StoreError, StoreHistory, StoreWorld,
@@ -59,6 +60,8 @@ pub struct Options {
     pub open_store: OpenBackend,
     /// Where commands are agreed upon with other nodes; alone, in the store, when `None`.
     pub ledger: Option<Arc<dyn Ledger>>,
+    /// The nodes that agree there, if there are others.
+    pub peers: Option<Arc<dyn Peers>>,
     /// Instances to begin with.
     pub seeds: Vec<InstanceKey>,
     /// Where probes run; on the arbiter that starts the system when empty.
@@ -330,6 +333,7 @@ fn start_watching(
         node: options.recovery.node.clone(),
         token: options.recovery.token.clone(),
         metrics: handles.metrics.clone(),
+        electorate: electorate(options, handles),
     };
     actors.recovery.start(&Place::Here, move || RecoveryActor::new(recovery.clone()));
     let probes = ProbeWorld {
@@ -355,6 +359,19 @@ fn start_watching(
         records: actors.store.outlet(),
     };
     actors.discovery.start(&Place::Here, move || DiscoveryActor::new(discovery.clone()));
+}
+
+/// All nodes that decide together, this one included, which answers the others from here on.
+fn electorate(options: &Options, handles: &Handles) -> Option<Electorate> {
+    let peers = options.peers.clone()?;
+    let witness = Witness {
+        clock: Arc::clone(&options.clock),
+        snapshot: handles.snapshot.clone(),
+        looks: handles.actors.discovery.outlet(),
+    };
+    let policy = handles.policy.subscribe();
+    peers.answer_with(Arc::new(Answering { witness: witness.clone(), policy }));
+    Some(Electorate::new(peers, witness, handles.actors.analysis.outlet()))
 }
 
 /// Offers the seeds, and again while none of the fleet is known: they may have been forgotten.

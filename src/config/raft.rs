@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::types::{Raft, RaftSecret, RaftTiming, RaftTls};
+use super::types::{Raft, RaftConfirmation, RaftSecret, RaftTiming, RaftTls};
 
 pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
     let port = r.port("DefaultRaftPort");
@@ -16,6 +16,11 @@ pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
         nodes.push(advertise.clone());
     }
     let timing = r.choice("RaftTiming", &[("near", RaftTiming::Near), ("far", RaftTiming::Far)]);
+    let confirmations = [
+        ("majority", RaftConfirmation::Majority),
+        ("all", RaftConfirmation::All),
+        ("leader", RaftConfirmation::Leader),
+    ];
     let bail_out = Some(r.seconds("RaftBailOutSeconds")).filter(|it| !it.is_zero());
     let raft = Raft {
         enabled: r.flag("RaftEnabled"),
@@ -26,6 +31,8 @@ pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
         secret: RaftSecret::None,
         tls: None,
         timing,
+        confirmation: r.choice("RaftFailureConfirmation", &confirmations),
+        data_center: r.some_text("RaftDataCenter"),
         bail_out: bail_out.map(|it: Duration| it.max(Duration::from_secs(1))),
     };
     if !raft.enabled {

@@ -180,6 +180,11 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
                 "RaftNodes": ["a", "a:10008"]}"#,
             "RaftNodes: names a node twice",
         ),
+        (
+            "an unknown confirmation",
+            r#"{"RaftFailureConfirmation": "me"}"#,
+            r#""me" is none of "majority", "all", "leader""#,
+        ),
         ("an unknown distance", r#"{"RaftTiming": "here"}"#, r#""here" is none of"#),
         ("raft without a folder", r#"{"RaftEnabled": true}"#, "RaftDataDir: is needed"),
         ("an advertised path", r#"{"HTTPAdvertise": "http://h:1/x"}"#, "scheme://host:port"),

@@ -345,6 +345,8 @@ pub struct Raft {
     pub secret: RaftSecret,
     pub tls: Option<RaftTls>,
     pub timing: RaftTiming,
+    pub confirmation: RaftConfirmation,
+    pub data_center: Option<String>,
     pub bail_out: Option<Duration>,
 }
 
@@ -374,6 +376,15 @@ pub struct RaftTls {
 pub enum RaftTiming {
     Near,
     Far,
+}
+
+/// Which nodes of a raft have to see a failure before the leader acts on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant is the value of the same name")]
+pub enum RaftConfirmation {
+    Leader,
+    Majority,
+    All,
 }
 
 /// Publishing primaries to key-value stores.

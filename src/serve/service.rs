@@ -12,7 +12,7 @@ use baton_actors::hooks::HookRunner;
 use baton_actors::metrics::Metrics;
 use baton_actors::mysql::MySqlTarget;
 use baton_actors::operations::{Locks, Workshop};
-use baton_actors::ports::Ledger;
+use baton_actors::ports::{Ledger, Peers};
 use baton_actors::probe::schedule::Backoff;
 use baton_actors::raft::RaftNode;
 use baton_actors::system::{self, Handles, RecoverySetup};
@@ -67,6 +67,7 @@ impl Service {
             policy,
             open_store: wiring::open_store(config, Arc::clone(&clock))?,
             ledger: raft.clone().map(|node| Arc::new(node) as Arc<dyn Ledger>),
+            peers: raft.clone().map(|node| Arc::new(node) as Arc<dyn Peers>),
             seeds,
             arbiters: arbiters.iter().map(Arbiter::handle).collect(),
             backoff: Backoff {

@@ -15,6 +15,7 @@ use crate::ledger::LedgerState;
 use crate::names::HostNames;
 use crate::policy::Policy;
 use crate::probe::{ProbeResult, fold};
+use crate::quorum::Polls;
 use crate::recovery::Recovery;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
@@ -38,6 +39,8 @@ pub enum FleetInput {
     Policy(Arc<Policy>),
     /// Names were learned or forgotten.
     Names(Arc<HostNames>),
+    /// Other nodes were asked about a failure, or there are more or fewer of them.
+    Polls(Arc<Polls>),
 }
 
 /// The next state of the fleet and what is new in it.
@@ -158,6 +161,7 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             next.names = names;
             changes.dirty.extend(next.clusters.keys().cloned());
         }
+        FleetInput::Polls(polls) => next.polls = polls,
     }
 }
 

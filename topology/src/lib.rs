@@ -26,6 +26,7 @@ pub mod names;
 pub mod policy;
 pub mod pools;
 pub mod probe;
+pub mod quorum;
 pub mod reading;
 pub mod recovery;
 pub mod relocate;

@@ -7,6 +7,7 @@ use regex::Regex;
 use crate::filter::{ClusterFilter, HostFilters};
 use crate::hooks::HookPolicy;
 use crate::instance::Placement;
+use crate::quorum::Agreement;
 use crate::relocate::MovePolicy;
 
 /// The rules in force. Built from the configuration, replaced whole at reload.
@@ -72,6 +73,8 @@ pub struct Policy {
     pub default_port: u16,
     /// Name of this node, as analyses and health report it.
     pub node_name: String,
+    /// Data centre of this node, as those of instances are named; empty when not known.
+    pub node_data_center: String,
 }
 
 /// How recoveries are made.
@@ -109,6 +112,8 @@ pub struct RecoveryPolicy {
     pub breaker_count: u64,
     /// ...and they are more than this share of all clusters, in percent.
     pub breaker_percent: u64,
+    /// Which nodes have to see a failure before the leader acts on it.
+    pub agreement: Agreement,
 }
 
 impl Default for RecoveryPolicy {
@@ -131,6 +136,7 @@ impl Default for RecoveryPolicy {
             apply_patience: Duration::from_secs(10),
             breaker_count: 5,
             breaker_percent: 50,
+            agreement: Agreement::Majority,
         }
     }
 }
@@ -200,6 +206,7 @@ impl Default for Policy {
             moves: MovePolicy::default(),
             default_port: 3306,
             node_name: String::new(),
+            node_data_center: String::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
 use crate::names::HostNames;
 use crate::policy::Policy;
+use crate::quorum::Polls;
 use crate::time::Timestamp;
 
 /// The fleet as readers see it. All parts belong to the same moment.
@@ -38,6 +39,8 @@ pub struct FleetSnapshot {
     pub ledger: Arc<LedgerState>,
     /// The rules in force.
     pub policy: Arc<Policy>,
+    /// What other nodes said of failures that this one found.
+    pub polls: Arc<Polls>,
 }
 
 impl FleetSnapshot {
@@ -54,6 +57,7 @@ impl FleetSnapshot {
             names: Arc::default(),
             ledger,
             policy,
+            polls: Arc::default(),
         }
     }
 

@@ -46,6 +46,7 @@ fn subject(input: &FleetInput) -> String {
         FleetInput::Ledger(_) => "the ledger".into(),
         FleetInput::Policy(_) => "the policy".into(),
         FleetInput::Names(_) => "names".into(),
+        FleetInput::Polls(_) => "what other nodes said".into(),
     }
 }
 

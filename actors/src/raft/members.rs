@@ -189,6 +189,11 @@ impl Members {
         members
     }
 
+    /// The seat of this node.
+    pub(super) fn seat(&self) -> &str {
+        &self.name
+    }
+
     /// Asks whoever has a seat who it is.
     pub(super) async fn hello(&self, name: &str) -> Result<Hello, CallError> {
         let call = Call { path: HELLO, name, to: None, within: HELLO_WITHIN };

@@ -23,6 +23,7 @@ use super::leadership::{self, Heard, Leadership, Role};
 use super::log_store::LogStore;
 use super::members::{Hello, Identity, Member, Members, MembersError, Receptionist, Standing};
 use super::network::{Network, chain};
+use super::peers::Switchboard;
 use super::propose;
 use super::server::{self, Office};
 use super::setup::RaftSetup;
@@ -111,6 +112,7 @@ struct Inner {
     raft: Raft,
     disk: Disk,
     members: Arc<Members>,
+    switchboard: Arc<Switchboard>,
     state: watch::Receiver<Arc<LedgerState>>,
     leadership: watch::Receiver<Leadership>,
     standing: watch::Receiver<Standing>,
@@ -152,6 +154,19 @@ impl RaftNode {
     /// The number of this node: that of its disk.
     pub fn id(&self) -> u64 {
         *self.inner.raft.node_id()
+    }
+
+    /// The seat of this node.
+    pub fn seat(&self) -> &str {
+        self.inner.members.seat()
+    }
+
+    pub(super) fn switchboard(&self) -> Arc<Switchboard> {
+        Arc::clone(&self.inner.switchboard)
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.inner.runtime.1
     }
 
     /// Who leads, as far as this node can tell: a hint.
@@ -344,6 +359,7 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
 
     let seats: BTreeSet<String> = setup.seats.into_iter().chain([setup.name.clone()]).collect();
     let identity = Identity { name: setup.name, api: setup.api, host: setup.host, seats };
+    let switchboard = Arc::new(Switchboard::new(client.clone()));
     let members = Arc::new(Members::new(raft.clone(), identity, client, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
     let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
@@ -361,6 +377,7 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
         heard: heard.clone(),
         failure: disk.failure(),
         reception,
+        ears: switchboard.ears.clone(),
     };
     let server = server::serve(setup.listener, setup.tls, office).map_err(StartError::Listen)?;
     let server_handle = server.handle();
@@ -379,6 +396,7 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
         raft,
         disk,
         members,
+        switchboard,
         state: published,
         leadership,
         standing,

@@ -27,6 +27,7 @@ use super::client::{SECRET, TO};
 use super::disk::Failure;
 use super::leadership::Heard;
 use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
+use super::peers::{Ears, PEER};
 use super::secret::Secret;
 use super::types::{Raft, Snapshot, TooNew, Types};
 
@@ -59,6 +60,7 @@ struct Desk {
     heard: Heard,
     failure: Failure,
     reception: Arc<dyn Reception>,
+    ears: Ears,
 }
 
 /// What the server speaks for.
@@ -70,6 +72,8 @@ pub(super) struct Office {
     /// Told when this node is too old for its peers.
     pub(super) failure: Failure,
     pub(super) reception: Arc<dyn Reception>,
+    /// Who answers what is not about raft.
+    pub(super) ears: Ears,
 }
 
 /// Serves until it is stopped. Must be called on raft's runtime.
@@ -78,9 +82,9 @@ pub(super) fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     office: Office,
 ) -> std::io::Result<dev::Server> {
-    let Office { raft, secret, heard, failure, reception } = office;
+    let Office { raft, secret, heard, failure, reception, ears } = office;
     let me = *raft.node_id();
-    let desk = Data::new(Desk { raft, me, secret, heard, failure, reception });
+    let desk = Data::new(Desk { raft, me, secret, heard, failure, reception, ears });
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::clone(&desk))
@@ -108,6 +112,7 @@ fn routes(config: &mut ServiceConfig) {
         .route(PRE_VOTE, post().to(pre_vote))
         .route(SNAPSHOT, post().to(snapshot))
         .route(TRANSFER, post().to(transfer))
+        .route(PEER, post().to(peer))
         .route(HELLO, post().to(hello))
         .route(JOIN, post().to(join));
 }
@@ -214,6 +219,17 @@ async fn snapshot(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> 
 async fn transfer(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
     let question: TransferLeaderRequest<Types> = read(&body)?;
     tell(desk.raft.handle_transfer_leader(question).await)
+}
+
+async fn peer(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let message = read(&body)?;
+    let Some(answer) = desk.ears.hear(message) else {
+        return Err(ErrorServiceUnavailable("not started"));
+    };
+    match answer.await {
+        Some(answer) => Ok(HttpResponse::Ok().json(answer)),
+        None => Err(ErrorServiceUnavailable("no answer")),
+    }
 }
 
 async fn hello(desk: Data<Desk>) -> HttpResponse {

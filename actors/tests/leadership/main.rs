@@ -1,6 +1,7 @@
 //! Several nodes over one fleet: only the leader acts, and stops where it stands once it leads no
 //! more; the next one brings to its end what was begun (I2, I6, I9, I11).
 
+mod agreement;
 mod quorum;
 #[path = "../support/mod.rs"]
 mod support;

@@ -34,6 +34,7 @@ pub(crate) fn options(fleet: &Arc<FakeFleet>, store: &MemoryStore, seeds: &[&str
         policy: Arc::new(Policy::default()),
         open_store: store.opener(),
         ledger: None,
+        peers: None,
         seeds: seeds.iter().copied().map(key).collect(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),

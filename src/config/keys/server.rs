@@ -168,6 +168,21 @@ const RAFT: &[Key] = &[
         "near",
         "`near` for nodes within one region, `far` for up to 100 ms between them.",
     ),
+    live(
+        "RaftFailureConfirmation",
+        Text,
+        "majority",
+        "Which nodes have to see a failure before the leader acts on it by itself: the `majority` of \
+         those that can see anything, `all` of them, or the `leader` alone. Unless it is the leader \
+         alone, a node in the data centre of the failed server that still sees it alive has a veto.",
+    ),
+    live(
+        "RaftDataCenter",
+        Text,
+        "",
+        "Data centre of this node, as those of instances are called. When not given: what \
+         DataCenterPattern finds in the host of RaftAdvertise.",
+    ),
     fixed(
         "RaftBailOutSeconds",
         Uint,

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Member};
 use crate::filter::any_matches;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::quorum::{isolation, unconfirmed};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -99,7 +100,11 @@ pub fn begin(
         _ => {}
     }
     let reasons = match request.cause {
-        Cause::Found | Cause::Hung => held_back(&recovery, cluster, fleet, now),
+        Cause::Found | Cause::Hung => {
+            let mut reasons = held_back(&recovery, cluster, fleet, now);
+            reasons.extend(unconfirmed(&recovery, fleet, now));
+            reasons
+        }
         // Whoever asks again and again would have receivers restarted again and again.
         _ if kind == Kind::SemiSync => {
             busy(&recovery, fleet).into_iter().chain(flapping(&recovery, fleet, now)).collect()
@@ -356,6 +361,7 @@ fn not_by_itself(
     }
     reasons.extend(flapping(recovery, fleet, now));
     reasons.extend(breaker(fleet, now));
+    reasons.extend(isolation(fleet, now));
     reasons
 }
 

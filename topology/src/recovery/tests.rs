@@ -293,7 +293,7 @@ fn what_cannot_be_seen_is_not_guessed() {
         let again =
             vec![FleetInput::Probed(answered("p", 40, p)), FleetInput::Probed(refused("p", 50))];
         let fleet = advance(&fleet, again, now()).snapshot;
-        outcome(&fleet, &request(Cause::Found, None))
+        outcome(&fleet, &request(Cause::Asked, None))
     };
     let nothing: Change = |_| ();
     assert_eq!(with_silent(&["d"], nothing), "a -d");

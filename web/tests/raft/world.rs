@@ -128,6 +128,7 @@ fn options(fleet: &Arc<FakeFleet>, clock: Arc<dyn Clock>) -> Options {
         policy: Arc::new(Policy::default()),
         open_store: MemoryStore::default().opener(),
         ledger: None,
+        peers: None,
         seeds: Vec::new(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),
