@@ -177,7 +177,6 @@ const DROWSY: Plan =
 
 impl Nodes {
     async fn of(plans: &[Plan]) -> Self {
-        tokio::time::pause();
         let fleet = star();
         fleet.edit(&key("a"), |facts| facts.placement.data_center = "east".into());
         let (quorum, exchange) = (Quorum::of(plans.len()), Arc::<Exchange>::default());
@@ -213,6 +212,7 @@ impl Nodes {
     }
 
     async fn three() -> Self {
+        tokio::time::pause();
         Self::of(&[WATCHFUL, WATCHFUL, WATCHFUL]).await
     }
 
@@ -291,6 +291,7 @@ async fn what_only_the_leader_sees_is_no_failure_until_the_others_see_it_too() {
 
 #[actix::test]
 async fn a_node_that_has_not_noticed_looks_at_once() {
+    tokio::time::pause();
     let nodes = Nodes::of(&[WATCHFUL, DROWSY, DROWSY]).await;
     nodes.fleet.kill(&key("a"));
     let took = nodes.until_begun().await.expect("they look");
@@ -300,6 +301,7 @@ async fn a_node_that_has_not_noticed_looks_at_once() {
 
 #[actix::test]
 async fn whoever_is_near_and_sees_the_primary_alive_has_a_veto_while_it_can_be_reached() {
+    tokio::time::pause();
     let [west, north, east] =
         ["west", "north", "east"].map(|data_center| Plan { data_center, ..WATCHFUL });
     let nodes = Nodes::of(&[west, north, east]).await;
@@ -316,6 +318,7 @@ async fn whoever_is_near_and_sees_the_primary_alive_has_a_veto_while_it_can_be_r
 
 #[actix::test]
 async fn who_does_not_answer_is_waited_for_no_longer_than_is_told() {
+    tokio::time::pause();
     let plan = |data_center| Plan { data_center, ..WATCHFUL };
     for (case, plans, at_most) in [
         ("it may have a veto", [plan("west"), plan("west"), plan("east")], 700),

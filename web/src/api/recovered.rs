@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_topology::analysis::catalog::{self, Response};
 use baton_topology::history::HISTORY_PAGE_ROWS;
 use baton_topology::ledger::Command;
+use baton_topology::quorum::{isolation, unconfirmed};
 use baton_topology::recovery::gate::{self, blocking};
 use baton_topology::recovery::{Acknowledgement, Recovery};
 
@@ -82,7 +83,8 @@ pub(super) async fn recent(call: Call) -> Outcome {
     render(&call, found)
 }
 
-/// What would be recovered from by itself, were it not for an earlier recovery.
+/// What would be recovered from by itself, were it not for an earlier recovery, or for what other
+/// nodes see.
 pub(super) async fn blocked(call: Call) -> Outcome {
     let fleet = &call.fleet;
     let mut blocked = Vec::new();
@@ -97,13 +99,18 @@ pub(super) async fn blocked(call: Call) -> Outcome {
         });
         for analysis in recoverable {
             let runner = call.runner();
-            let supposed = gate::detection(analysis.clone(), fleet, &runner, call.now);
-            let Some(by) = supposed.and_then(|it| blocking(&it, fleet, call.now).map(|it| it.id))
-            else {
+            let Some(supposed) = gate::detection(analysis.clone(), fleet, &runner, call.now) else {
                 continue;
             };
+            let by = blocking(&supposed, fleet, call.now).map(|it| it.id);
+            let mut reasons = unconfirmed(&supposed, fleet, call.now);
+            reasons.extend(isolation(fleet, call.now));
+            if by.is_none() && reasons.is_empty() {
+                continue;
+            }
             let (key, code) = (&analysis.key, analysis.code);
-            blocked.push(BlockedJson::of(key, cluster.name(), code, by, call.now));
+            let entry = BlockedJson::of(key, cluster.name(), code, by.unwrap_or(0), call.now);
+            blocked.push(entry.because(reasons));
         }
     }
     Reply::bare(&blocked)

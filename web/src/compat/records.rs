@@ -236,7 +236,11 @@ pub(crate) struct BlockedJson {
     cluster_name: String,
     analysis: &'static str,
     last_blocked_timestamp: String,
+    /// 0 where it is not a recovery that stands against it.
     blocking_recovery_id: u64,
+    /// What else does; the peer knows of nothing else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
 }
 
 impl BlockedJson {
@@ -254,7 +258,14 @@ impl BlockedJson {
             analysis: code_name(code),
             last_blocked_timestamp: timestamp(now),
             blocking_recovery_id: blocking,
+            reasons: Vec::new(),
         }
+    }
+
+    /// The same, with what else stands against it.
+    #[must_use]
+    pub(crate) fn because(self, reasons: Vec<String>) -> Self {
+        Self { reasons, ..self }
     }
 }
 
