@@ -5,6 +5,7 @@
 mod support;
 
 mod data_centres;
+mod eyes;
 mod five;
 mod leaders;
 mod machines;

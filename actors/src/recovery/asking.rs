@@ -135,9 +135,11 @@ impl RecoveryActor {
         let before = self.polls.newest.get(&key).map(|it| &it.verdict);
         if before != Some(&poll.verdict) {
             match &poll.verdict {
-                Verdict::Confirmed { .. } => tracing::info!(%key, "{}", poll.line()),
+                Verdict::Confirmed { .. } => {
+                    tracing::info!(%key, said = poll.line(), "a failure is confirmed");
+                }
                 Verdict::Unconfirmed(_) | Verdict::Vetoed { .. } => {
-                    tracing::warn!(%key, "nothing is done: {}", poll.line());
+                    tracing::warn!(%key, said = poll.line(), "a failure is not confirmed");
                 }
             }
         }

@@ -126,19 +126,19 @@ impl Peers for Line {
     ) -> BoxFuture<'static, Result<PeerAnswer, PeerError>> {
         let number: usize = peer.trim_start_matches('n').parse().expect("a number");
         if let PeerMessage::Look(question) = &message {
-            self.exchange.asked.lock().unwrap().push((number, question.key.clone()));
+            self.exchange.asked.lock().expect("it is whole").push((number, question.key.clone()));
         }
         let exchange = Arc::clone(&self.exchange);
         let silence = || PeerError::Unanswered("no answer in time".into());
         let answer = async move {
             tokio::time::sleep(ROUND_TRIP / 2).await;
-            if exchange.cut.lock().unwrap().contains(&number) {
+            if exchange.cut.lock().expect("it is whole").contains(&number) {
                 std::future::pending::<()>().await;
             }
-            if exchange.old.lock().unwrap().contains(&number) {
+            if exchange.old.lock().expect("it is whole").contains(&number) {
                 return Err(PeerError::NotUnderstood("404".into()));
             }
-            let ear = exchange.ears.lock().unwrap().get(&number).cloned();
+            let ear = exchange.ears.lock().expect("it is whole").get(&number).cloned();
             let answer = ear.ok_or_else(silence)?.hear(message).await.ok_or_else(silence);
             tokio::time::sleep(ROUND_TRIP / 2).await;
             answer
@@ -148,7 +148,7 @@ impl Peers for Line {
     }
 
     fn answer_with(&self, ear: Arc<dyn Ear>) {
-        self.exchange.ears.lock().unwrap().insert(self.number, ear);
+        self.exchange.ears.lock().expect("it is whole").insert(self.number, ear);
     }
 }
 
@@ -253,7 +253,13 @@ impl Nodes {
 
     /// How often anybody was asked about the primary.
     fn questions(&self) -> usize {
-        self.exchange.asked.lock().unwrap().iter().filter(|(_, it)| *it == key("a")).count()
+        self.exchange
+            .asked
+            .lock()
+            .expect("it is whole")
+            .iter()
+            .filter(|(_, it)| *it == key("a"))
+            .count()
     }
 }
 
@@ -312,7 +318,7 @@ async fn whoever_is_near_and_sees_the_primary_alive_has_a_veto_while_it_can_be_r
     assert!(matches!(nodes.verdict(), Some(Verdict::Vetoed { .. })), "{:?}", nodes.verdict());
     assert!(nodes.told().contains("vetoed: n2 (east) sees it alive"), "{}", nodes.told());
 
-    nodes.exchange.cut.lock().unwrap().insert(2);
+    nodes.exchange.cut.lock().expect("it is whole").insert(2);
     assert!(nodes.until_begun().await.is_some(), "its data centre is cut off: {}", nodes.told());
 }
 
@@ -325,7 +331,7 @@ async fn who_does_not_answer_is_waited_for_no_longer_than_is_told() {
         ("it is elsewhere", [plan("west"), plan("west"), plan("west")], 150),
     ] {
         let nodes = Nodes::of(&plans).await;
-        nodes.exchange.cut.lock().unwrap().insert(2);
+        nodes.exchange.cut.lock().expect("it is whole").insert(2);
         nodes.fleet.kill(&key("a"));
         let took = nodes.until_begun().await.expect("two of three are enough");
         assert!(took <= Duration::from_millis(at_most), "{case}: {took:?}");
@@ -335,7 +341,7 @@ async fn who_does_not_answer_is_waited_for_no_longer_than_is_told() {
 #[actix::test]
 async fn a_leader_whom_nobody_answers_does_nothing() {
     let nodes = Nodes::three().await;
-    nodes.exchange.cut.lock().unwrap().extend([1, 2]);
+    nodes.exchange.cut.lock().expect("it is whole").extend([1, 2]);
     nodes.fleet.kill(&key("a"));
     assert_eq!(nodes.until_begun().await, None, "I7");
     assert!(nodes.told().contains("only 1 of 3 nodes answered"), "{}", nodes.told());
@@ -350,7 +356,7 @@ async fn a_leader_whom_nobody_answers_does_nothing() {
 #[actix::test]
 async fn nodes_of_an_older_version_cannot_be_asked_and_do_not_stand_in_the_way() {
     let nodes = Nodes::three().await;
-    nodes.exchange.old.lock().unwrap().extend([1, 2]);
+    nodes.exchange.old.lock().expect("it is whole").extend([1, 2]);
     nodes.fleet.kill(&key("a"));
     assert!(nodes.until_begun().await.is_some(), "{}", nodes.told());
 }

@@ -1,0 +1,58 @@
+//! Whether a primary is dead is not for one baton to say: the others are asked, and look (I7).
+
+use crate::support::{Flavor, is_writable};
+use crate::world::{NOTHING, PRIMARY, Plan, World};
+
+impl World {
+    /// What the leader says of the primary once it has asked the others in vain; why it does nothing.
+    fn until_refused(&self, leader: usize) -> String {
+        let (host, port) = (&self.servers[PRIMARY].host, self.servers[PRIMARY].port);
+        let baton = &self.batons[leader];
+        baton.until(&format!("/api/explain/{host}/{port}"), "it says why it does nothing", |it| {
+            let message = it["Message"].as_str()?;
+            message.contains("sees it alive").then(|| message.to_owned())
+        })
+    }
+
+    /// Neither these batons nor the replicas reach the primary any more.
+    fn lose_primary(&self, batons: &[usize], replicas: &[usize]) {
+        self.net.part(&self.places(batons, replicas), &self.places(&[], &[PRIMARY]));
+    }
+}
+
+#[test]
+fn a_primary_that_the_leader_alone_has_lost_stays_the_primary_until_the_others_lose_it_too() {
+    let world = World::start(&Plan::three(Flavor::MySql97));
+    world.lead(0);
+    world.write(PRIMARY, 1, &[0, 2]);
+    world.lose_primary(&[0], &[0, 2]);
+    let why = world.until_refused(0);
+    assert!(why.contains("baton2:10008 sees it alive"), "{why}");
+    assert!(why.contains("baton3:10008 sees it alive"), "{why}");
+    assert_eq!(world.begun(&world.all()), NOTHING);
+    assert!(is_writable(&world.servers[PRIMARY]));
+
+    world.lose_primary(&[1, 2], &[]);
+    let recovery = world.until_recovered(0, PRIMARY);
+    let steps = world.batons[0]
+        .get(&format!("/api/audit-recovery-steps/{}", recovery["UID"].as_str().unwrap_or("")));
+    assert!(steps.to_string().contains("confirmed by"), "{steps:#}");
+    assert_eq!(world.begun(&world.all()).len(), 1);
+}
+
+#[test]
+fn a_baton_near_the_primary_that_sees_it_alive_has_a_veto_until_it_is_cut_off_itself() {
+    // The third baton is where the primary is.
+    let pattern = r"(?:baton|10[.]77[.]0[.])([0-9]+)$";
+    let settings = [("BATON_DATACENTERPATTERN", pattern)];
+    let world = World::start(&Plan { settings: &settings, ..Plan::three(Flavor::MariaDb1011) });
+    world.lead(0);
+    world.lose_primary(&[0, 1], &[0, 2]);
+    let why = world.until_refused(0);
+    assert!(why.contains("vetoed: baton3:10008 (3) sees it alive"), "{why}");
+    assert_eq!(world.begun(&world.all()), NOTHING);
+
+    world.net.part(&world.places(&[2], &[PRIMARY]), &world.places(&[0, 1], &[0, 2]));
+    world.until_recovered(0, PRIMARY);
+    assert_eq!(world.begun(&[2]), NOTHING);
+}
