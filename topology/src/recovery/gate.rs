@@ -80,8 +80,12 @@ pub fn begin(
     }
     let mut cluster = cluster;
     match kind {
-        Kind::Rejoin if recovery.wanted.is_none() => {
-            recovery.wanted = replacement(&request.key, fleet).map(|(_, head)| head);
+        Kind::Rejoin => {
+            // They come along with it, untouched.
+            recovery.replicas.clear();
+            if recovery.wanted.is_none() {
+                recovery.wanted = replacement(&request.key, fleet).map(|(_, head)| head);
+            }
         }
         // There is a primary: another one would make two (I6).
         Kind::Primary | Kind::CoPrimary => {

@@ -268,6 +268,20 @@ fn who_is_being_opened_is_not_brought_back_below_somebody_else() {
     assert_ne!(after(Phase::Ended(End::RolledBack)), Err(Refused::because(refused)));
 }
 
+/// I9: while `p` returns, `b` that still stands below it waits to be moved.
+#[test]
+fn the_return_of_a_former_primary_does_not_concern_its_replicas() {
+    let fleet = after_failover("1-9", same, |_| {});
+    let (_, p) = with(("p".into(), (*fleet.instance(&key("p")).unwrap().facts).clone()), |it| {
+        it.read_only = true;
+    });
+    let inputs = vec![FleetInput::Probed(answered("p", 103, p))];
+    let fleet = advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot;
+    assert_eq!(fleet.member(&key("p")).unwrap().1.replicas, [key("b")]);
+    let recovery = begin(&request(Cause::RejoinAuto, None), &fleet, &runner(), now()).unwrap();
+    assert!(recovery.changes(&key("p")) && !recovery.changes(&key("b")));
+}
+
 /// I9: `b` was too busy to stop when `a` took over from `p`.
 #[test]
 fn who_was_stopped_and_not_moved_is_moved_later() {
