@@ -11,6 +11,7 @@ demo: rust
 
 test: rust
 	tests/support/install-servers
+	tests/support/install-browser >/dev/null
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) test --workspace --doc -q && $(CARGO) nextest run --workspace; \
 	else \

@@ -15,6 +15,7 @@ mod recovered;
 mod recovery;
 mod relocate;
 mod replication;
+mod show;
 mod tags;
 
 use futures_util::future::BoxFuture;
@@ -318,6 +319,11 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Planned replication::set_read_only { "set-read-only/:host/:port" }
     Planned replication::set_writable { "set-writeable/:host/:port" }
     Planned replication::kill_query { "kill-query/:host/:port/:process" }
+
+    Read show::fleet { "fleet" }
+    Read show::events { "events" }
+    Read show::move_targets { "move-targets/:host/:port" }
+    (Read Here) show::session { "session" }
 
     (Read Here) meta::headers { "headers" }
     (Read Here) meta::health { "health", "status" }

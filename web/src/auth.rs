@@ -53,6 +53,8 @@ pub(crate) enum Verdict {
     Unauthenticated,
     /// Not you.
     Denied,
+    /// Nobody.
+    ReadOnly,
     /// Not from another site's page.
     CrossSite,
 }
@@ -98,9 +100,10 @@ impl AccessRules {
         };
         match access {
             Access::Read => Verdict::Allowed,
-            Access::PrivilegedRead | Access::Write | Access::Planned
-                if may_write && !self.read_only =>
-            {
+            Access::PrivilegedRead | Access::Write | Access::Planned if self.read_only => {
+                Verdict::ReadOnly
+            }
+            Access::PrivilegedRead | Access::Write | Access::Planned if may_write => {
                 Verdict::Allowed
             }
             Access::PrivilegedRead | Access::Write | Access::Planned => Verdict::Denied,
@@ -204,7 +207,7 @@ mod tests {
             assert_eq!(found, expected, "case: {case}");
         }
         let read_only = AccessRules { read_only: true, ..AccessRules::default() };
-        assert_eq!(read_only.judge(Write, &headers(&[])), Denied);
+        assert_eq!(read_only.judge(Write, &headers(&[])), Verdict::ReadOnly);
         assert_eq!(read_only.judge(Read, &headers(&[])), Allowed);
     }
 

@@ -13,7 +13,9 @@ use baton_topology::search::{cluster_by_hint, fuzzy_match};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
+use crate::auth::Verdict;
 use crate::compat::{InstanceJson, NodeName};
+use crate::events::Events;
 use crate::raft::Raft;
 use crate::reply::Failure;
 use crate::services::Services;
@@ -34,6 +36,10 @@ pub(crate) struct Call {
     pub(crate) headers: Vec<(String, String)>,
     /// Who asks, where that is known.
     pub(crate) user: Option<String>,
+    /// Whether he may change anything.
+    pub(crate) may_write: Verdict,
+    /// What changes in the fleet.
+    pub(crate) events: Arc<Events>,
     /// The newest fleet when the request came.
     pub(crate) fleet: Arc<FleetSnapshot>,
     pub(crate) now: Timestamp,
@@ -130,9 +136,7 @@ impl Call {
 
     /// Who would run a recovery that is only supposed.
     pub(crate) fn runner(&self) -> Runner {
-        let node = &self.services.node;
-        let (node, token) = (node.hostname.clone(), node.token.clone());
-        Runner { uid: "".into(), node, token }
+        self.services.runner()
     }
 
     /// Proposes a change, and writes it to the audit log.

@@ -12,7 +12,7 @@ mod json;
 mod preview;
 mod records;
 
-pub(crate) use analysis::{AnalysisJson, NodeName, code_name};
+pub(crate) use analysis::{AnalysisJson, NodeName, code_name, warning_name};
 pub(crate) use channel::ChannelJson;
 pub(crate) use cluster::{ClusterInfoJson, cluster_infos};
 pub use hooks::hook_context;

@@ -4,11 +4,14 @@ mod api;
 pub mod auth;
 mod call;
 mod compat;
+mod dashboard;
+mod events;
 mod metrics;
 mod proxy;
 mod raft;
 mod reply;
 pub mod server;
 pub mod services;
+mod view;
 
 pub use compat::hook_context;

@@ -1,8 +1,14 @@
 //! The two families of answers: wrapped ones with `Code`, `Message`, `Details`, and bare values.
 
+use std::fmt;
+
 use actix_web::HttpResponse;
+use actix_web::http::header::ContentEncoding;
 use actix_web::http::{StatusCode, header};
+use actix_web::web::Bytes;
 use baton_actors::ports::{DiscoverError, HistoryError, ProposeError, RecoverError};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use serde::Serialize;
 
 use crate::compat::to_go_json;
@@ -15,7 +21,23 @@ const ELECTION_SECONDS: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Reply {
     status: StatusCode,
-    body: String,
+    body: Body,
+}
+
+enum Body {
+    /// JSON.
+    Text(String),
+    /// Server-sent events, as they come.
+    Events(BoxStream<'static, Bytes>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Events(_) => f.write_str("events"),
+        }
+    }
 }
 
 /// What goes wrong on the way to an answer; sent as a wrapped error.
@@ -46,13 +68,18 @@ impl Reply {
 
     /// A bare value with a status of its own.
     pub(crate) fn bare_with(status: StatusCode, value: &impl Serialize) -> Outcome {
-        Ok(Self { status, body: to_go_json(value)? })
+        Ok(Self { status, body: Body::Text(to_go_json(value)?) })
+    }
+
+    /// Events, as they come.
+    pub(crate) fn events(events: BoxStream<'static, Bytes>) -> Self {
+        Self { status: StatusCode::OK, body: Body::Events(events) }
     }
 
     /// A wrapped success.
     pub(crate) fn ok(message: &str, details: impl Serialize) -> Outcome {
         let body = to_go_json(&Wrapped { code: "OK", message, details })?;
-        Ok(Self { status: StatusCode::OK, body })
+        Ok(Self { status: StatusCode::OK, body: Body::Text(body) })
     }
 }
 
@@ -94,7 +121,16 @@ impl Failure {
 /// Sends an answer.
 pub(crate) fn respond(outcome: Outcome) -> HttpResponse {
     match outcome {
-        Ok(reply) => HttpResponse::build(reply.status).content_type(JSON).body(reply.body),
+        Ok(Reply { status, body: Body::Text(body) }) => {
+            HttpResponse::build(status).content_type(JSON).body(body)
+        }
+        Ok(Reply { status, body: Body::Events(events) }) => HttpResponse::build(status)
+            .content_type("text/event-stream")
+            // Compressing would hold events back, and so would proxies that collect.
+            .insert_header(ContentEncoding::Identity)
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header(("X-Accel-Buffering", "no"))
+            .streaming(events.map(Ok::<_, std::convert::Infallible>)),
         Err(failure) => {
             let mut response = HttpResponse::build(failure.status);
             if let Some(seconds) = failure.retry_after_seconds {

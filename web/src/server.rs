@@ -2,17 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use actix_web::body::BoxBody;
 use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::Compress;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
+use baton_actors::raft::Role;
+
 use crate::api::{self, Access, Place, Route};
 use crate::auth::{AccessRules, Verdict};
 use crate::call::Call;
+use crate::dashboard;
+use crate::events::Events;
 use crate::metrics::{self, HttpMetrics};
 use crate::proxy::{self, Proxy};
 use crate::raft::{Asked, Leader, Raft, Way, way};
@@ -62,6 +67,7 @@ pub enum Listen {
 pub struct Server {
     handle: ServerHandle,
     rules: Arc<RwLock<AccessRules>>,
+    events: Arc<Events>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -71,6 +77,7 @@ struct State {
     proxy: Proxy,
     rules: Arc<RwLock<AccessRules>>,
     metrics: HttpMetrics,
+    events: Arc<Events>,
     prefix: String,
     status_path: String,
 }
@@ -83,12 +90,14 @@ impl Server {
     pub fn start(services: Services, options: HttpOptions) -> std::io::Result<Self> {
         let rules = Arc::new(RwLock::new(options.rules));
         let metrics = HttpMetrics::register(&services.registry);
+        let events = follow(&services)?;
         let state = web::Data::new(State {
             raft: services.raft.clone().map(|node| Arc::new(Raft::new(node))),
             proxy: Proxy::new(options.peer_tls),
             services: Arc::new(services),
             rules: Arc::clone(&rules),
             metrics,
+            events: Arc::clone(&events),
             prefix: options.prefix,
             status_path: options.status_path,
         });
@@ -114,7 +123,7 @@ impl Server {
         let server = server.run();
         let handle = server.handle();
         actix_web::rt::spawn(server);
-        Ok(Self { handle, rules, addresses })
+        Ok(Self { handle, rules, events, addresses })
     }
 
     /// The addresses it listens on.
@@ -124,13 +133,40 @@ impl Server {
 
     /// Puts other rules of access in force.
     pub fn set_rules(&self, rules: AccessRules) {
-        *self.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = rules;
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
     /// Ends, letting requests under way come to their end.
     pub async fn stop(&self) {
+        self.events.close();
         self.handle.stop(true).await;
     }
+}
+
+impl State {
+    fn rules(&self) -> RwLockReadGuard<'_, AccessRules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Begins to compare snapshots; readers of events leave a node that leads no more.
+fn follow(services: &Services) -> std::io::Result<Arc<Events>> {
+    let (snapshot, clock) = (services.snapshot.clone(), Arc::clone(&services.clock));
+    let events = Arc::new(Events::start(services.runner(), snapshot, clock)?);
+    if let Some(raft) = &services.raft {
+        let (mut leadership, events) = (raft.leadership(), Arc::clone(&events));
+        actix_web::rt::spawn(async move {
+            let mut leads = false;
+            while leadership.changed().await.is_ok() {
+                let is_leader = leadership.borrow_and_update().role == Role::Leader;
+                if leads && !is_leader {
+                    events.dismiss();
+                }
+                leads = is_leader;
+            }
+        });
+    }
+    Ok(events)
 }
 
 async fn answer(
@@ -165,8 +201,23 @@ async fn dispatch(
     let Some(path) = path.strip_prefix(state.prefix.as_str()) else {
         return ("none", unknown(request, state));
     };
+    if let Some(place) = dashboard::place(path) {
+        let name = match place {
+            dashboard::Place::Page => "/ui",
+            dashboard::Place::File { .. } => "/ui/-",
+            dashboard::Place::Old(_) => "/web",
+        };
+        let refusal = refuse(Access::Read, request, state);
+        let show = || dashboard::answer(&place, request, &state.prefix);
+        return (name, refusal.unwrap_or_else(show));
+    }
     match path.trim_end_matches('/') {
-        "" | "/web" => guarded("/", Access::Read, request, state, greeting),
+        "" if wants_page(request) => {
+            let refusal = refuse(Access::Read, request, state);
+            let show = || dashboard::answer(&dashboard::Place::Old(""), request, &state.prefix);
+            ("/", refusal.unwrap_or_else(show))
+        }
+        "" => guarded("/", Access::Read, request, state, greeting),
         "/metrics" => guarded("/metrics", Access::Read, request, state, figures),
         _ => match path.strip_prefix("/api/") {
             Some(path) => api_answer(path, request, payload, state).await,
@@ -221,10 +272,9 @@ async fn api_answer(
         query,
         raft: state.raft.clone(),
         headers: headers_of(request),
-        user: {
-            let rules = state.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            rules.user(request.headers())
-        },
+        user: state.rules().user(request.headers()),
+        may_write: state.rules().judge(Access::Write, request.headers()),
+        events: Arc::clone(&state.events),
         fleet,
         now: services.clock.now(),
         services,
@@ -240,7 +290,12 @@ async fn api_answer(
     let deadline = if route.access.changes() { CHANGE_DEADLINE } else { ANSWER_DEADLINE };
     let outcome = actix_web::rt::time::timeout(deadline, (route.handler)(call)).await;
     let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("no answer in time")));
-    (route.path, respond(outcome))
+    let response = respond(outcome);
+    if *request.method() == Method::HEAD {
+        // There is nobody to read events.
+        return (route.path, response.map_body(|_, _| BoxBody::new(())));
+    }
+    (route.path, response)
 }
 
 /// The answer of the leader, or that there is none; nothing if this node is to answer.
@@ -308,13 +363,10 @@ async fn prove(route: &Route, call: &Call) -> Result<(), Failure> {
 
 /// The answer to somebody who may not do this.
 fn refuse(access: Access, request: &HttpRequest, state: &State) -> Option<HttpResponse> {
-    let verdict = {
-        let rules = state.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        rules.judge(access, request.headers())
-    };
+    let verdict = state.rules().judge(access, request.headers());
     match verdict {
         Verdict::Allowed => None,
-        Verdict::Denied => Some(respond(Err(Failure::new("Unauthorized")))),
+        Verdict::Denied | Verdict::ReadOnly => Some(respond(Err(Failure::new("Unauthorized")))),
         Verdict::CrossSite => {
             let failure = Failure::new("a page of another site may not do this");
             Some(respond(Err(failure.with_status(StatusCode::FORBIDDEN))))
@@ -326,6 +378,12 @@ fn refuse(access: Access, request: &HttpRequest, state: &State) -> Option<HttpRe
                 .body("Not Authorized\n"),
         ),
     }
+}
+
+/// Whether it is a browser that wants to show something.
+fn wants_page(request: &HttpRequest) -> bool {
+    let wanted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    wanted.is_some_and(|wanted| wanted.contains("text/html"))
 }
 
 fn headers_of(request: &HttpRequest) -> Vec<(String, String)> {
@@ -351,7 +409,7 @@ fn greeting(state: &State) -> HttpResponse {
     let node = &state.services.node;
     let prefix = &state.prefix;
     let text = format!(
-        "baton {} on {}\n\nThe API is at {prefix}/api/, figures are at {prefix}/metrics.\n\
+        "baton {} on {}\n\nThe dashboard is at {prefix}/ui/, the API at {prefix}/api/, figures are at {prefix}/metrics.\n\
          Begin with {prefix}/api/clusters-info and {prefix}/api/replication-analysis.\n",
         node.version, node.hostname
     );

@@ -7,6 +7,7 @@ use baton_actors::clock::Clock;
 use baton_actors::ports::{
     Discovery, History, Ledger, Operations, Recoveries, SnapshotReader, StoreHealth,
 };
+use baton_topology::recovery::gate::Runner;
 use baton_topology::time::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -38,6 +39,14 @@ pub struct Services {
     pub node: Node,
     /// The raft it takes part in, if it does.
     pub raft: Option<baton_actors::raft::RaftNode>,
+}
+
+impl Services {
+    /// Who would run a recovery that is only supposed.
+    pub(crate) fn runner(&self) -> Runner {
+        let Node { hostname, token, .. } = &self.node;
+        Runner { uid: "".into(), node: hostname.clone(), token: token.clone() }
+    }
 }
 
 /// What the node is called.

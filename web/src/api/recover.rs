@@ -330,12 +330,10 @@ pub(super) async fn explain(call: Call) -> Outcome {
         lines.push(format!("the last {failures} looks failed: {message}"));
     }
     if let Some(channel) = instance.facts.main_channel() {
-        lines.push(format!(
-            "receiver {:?}, applier {:?}, lag {:?} s",
-            channel.receiver,
-            channel.applier,
-            instance.facts.lag_seconds()
-        ));
+        let lag = instance.facts.lag_seconds();
+        let lag = lag.map_or_else(|| "lag unknown".to_owned(), |lag| format!("lag {lag} s"));
+        let (receiver, applier) = (channel.receiver, channel.applier);
+        lines.push(format!("receiver {receiver:?}, applier {applier:?}, {lag}").to_lowercase());
     }
     if !member.errant.is_empty() {
         lines.push(format!("errant transactions: {}", member.errant));

@@ -267,7 +267,7 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 }
 
 /// orchestrator's name of a structure warning.
-fn warning_name(warning: StructureWarning) -> &'static str {
+pub(crate) fn warning_name(warning: StructureWarning) -> &'static str {
     match warning {
         StructureWarning::NoLoggingReplicas => "NoLoggingReplicasStructureWarning",
         StructureWarning::NoFailoverSupport => "NoFailoverSupportStructureWarning",

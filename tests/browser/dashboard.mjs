@@ -1,0 +1,258 @@
+// People see and do everything: four real servers, one of them the primary, and a page that is open all the time.
+
+import { BASE, SERVERS, ask, browse, check, fits, isAccessible, isClean, same, until } from './lib.mjs';
+
+const UI = `${BASE}/ops/ui`;
+const { browser, visit, wrong } = await browse();
+const api = async (path) => (await fetch(`${BASE}/ops/api/${path}`)).json();
+const key = (at) => SERVERS[at];
+const path = (at) => SERVERS[at].replace(':', '/');
+
+/** The row of an instance in a tree. */
+const row = (page, at) => page.locator('.node', { has: page.getByRole('link', { name: key(at), exact: true }) });
+
+async function opened(address, options) {
+  const page = await visit(options);
+  await page.goto(address);
+  await page.locator('.live', { hasText: 'live' }).first().waitFor();
+  return page;
+}
+
+/** Opens the menu of an instance and chooses. */
+async function choose(page, at, label) {
+  await row(page, at).getByRole('button', { name: 'actions on' }).click();
+  await page.getByRole('menuitem', { name: label }).click();
+}
+
+const scenes = {
+  async 'the root and old addresses lead to the pages'() {
+    const page = await opened(`${BASE}/ops/`);
+    check(page.url() === `${UI}/`, page.url());
+    for (const [old, address] of [['/web/clusters', '/'], ['/web/cluster/alias/shop', '/cluster/shop'], ['/web/status', '/nodes'], ['/web/search?s=127', '/search?s=127']]) {
+      await page.goto(`${BASE}/ops${old}`);
+      check(page.url() === UI + address, `${old} leads to ${page.url()}`);
+    }
+    await page.context().close();
+  },
+
+  async 'every page is there, clean, accessible, and fits'() {
+    const pages = ['/', '/cluster/shop', `/instance/${key(1)}`, '/recoveries', '/detections', '/audit', '/downtimes', '/nodes', '/search?s=127', '/discover', '/nosuch'];
+    for (const colorScheme of ['light', 'dark']) {
+      const page = await opened(`${UI}/`, { colorScheme });
+      for (const it of pages) {
+        await page.goto(UI + it);
+        await page.locator('.live', { hasText: 'live' }).first().waitFor();
+        await page.locator('main h1').waitFor();
+        await until(`${it} has all it asked for`, async () => (await page.locator('main [aria-busy]').count()) === 0);
+        await isAccessible(page, `${it}, ${colorScheme}`);
+        await isClean(page);
+        check((await page.locator('main .trouble').count()) === 0, `${it} tells of trouble`);
+        for (const width of [1280, 360, 3840]) {
+          await page.setViewportSize({ width, height: 900 });
+          await fits(page, `${it} at ${width}`);
+        }
+        await page.setViewportSize({ width: 1280, height: 900 });
+      }
+      await page.context().close();
+    }
+  },
+
+  async 'hostile names neither run nor break anything'() {
+    const evil = `<img src=x onerror="window.ran=1">'"\u202e${'x'.repeat(120)}`;
+    await fetch(`${BASE}/ops/api/tag/${path(1)}?tag=${encodeURIComponent(`role=${evil}`)}`, { method: 'POST' });
+    await fetch(`${BASE}/ops/api/begin-downtime/${path(1)}/${encodeURIComponent(evil.slice(0, 100))}/${encodeURIComponent(evil)}/1h`, { method: 'POST' });
+    await fetch(`${BASE}/ops/api/set-cluster-alias/shop?alias=${encodeURIComponent(evil)}`, { method: 'POST' });
+    const page = await opened(`${UI}/`, { viewport: { width: 360, height: 800 } });
+    await page.locator('.clusters .row', { hasText: 'onerror' }).waitFor();
+    await fits(page, 'the fleet with a hostile alias');
+    await page.locator('.clusters .row', { hasText: 'onerror' }).click();
+    await page.locator('.node').nth(4).waitFor();
+    for (const address of [null, `/instance/${key(1)}`, '/downtimes', '/audit', '/search?s=onerror']) {
+      if (address) await page.goto(UI + address);
+      await page.locator('.live', { hasText: 'live' }).first().waitFor();
+      await until('all is there', async () => (await page.locator('main [aria-busy]').count()) === 0);
+      await fits(page, `${page.url()} with hostile names`);
+      check(!(await page.evaluate(() => window.ran)), 'it ran');
+      check((await page.locator('img').count()) === 0, 'it became an element');
+      await isClean(page);
+    }
+    await fetch(`${BASE}/ops/api/set-cluster-alias/${encodeURIComponent(key(0))}?alias=shop`, { method: 'POST' });
+    await fetch(`${BASE}/ops/api/end-downtime/${path(1)}`, { method: 'POST' });
+    await fetch(`${BASE}/ops/api/untag/${path(1)}?tag=role`, { method: 'POST' });
+    await page.context().close();
+  },
+
+  async 'downtime and tags, by keyboard alone'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await row(page, 2).getByRole('button', { name: 'actions on' }).focus();
+    await page.keyboard.press('Enter');
+    await until('the menu has the focus', () => page.evaluate(() => document.activeElement?.getAttribute('role') === 'menuitem'));
+    await until('downtime is reached', async () => {
+      if ((await page.evaluate(() => document.activeElement?.textContent?.trim())) === 'Begin downtime…') return true;
+      await page.keyboard.press('ArrowDown');
+      return false;
+    });
+    await page.keyboard.press('Enter');
+    await page.locator('dialog[open]').waitFor();
+    await isAccessible(page, 'a dialog');
+    await page.keyboard.press('Control+A');
+    await page.getByLabel('Who').focus();
+    await page.keyboard.type('ann');
+    await page.keyboard.press('Tab');
+    await page.keyboard.type('moving house');
+    await page.keyboard.press('Enter');
+    await row(page, 2).locator('.badge', { hasText: 'downtime' }).waitFor();
+    const known = await api(`instance/${path(2)}`);
+    same([known.IsDowntimed, known.DowntimeOwner, known.DowntimeReason], [true, 'ann', 'moving house'], 'the downtime');
+    await page.goto(`${UI}/downtimes`);
+    await page.getByText('moving house').waitFor();
+    await page.getByRole('button', { name: 'End' }).click();
+    await page.getByText('0 instances in downtime').waitFor();
+    await page.context().close();
+  },
+
+  async 'replicas are moved by dragging, and what is invalid says why before'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    const [from, onto] = [row(page, 3), row(page, 1)];
+    const transfer = await page.evaluateHandle(() => new DataTransfer());
+    await from.dispatchEvent('dragstart', { dataTransfer: transfer });
+    await page.locator('.node.fits').first().waitFor();
+    await row(page, 0).dispatchEvent('dragover', { dataTransfer: transfer });
+    await row(page, 0).locator('.said.no', { hasText: 'where it is' }).waitFor();
+    await page.locator('.throne.fits').waitFor();
+    await from.dispatchEvent('dragend', { dataTransfer: transfer });
+    await from.locator('a.key').scrollIntoViewIfNeeded();
+    const middle = async (it) => {
+      const box = await it.boundingBox();
+      return [box.x + box.width / 2, box.y + box.height / 2];
+    };
+    await page.mouse.move(...(await middle(from)));
+    await page.mouse.down();
+    const [x, y] = await middle(onto);
+    await page.mouse.move(x, y + 3, { steps: 5 });
+    await page.locator('.node.fits').first().waitFor();
+    // The tree makes room for the place of the primary.
+    await page.mouse.move(...(await middle(onto)), { steps: 5 });
+    await page.locator('.node.fits.over').waitFor();
+    await page.mouse.up();
+    const dialog = page.locator('dialog[open]');
+    await dialog.locator('.plan li').first().waitFor();
+    await dialog.getByRole('button', { name: 'Move below' }).click();
+    await dialog.getByText('relocated below').waitFor();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await until('it replicates from there', async () => (await api(`instance/${path(3)}`)).MasterKey.Port === Number(key(1).split(':')[1]));
+    await until('the tree shows it', async () => (await row(page, 3).getAttribute('aria-level')) === '3');
+    await choose(page, 3, 'Move up one level');
+    await page.locator('dialog[open]').getByRole('button', { name: 'Move up one level' }).click();
+    await until('it is back', async () => (await row(page, 3).getAttribute('aria-level')) === '2');
+    await page.context().close();
+  },
+
+  async 'a dangerous action shows its plan and asks for the alias'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await choose(page, 1, 'Promote in place of its source');
+    const dialog = page.locator('dialog[open]');
+    await dialog.locator('.plan li', { hasText: 'takes the place of' }).waitFor();
+    const promote = dialog.getByRole('button', { name: 'Promote in place' });
+    check(await promote.isDisabled(), 'the alias is not typed yet');
+    await dialog.getByLabel('to confirm').fill('shap');
+    check(await promote.isDisabled(), 'that is another alias');
+    await dialog.getByLabel('to confirm').fill('shop');
+    await isAccessible(page, 'a plan');
+    await promote.click();
+    await dialog.locator('.fine').waitFor();
+    same(await ask({ do: 'ask', server: 1, sql: 'SELECT @@global.read_only' }), '0', 'the new primary');
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await until('the tree shows it', async () => (await row(page, 1).getAttribute('aria-level')) === '1');
+    await page.context().close();
+    // The old one has the primary's place again for the scenes that follow.
+    await until('all replicate', async () => (await api('problems')) === null);
+    await api('ack-all-recoveries?comment=played');
+    const back = await fetch(`${BASE}/ops/api/graceful-master-takeover-auto/shop/${path(0)}`, { method: 'POST' });
+    check(back.ok, await back.text());
+    await api('ack-all-recoveries?comment=played');
+    await until('all replicate', async () => (await api('problems')) === null);
+  },
+
+  async 'switching recoveries off is a banner on every page'() {
+    const page = await opened(`${UI}/`);
+    const other = await opened(`${UI}/audit`);
+    await page.getByRole('button', { name: 'Recoveries on' }).click();
+    await page.locator('dialog[open]').getByRole('button', { name: 'Switch off' }).click();
+    await other.locator('.banner.off').waitFor();
+    await isAccessible(other, 'a banner');
+    await other.getByRole('button', { name: 'Switch on' }).click();
+    await other.locator('dialog[open]').getByRole('button', { name: 'Switch on' }).click();
+    await page.locator('.banner.off').waitFor({ state: 'detached' });
+    for (const it of [page, other]) await it.context().close();
+  },
+
+  async 'a recovery is watched live, and acknowledged'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    const fleet = await opened(`${UI}/`);
+    const isDown = page.evaluate((name) => new Promise((resolve) => {
+      const look = () => {
+        const row = [...document.querySelectorAll('.node.critical')].find((it) => it.textContent?.includes(name));
+        if (row) resolve(Date.now());
+        else setTimeout(look, 5);
+      };
+      look();
+    }), key(0));
+    const killed = Date.now();
+    await ask({ do: 'kill', server: 0 });
+    const took = (await isDown) - killed;
+    check(took < 1_000, `the page showed the death after ${took} ms`);
+    console.log(`a death was on the page after ${took} ms`);
+    await until('somebody else heads the tree', async () => {
+      const first = await page.locator('.node:not(.titles)').first().textContent();
+      return first && !first.includes(key(0)) && first.includes('primary');
+    });
+    await page.locator('.recovery', { hasText: 'The primary is dead' }).first().waitFor();
+    await page.locator('.recovery', { hasText: 'The primary is dead' }).getByRole('link', { name: 'The primary' }).first().click();
+    await page.locator('ol.steps li').nth(3).waitFor();
+    await isAccessible(page, 'a recovery');
+    await page.getByRole('button', { name: 'Acknowledge' }).click();
+    await page.getByLabel('Comment').fill('seen');
+    await page.locator('dialog[open]').getByRole('button', { name: 'Acknowledge' }).click();
+    await page.getByText('seen', { exact: false }).first().waitFor();
+    await until('it is acknowledged', async () => (await api('audit-recovery'))[0].Acknowledged);
+    await ask({ do: 'restart', server: 0 });
+    for (const it of [page, fleet]) {
+      await isClean(it);
+      await it.context().close();
+    }
+  },
+
+  async 'a page whose stream is cut says so, and catches up'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await ask({ do: 'stop baton' });
+    await page.locator('.banner.stale').waitFor();
+    await isAccessible(page, 'a stale page');
+    await ask({ do: 'start baton' });
+    await page.locator('.banner.stale').waitFor({ state: 'detached' });
+    await page.locator('.live', { hasText: 'live' }).waitFor();
+    await page.locator('.node:not(.titles)').nth(2).waitFor();
+    await page.context().close();
+  },
+};
+
+let failed = 0;
+for (const [name, scene] of Object.entries(scenes)) {
+  if (process.env.SCENE && !name.includes(process.env.SCENE)) continue;
+  const began = Date.now();
+  try {
+    await scene();
+    console.log(`well: ${name} (${Date.now() - began} ms)`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED: ${name}: ${error.stack}`);
+    if (process.env.SHOTS) {
+      const pages = browser.contexts().flatMap((it) => it.pages());
+      for (const [at, page] of pages.entries()) await page.screenshot({ path: `${process.env.SHOTS}/failed-${failed}-${at}.png` });
+    }
+    for (const context of browser.contexts()) await context.close();
+  }
+}
+await browser.close();
+if (wrong.length) console.log(`errors in pages:\n${[...new Set(wrong)].join('\n')}`);
+process.exit(failed || wrong.length ? 1 : 0);

@@ -1,0 +1,132 @@
+// The beginning: what is around every page, and which page is shown.
+
+import { HOME, get } from './api.js';
+import { open as openTask, taskDialog } from './dialog.js';
+import { ofCluster } from './health.js';
+import { run } from './live.js';
+import { auditPage, discoverPage, downtimesPage, nodesPage, searchPage } from './pages/others.js';
+import { clusterPage } from './pages/cluster.js';
+import { detectionsPage, recoveriesPage, recoveryPage } from './pages/recoveries.js';
+import { fleetPage } from './pages/fleet.js';
+import { instancePage } from './pages/instance.js';
+import { amend, go, here, start, to } from './router.js';
+import { fleet, live, memo, session, update, watch } from './store.js';
+import { setRecoveries } from './tasks.js';
+import { empty, mark, noticeBoard } from './ui.js';
+import { span } from './words.js';
+import { html, nothing, render } from './vendor/lit-html/lit-html.js';
+
+/** @type {[string, string][]} */
+const PAGES = [
+  ['', 'Fleet'], ['recoveries', 'Recoveries'], ['detections', 'Detections'], ['audit', 'Audit'],
+  ['downtimes', 'Downtimes'], ['nodes', 'Nodes'], ['discover', 'Discover'],
+];
+
+/** A page is stale when nothing came for so long: the stream says something every five seconds. */
+const STALE_AFTER = 2_500;
+const began = Date.now();
+
+function page() {
+  const { segments } = here();
+  const [first = '', second = ''] = segments;
+  switch (first) {
+    case '': case 'problems': return fleetPage();
+    case 'cluster': return clusterPage(segments.slice(1).join('/'));
+    case 'instance': return instancePage(second);
+    case 'recoveries': return recoveriesPage();
+    case 'recovery': return recoveryPage(second);
+    case 'detections': return detectionsPage();
+    case 'audit': return auditPage();
+    case 'downtimes': return downtimesPage();
+    case 'nodes': return nodesPage();
+    case 'search': return searchPage();
+    case 'discover': return discoverPage();
+    default: return html`<header class="head"><h1>There is no such page</h1></header>${empty(html`<a href=${HOME}>To the fleet</a>`)}`;
+  }
+}
+
+function liveView() {
+  const silent = Date.now() - (live.heardAt || began);
+  if (live.isUp) return html`<span class="live" title="changes are shown as they happen">${mark('ok', 'live')} live</span>`;
+  return html`<span class="live stale" title=${live.why}>${mark('warning', 'not live')} ${fleet.isLoaded ? `${span(silent)} old` : 'connecting'}</span>`;
+}
+
+function banners() {
+  const mayWrite = session.value?.MayWrite ?? false;
+  const why = mayWrite ? nothing : (session.value?.Why ?? '');
+  const isStale = !live.isUp && Date.now() - began > STALE_AFTER;
+  return html`
+    ${isStale ? html`<p class="banner stale" role="alert">${mark('warning')} <span><strong>${fleet.isLoaded ? 'This page may be out of date.' : 'baton is not reached.'}</strong> ${live.why || 'no answer yet'}; trying again.</span></p>` : nothing}
+    ${fleet.state.RecoveriesDisabled ? html`<p class="banner off" role="alert">${mark('critical', 'switched off')} <span><strong>Automated recoveries are switched off everywhere.</strong> Nothing is recovered unless a person does it.</span>
+      <button type="button" ?disabled=${!mayWrite} title=${why} @click=${() => setRecoveries(false)}>Switch on…</button></p>` : nothing}
+    ${fleet.state.Breaker ? html`<p class="banner off" role="alert">${mark('critical', 'held back')} <span><strong>baton holds back.</strong> ${fleet.state.Breaker}.</span>
+      <button type="button" ?disabled=${!mayWrite} title=${why} @click=${() => openTask({ title: 'Let baton act', says: 'For ten minutes baton recovers whatever it finds, however many clusters failed at once.', care: 'plan', fields: [], path: () => 'release-fleet-breaker' })}>Let baton act…</button></p>` : nothing}
+    ${session.value && !mayWrite ? html`<p class="banner">${mark('muted', 'read-only')} <span><strong>Look, don't touch:</strong> ${session.value.Why}.</span></p>` : nothing}`;
+}
+
+/** @param {Event} event */
+function search(event) {
+  const input = /** @type {HTMLInputElement} */ (event.currentTarget);
+  const { segments } = here();
+  if (segments[0] === 'search') amend({ s: input.value });
+  else if (input.value) {
+    go(to(['search'], { s: input.value }));
+  }
+}
+
+function top() {
+  const { segments, query } = here();
+  const at = segments[0] ?? '';
+  const text = at === 'search' ? (query.get('s') ?? '') : '';
+  return html`<a class="skip" href="#main">To the content</a>
+    <header class="top">
+      <a class="brand" href=${HOME} aria-label="baton, to the fleet"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M3 13 13 3"></path><circle cx="13" cy="3" r="2"></circle></svg>baton</a>
+      <nav aria-label="pages"><ul>${PAGES.map(([path, label]) => html`<li><a href=${to(path ? [path] : [])} aria-current=${at === path || (path === '' && at === 'cluster') || (path === 'recoveries' && at === 'recovery') ? 'page' : nothing}>${label}</a></li>`)}</ul></nav>
+      <label class="find"><span class="unseen-text">Search instances</span><input id="find" type="search" placeholder="Search  /" .value=${text} @input=${search}></label>
+      ${fleet.state.RecoveriesDisabled ? nothing : html`<button type="button" class="quiet" ?disabled=${!session.value?.MayWrite} title=${session.value?.MayWrite ? 'recoveries are on: switch them off everywhere' : (session.value?.Why ?? '')} @click=${() => setRecoveries(true)}>Recoveries on</button>`}
+      ${liveView()}
+      ${session.value?.User ? html`<span class="user">${session.value.User}</span>` : nothing}
+    </header>`;
+}
+
+function draw() {
+  const ill = memo('ill', fleet.version, () => [...fleet.clusters.values()].filter((it) => ofCluster(it) === 'critical').length);
+  const { segments } = here();
+  const title = `${ill ? `(${ill}) ` : ''}${segments.slice(0, 2).map((it) => it.slice(0, 60)).join(' ') || 'fleet'} – baton`;
+  if (document.title !== title) document.title = title;
+  const body = html`${top()}${banners()}<main id="main" tabindex="-1">${page()}</main>${taskDialog()}${noticeBoard()}`;
+  render(body, document.body);
+}
+
+/** @param {KeyboardEvent} event */
+function keyed(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (target.closest('input, select, textarea, dialog')) return;
+  event.preventDefault();
+  /** @type {HTMLElement | null} */ (document.querySelector('#find'))?.focus();
+}
+
+async function askWho() {
+  try {
+    session.value = await get('session');
+  } catch {
+    setTimeout(askWho, 2_000);
+  }
+  update();
+}
+
+// A page that cannot be drawn says so instead of standing still.
+watch(() => {
+  try {
+    draw();
+  } catch (error) {
+    console.error(error);
+  }
+});
+document.body.replaceChildren();
+document.addEventListener('keydown', keyed);
+start();
+askWho();
+run();
+update();

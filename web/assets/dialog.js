@@ -1,0 +1,237 @@
+// The one dialog: what would be done, what it would cost, and doing it.
+
+import { Refused, change } from './api.js';
+import { runningIn } from './health.js';
+import { rememberOwner } from './operations.js';
+import { clusterLink, name, notify } from './ui.js';
+import { fleet, session, update } from './store.js';
+import { html, nothing } from './vendor/lit-html/lit-html.js';
+
+/** @typedef {import('./types').Instance} Instance */
+/** @typedef {import('./operations.js').Field} Field */
+
+/**
+ * Something that can be done after it was looked at.
+ * @typedef {object} Task
+ * @property {string} title
+ * @property {string} says
+ * @property {'none' | 'plan' | 'alias'} care
+ * @property {Instance} [row]
+ * @property {string} [alias] what has to be typed
+ * @property {string} [cluster] identity, to show a recovery while it runs
+ * @property {Field[]} fields
+ * @property {(values: Record<string, string>) => string} path
+ * @property {(values: Record<string, string>) => Record<string, string>} [query]
+ * @property {string} [verb]
+ */
+
+/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, details: any, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number} | null} */
+let shown = null;
+let serial = 0;
+
+/** @param {import('./operations.js').Operation} operation @param {Instance} row @param {Record<string, string>} [preset] */
+export function perform(operation, row, preset = {}) {
+  const cluster = fleet.clusters.get(row.Cluster);
+  const fields = (operation.fields ?? []).map((field) => {
+    if (operation.id !== 'untag') return field;
+    return { ...field, choices: Object.keys(row.Tags ?? {}).map((it) => /** @type {[string, string]} */ ([it, it])) };
+  });
+  open(
+    {
+      title: operation.label.replace('…', ''),
+      says: operation.says(row),
+      care: operation.care,
+      row,
+      alias: cluster?.Alias || cluster?.Name || row.Key,
+      cluster: row.Cluster,
+      fields,
+      path: (values) => operation.path(row, values),
+      query: operation.query,
+    },
+    preset,
+  );
+}
+
+/** @param {Task} task @param {Record<string, string>} [preset] */
+export function open(task, preset = {}) {
+  /** @type {Record<string, string>} */
+  const values = {};
+  for (const field of task.fields) {
+    const first = field.kind === 'choice' ? field.choices?.[0]?.[0] : '';
+    values[field.name] = preset[field.name] ?? (task.row && field.value?.(task.row)) ?? first ?? '';
+  }
+  serial += 1;
+  shown = { task, values, typed: '', plan: null, details: null, refusal: '', state: 'asking', said: '', serial };
+  const isSimple = task.care === 'none' && task.fields.length === 0;
+  update();
+  if (isSimple) run();
+  else {
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      const dialog = /** @type {HTMLDialogElement | null} */ (document.querySelector('dialog.task'));
+      if (dialog && !dialog.open) dialog.showModal();
+    }));
+    rehearse();
+  }
+}
+
+function isComplete() {
+  return shown?.task.fields.every((it) => it.optional || shown?.values[it.name]) ?? false;
+}
+
+/** Asks what would be done. */
+async function rehearse() {
+  const mine = shown;
+  if (!mine || mine.task.care === 'none' || !isComplete()) return;
+  const number = (mine.serial = serial += 1);
+  Object.assign(mine, { state: 'planning', plan: null, refusal: '' });
+  update();
+  try {
+    const query = { ...mine.task.query?.(mine.values), dry_run: 'true' };
+    const answer = await change(mine.task.path(mine.values), query);
+    if (mine.serial !== number) return;
+    Object.assign(mine, { plan: answer.Message.split('\n').filter(Boolean), details: answer.Details });
+  } catch (error) {
+    if (mine.serial !== number) return;
+    const why = error instanceof Error ? error.message : String(error);
+    // Some routes have no plan to show: what they do is said in one sentence.
+    if (/takes no dry_run/.test(why)) mine.plan = [];
+    else mine.refusal = why;
+  }
+  mine.state = 'asking';
+  update();
+}
+
+/** Does it, and tells how that went.
+ * @param {NonNullable<typeof shown>} mine @returns {Promise<{state: 'done' | 'failed', said: string}>} */
+async function done(mine) {
+  try {
+    const answer = await change(mine.task.path(mine.values), mine.task.query?.(mine.values));
+    return { state: 'done', said: typeof answer === 'object' && answer.Message ? answer.Message : 'done' };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const isUnknown = error instanceof Refused && (error.status === 0 || error.status === 502);
+    const doubt = isUnknown ? ' It may have been done all the same: look before you try again.' : '';
+    return { state: 'failed', said: why + doubt };
+  }
+}
+
+async function run() {
+  const mine = shown;
+  if (!mine) return;
+  if (mine.values.owner) rememberOwner(mine.values.owner);
+  mine.state = 'running';
+  update();
+  const ended = await done(mine);
+  Object.assign(mine, ended);
+  const dialog = /** @type {HTMLDialogElement | null} */ (document.querySelector('dialog.task'));
+  const isPlain = mine.task.care === 'none';
+  if (!dialog?.open || (isPlain && ended.state === 'done')) {
+    notify(ended.said, ended.state === 'failed' ? 'critical' : '');
+    if (shown === mine) close();
+  }
+  update();
+}
+
+function close() {
+  const dialog = /** @type {HTMLDialogElement | null} */ (document.querySelector('dialog.task'));
+  if (dialog?.open) dialog.close();
+  shown = null;
+  update();
+}
+
+/** @param {Field} field */
+function fieldView(field) {
+  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  const id = `field-${field.name}`;
+  /** @param {Event} event */
+  const set = (event) => {
+    mine.values[field.name] = /** @type {HTMLInputElement} */ (event.currentTarget).value;
+    update();
+    if (event.type === 'change') rehearse();
+  };
+  const value = mine.values[field.name] ?? '';
+  const isOff = mine.state === 'running' || mine.state === 'done';
+  let input;
+  if (field.kind === 'choice' || field.kind === 'instance') {
+    const instances = mine.task.row ? (field.instances?.(mine.task.row) ?? []) : [];
+    const choices = field.kind === 'choice' ? (field.choices ?? []) : instances.map((it) => [it.Key, `${it.Key} (${it.Role}${it.State === 'ok' ? '' : `, ${it.State}`})`]);
+    input = html`<select id=${id} @change=${set} ?disabled=${isOff}>
+      ${field.kind === 'instance' ? html`<option value="" ?selected=${!value}>choose…</option>` : nothing}
+      ${choices.map(([it, label]) => html`<option value=${it} ?selected=${it === value}>${label}</option>`)}
+    </select>`;
+  } else {
+    input = html`<input id=${id} type=${field.kind} min="0" autocomplete="off" .value=${value}
+      ?disabled=${isOff} @input=${set} @change=${set}>`;
+  }
+  return html`<label for=${id}>${field.label}</label>${input}`;
+}
+
+/** @param {string} line */
+function isLoss(line) {
+  return /\b(lost|loss|lose)\b/i.test(line) && !/nothing|none is lost/i.test(line);
+}
+
+function planView() {
+  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  if (mine.task.care === 'none') return nothing;
+  if (mine.state === 'planning') return html`<p class="empty" aria-busy="true">working out what would be done…</p>`;
+  if (mine.refusal) {
+    return html`<div class="trouble" role="alert"><strong>Not possible now.</strong> ${mine.refusal}</div>`;
+  }
+  if (!mine.plan) return html`<p class="empty">Choose, and what would be done is shown here.</p>`;
+  if (!mine.plan.length) return nothing;
+  return html`<h3>What would be done</h3>
+    <ol class="plan">${mine.plan.map((it) => html`<li class=${isLoss(it) ? 'loss' : nothing}>${it.replace(/^\d+\. /, '')}</li>`)}</ol>`;
+}
+
+function progressView() {
+  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  const running = mine.task.cluster ? runningIn(mine.task.cluster) : undefined;
+  return html`<p aria-busy="true" class="busy">${running ? running.Phase : 'under way'}…</p>
+    ${running?.Steps ? html`<ol class="steps">${running.Steps.map((it) => html`<li>${it.Text}</li>`)}</ol>` : nothing}`;
+}
+
+/** The dialog, where there is one. */
+export function taskDialog() {
+  const mine = shown;
+  if (!mine || (mine.task.care === 'none' && mine.task.fields.length === 0)) return nothing;
+  const { task } = mine;
+  const cluster = task.cluster ? fleet.clusters.get(task.cluster) : undefined;
+  const mayWrite = session.value?.MayWrite ?? false;
+  const needsAlias = task.care === 'alias';
+  const isTyped = !needsAlias || mine.typed.trim() === task.alias;
+  const isOver = mine.state === 'done' || mine.state === 'failed';
+  const isReady = mayWrite && isTyped && isComplete() && !mine.refusal && mine.state === 'asking' && (task.care === 'none' || mine.plan !== null);
+  /** @param {Event} event */
+  const submit = (event) => {
+    event.preventDefault();
+    if (isReady) run();
+  };
+  /** @param {Event} event */
+  const type = (event) => {
+    mine.typed = /** @type {HTMLInputElement} */ (event.currentTarget).value;
+    update();
+  };
+  return html`<dialog class="task" aria-labelledby="task-title" @close=${() => { if (shown === mine) { shown = null; update(); } }}>
+    <form @submit=${submit}>
+      <h2 id="task-title">${task.title}</h2>
+      ${cluster ? html`<p class="of">${task.row ? html`${name(task.row.Key)} in ` : nothing}${clusterLink(cluster)}</p>` : nothing}
+      <p>${task.says}</p>
+      ${task.fields.length ? html`<div class="fields">${task.fields.map(fieldView)}</div>` : nothing}
+      ${mine.state === 'running' ? progressView() : isOver ? nothing : planView()}
+      ${isOver ? html`<p class=${mine.state === 'failed' ? 'trouble' : 'fine'} role="alert">${mine.said}</p>` : nothing}
+      ${mayWrite || isOver ? nothing : html`<p class="trouble">${session.value?.Why ?? 'you may not do this'}</p>`}
+      ${needsAlias && !isOver && mine.state !== 'running' && !mine.refusal
+        ? html`<div class="fields"><label for="task-alias">Type <strong>${name(task.alias ?? '')}</strong> to confirm</label>
+            <input id="task-alias" autocomplete="off" spellcheck="false" .value=${mine.typed} @input=${type}></div>`
+        : nothing}
+      <div class="buttons">
+        <button type="button" @click=${close}>${isOver || mine.state === 'running' ? 'Close' : 'Cancel'}</button>
+        ${isOver || mine.state === 'running'
+          ? nothing
+          : html`<button type="submit" class=${needsAlias ? 'grave' : 'main'} ?disabled=${!isReady}>${task.verb ?? task.title}</button>`}
+      </div>
+    </form>
+  </dialog>`;
+}
+

@@ -1,0 +1,211 @@
+// One cluster: its problem in words, its tree, who would take over, what was done to it.
+
+import { at, get } from '../api.js';
+import { perform, open as openTask } from '../dialog.js';
+import { THRONE, begin, dragged, drop, end, over, verdict } from '../drag.js';
+import { lag, ofCluster, ofFinding, ofInstance, runningIn, sentence } from '../health.js';
+import { instanceMenu } from '../menu.js';
+import { operation } from '../operations.js';
+import { to } from '../router.js';
+import { clusterNamed, fleet, loaded, membersOf, recoveries, session, update } from '../store.js';
+import { lines } from '../tree.js';
+import { answered, badge, copyButton, empty, instanceLink, mark, name, notify, when } from '../ui.js';
+import { counted, exact, shortVersion } from '../words.js';
+import { findingView, findingsOf } from './fleet.js';
+import { recoveryLine, stepsView } from './recoveries.js';
+import { html, nothing } from '../vendor/lit-html/lit-html.js';
+import { repeat } from '../vendor/lit-html/directives/repeat.js';
+
+/** @typedef {import('../types').Instance} Instance */
+/** @typedef {import('../types').Cluster} Cluster */
+
+/** @type {Set<string>} */
+const unfolded = new Set();
+
+/** The badges of an instance: what sets it apart, and nothing that goes without saying.
+ * @param {Instance} row @param {Cluster} cluster */
+export function badges(row, cluster) {
+  const isHead = row.Role === 'primary' || row.Role === 'co-primary';
+  return [
+    isHead ? badge(row.Role, 'role') : nothing,
+    isHead && row.ReadOnly ? badge('read-only', 'warning', 'it heads the cluster and refuses writes') : nothing,
+    !isHead && !row.ReadOnly ? badge('writable', 'warning', 'a replica that accepts writes') : nothing,
+    row.Detached ? badge('detached', 'warning', 'its source is set aside, and can be reattached') : nothing,
+    row.Errant ? badge(`${row.Errant} errant`, 'warning', 'transactions that its sources do not have') : nothing,
+    row.SemiSync?.includes('lapsed') ? badge('semi-sync lapsed', 'warning', 'it commits without waiting for acknowledgements') : nothing,
+    row.SemiSync?.includes('waits') ? badge('semi-sync', '', 'commits wait for acknowledgements') : nothing,
+    row.SemiSync?.includes('acknowledges') ? badge('acks', '', 'it acknowledges what it receives (semi-sync)') : nothing,
+    row.Positioning === 'file' ? badge('file:pos', '', 'it finds its place by file and position') : nothing,
+    row.Delay ? badge(`delayed ${row.Delay} s`) : nothing,
+    row.Group ? badge(row.Group.toLowerCase(), /ONLINE/.test(row.Group) ? '' : 'warning') : nothing,
+    !row.Feeds ? badge('no replicas', '', 'nobody can replicate from it: it does not log what it replicates') : nothing,
+    row.Rule ? badge(row.Rule.replace('_', ' '), '', 'promotion rule') : nothing,
+    row.Downtime ? badge('downtime', 'muted', `${row.Downtime.Owner}: ${row.Downtime.Reason}, until ${exact(row.Downtime.Until)}`) : nothing,
+    row.Maintenance ? badge('maintenance', 'muted', `${row.Maintenance.Owner}: ${row.Maintenance.Reason}`) : nothing,
+    ...Object.entries(row.Tags ?? {}).map(([tag, value]) => badge(value ? `${tag}=${value}` : tag, 'tag')),
+    cluster.Findings?.some((it) => it.Key === row.Key && ofFinding(it) === 'critical') ? badge('see above', 'critical') : nothing,
+  ];
+}
+
+/** @param {import('../tree.js').Line} line @param {Cluster} cluster */
+function treeRow(line, cluster) {
+  if (!line.row) {
+    const under = line.under ?? '';
+    const show = () => {
+      unfolded.add(under);
+      update();
+    };
+    return html`<div role="row" class="node folded" aria-level=${line.level + 1}>
+      <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}><button type="button" class="link" @click=${show}>${counted(line.folded?.length ?? 0, 'more healthy replica')}</button></span>
+    </div>`;
+  }
+  const { row } = line;
+  const health = ofInstance(row);
+  const found = dragged ? verdict(row.Key) : null;
+  const isOver = dragged?.over === row.Key;
+  const drag = found ? (found.Allowed ? 'fits' : 'unfit') : dragged && dragged.key !== row.Key ? 'unknown' : '';
+  const said = health === 'ok' || health === 'unseen' ? '' : sentence(row);
+  return html`<div role="row" class="node ${health} ${drag} ${isOver ? 'over' : ''} ${dragged?.key === row.Key ? 'dragged' : ''}"
+      aria-level=${line.level + 1} draggable=${session.value?.MayWrite && row.Source ? 'true' : 'false'}
+      @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'instance')} @dragend=${end}
+      @dragover=${(/** @type {DragEvent} */ event) => over(event, row.Key)} @drop=${(/** @type {DragEvent} */ event) => drop(event, row.Key)}>
+    <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>
+      ${mark(health)} ${instanceLink(row.Key)} ${row.Alias && row.Alias !== row.Key ? html`<span class="of">${name(row.Alias)}</span>` : nothing}
+      <span class="badges">${badges(row, cluster)}</span>
+      ${line.replicas && session.value?.MayWrite ? html`<span class="handle" draggable="true" title="drag all its replicas"
+        @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'replicas')} @dragend=${end}>⋮⋮ ${line.replicas}</span>` : nothing}
+      ${said ? html`<span class="said">${said}</span>` : nothing}
+      ${isOver && found && !found.Allowed ? html`<span class="said no" role="status">${found.Why}</span>` : nothing}
+    </span>
+    <span role="gridcell" class="n-lag number" title="lag">${row.State === 'ok' ? lag(row) : ''}</span>
+    <span role="gridcell" class="n-version">${shortVersion(row.Version)}</span>
+    <span role="gridcell" class="n-dc">${row.DataCenter ? name(row.DataCenter) : nothing}</span>
+    <span role="gridcell" class="n-menu">${instanceMenu(row)}</span>
+  </div>`;
+}
+
+/** @param {Cluster} cluster */
+function treeView(cluster) {
+  const drawn = lines(membersOf(cluster.Id), unfolded);
+  const throne = dragged ? verdict(THRONE) : null;
+  const isReplica = dragged && fleet.instances.get(dragged.key)?.Source === cluster.Primaries[0];
+  return html`<section aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
+      <button type="button" @click=${() => copyDrawing(cluster)}>Copy as text</button>
+      ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
+    ${isReplica && dragged?.what === 'instance' ? html`<div class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
+        @dragover=${(/** @type {DragEvent} */ event) => over(event, THRONE)} @drop=${(/** @type {DragEvent} */ event) => drop(event, THRONE)}>
+        ${throne?.Allowed ? `Drop here to promote ${dragged.key}` : `It cannot be promoted: ${throne?.Why ?? 'looking…'}`}</div>` : nothing}
+    <div role="treegrid" aria-label="instances of the cluster" class="tree ${dragged ? 'dragging' : ''}">
+      <div role="rowgroup"><div role="row" class="node titles"><span role="columnheader" class="n-name">Instance</span><span role="columnheader" class="n-lag number">Lag</span>
+        <span role="columnheader" class="n-version">Version</span><span role="columnheader" class="n-dc">Data centre</span><span role="columnheader" class="n-menu"><span class="unseen-text">Actions</span></span></div></div>
+      <div role="rowgroup">${repeat(drawn, (it) => it.row?.Key ?? `fold ${it.under}`, (it) => treeRow(it, cluster))}</div>
+    </div></section>`;
+}
+
+/** @param {Cluster} cluster */
+async function copyDrawing(cluster) {
+  try {
+    const answer = await get(`topology-tabulated/${encodeURIComponent(cluster.Name)}`);
+    try {
+      await navigator.clipboard.writeText(answer.Details);
+      notify('the topology is in the clipboard');
+    } catch {
+      drawing = answer.Details;
+      update();
+    }
+  } catch (error) {
+    notify(error instanceof Error ? error.message : String(error), 'critical');
+  }
+}
+
+let drawing = '';
+
+/** @param {Cluster} cluster */
+function readinessView(cluster) {
+  const version = fleet.versions.get(cluster.Id);
+  const isDown = fleet.instances.get(cluster.Primaries[0] ?? '')?.State === 'down';
+  const answer = loaded(`readiness ${cluster.Id}`, version, () => get(`failover-readiness/${encodeURIComponent(cluster.Name)}`));
+  return html`<section class="card" aria-labelledby="ready-title"><h2 id="ready-title">${isDown ? 'Who would take over' : 'If the primary died now'}</h2>
+    ${answered(answer, ({ Details: it }) => html`
+      ${it.Successor ? html`<p class="strong">${mark('ok', 'ready')} ${instanceLink(it.Successor)} would take over.</p>`
+        : html`<p class="strong">${mark('critical', 'nobody could take over')} Nobody could take over.</p>`}
+      ${it.PossibleLoss ? html`<p class="loss">${counted(it.PossibleLoss, 'transaction')} could be lost: <code class="gtid">${it.PossibleLossGtids}</code></p>`
+        : it.Successor ? html`<p>Nothing that is known of would be lost.</p>` : nothing}
+      ${it.HeldBackBy.length ? html`<p class="strong">${mark('warning', 'held back')} baton would not act by itself:</p><ul>${it.HeldBackBy.map((/** @type {string} */ why) => html`<li>${why}</li>`)}</ul>` : nothing}
+      ${it.Obstacles.length ? html`<ul>${it.Obstacles.map((/** @type {string} */ why) => html`<li>${why}</li>`)}</ul>` : nothing}
+      ${it.Why.length + it.Lost.length ? html`<details><summary>Why</summary><ul>${[...it.Why, ...it.Lost].map((/** @type {string} */ why) => html`<li>${why}</li>`)}</ul></details>` : nothing}`)}
+  </section>`;
+}
+
+/** @param {Cluster} cluster */
+function pastView(cluster) {
+  const past = recoveries((it) => it.Cluster === cluster.Id && Boolean(it.EndedAt)).slice(0, 8);
+  return html`<section class="card" aria-labelledby="past-title"><h2 id="past-title">Recoveries</h2>
+    ${past.length ? html`<ul class="plain">${past.map(recoveryLine)}</ul>
+      <p><a href=${to(['recoveries'], { cluster: cluster.Alias || cluster.Name })}>all of this cluster</a></p>` : empty('None that baton remembers.')}
+  </section>`;
+}
+
+/** @param {Cluster} cluster */
+function poolsView(cluster) {
+  const answer = loaded(`pools ${cluster.Id}`, fleet.state.LedgerIndex, () => get(`cluster-pool-instances/${encodeURIComponent(cluster.Name)}`));
+  const pools = answer.data?.Details ?? answer.data;
+  if (!pools || typeof pools !== 'object' || !Object.keys(pools).length) return nothing;
+  return html`<section class="card" aria-labelledby="pools-title"><h2 id="pools-title">Pools</h2>
+    <dl>${Object.entries(pools).map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${Array.isArray(members) ? members.map((it) => html`${instanceLink(`${it.Hostname}:${it.Port}`)} `) : nothing}</dd>`)}</dl></section>`;
+}
+
+/** @param {Cluster} cluster */
+function clusterActions(cluster) {
+  const primary = cluster.Primaries[0] ? fleet.instances.get(cluster.Primaries[0]) : undefined;
+  const mayWrite = session.value?.MayWrite ?? false;
+  const why = session.value?.Why ?? '';
+  /** @param {string} label @param {() => void} act @param {string} [kind] */
+  const button = (label, act, kind = '') => html`<button type="button" class=${kind} ?disabled=${!mayWrite} title=${mayWrite ? nothing : why} @click=${act}>${label}</button>`;
+  const hint = encodeURIComponent(cluster.Name);
+  const alias = cluster.Alias || cluster.Name;
+  const plan = { row: primary, cluster: cluster.Id, alias };
+  return html`<div class="actions">
+    ${primary?.State === 'down' ? button('Recover…', () => perform(operation('recover'), primary), 'grave') : nothing}
+    ${primary && primary.State !== 'down' ? button('Switch over…', () => openTask({
+      ...plan, title: 'Switch over', care: 'alias', verb: 'Switch over',
+      says: `A replica takes the place of ${primary.Key}, which then replicates from it. Writes stop for a moment and none is lost.`,
+      fields: [{ name: 'successor', label: 'To', kind: 'choice', choices: [['', 'whoever suits best'], ...membersOf(cluster.Id).filter((it) => it.Source === primary.Key).map((it) => /** @type {[string, string]} */ ([it.Key, it.Key]))], optional: true }],
+      path: (values) => `graceful-master-takeover-auto/${hint}${values.successor ? `/${at(values.successor)}` : ''}`,
+    })) : nothing}
+    ${button('Rename…', () => openTask({
+      ...plan, title: 'Rename', care: 'none', verb: 'Rename', says: `People call ${cluster.Name} by this alias. An empty one takes it back.`,
+      fields: [{ name: 'alias', label: 'Alias', kind: 'text', value: () => cluster.Alias, optional: true }],
+      path: () => `set-cluster-alias/${hint}`, query: (values) => ({ alias: values.alias ?? '' }),
+    }))}
+    ${button('Forget…', () => openTask({
+      ...plan, row: undefined, title: 'Forget the cluster', care: 'alias', says: `baton forgets all ${cluster.Size} instances of ${alias}, and does not find them again by itself for a while.`,
+      fields: [], path: () => `forget-cluster/${hint}`,
+    }))}
+    ${primary ? instanceMenu(primary, 'Primary ⋯') : nothing}
+  </div>`;
+}
+
+/** @param {string} text */
+export function clusterPage(text) {
+  const cluster = clusterNamed(text);
+  if (!cluster) return html`<header class="head"><h1>${name(text)}</h1></header>${fleet.isLoaded ? empty(html`baton knows no cluster of that name. <a href=${to(['search'], { s: text })}>Search for it.</a>`) : nothing}`;
+  const { shown: findings, following } = findingsOf(cluster);
+  const running = runningIn(cluster.Id);
+  const health = ofCluster(cluster);
+  const blocked = loaded(`blocked ${cluster.Id}`, fleet.versions.get(cluster.Id), () => get(`blocked-recoveries/cluster/${encodeURIComponent(cluster.Name)}`)).data ?? [];
+  return html`
+    <header class="head"><h1>${mark(health)} ${name(cluster.Alias || cluster.Name)}</h1>
+      <p class="total">${cluster.Alias !== cluster.Name ? html`<span class="key">${name(cluster.Name)}</span> · ` : nothing}${counted(cluster.Size, 'instance')} ·
+        ${cluster.RecoversPrimary ? 'a dead primary is replaced automatically' : 'a dead primary is replaced by hand'}${cluster.RecoversIntermediate ? ', so are intermediate sources' : ''}${cluster.Domain ? html` · ${name(cluster.Domain)}` : nothing}</p>
+      ${clusterActions(cluster)}</header>
+    ${running ? html`<section class="running" aria-labelledby="running-title"><h2 id="running-title">${mark('busy')} Being recovered: ${running.Phase}</h2>
+      <p>${instanceLink(running.Failed)}${running.Successor ? html` is succeeded by ${instanceLink(running.Successor)}` : nothing}; begun ${when(running.BegunAt)} on ${name(running.Node)}.</p>
+      ${running.Why?.length ? html`<ul>${running.Why.map((it) => html`<li>${it}</li>`)}</ul>` : nothing}
+      ${stepsView(running.Steps ?? [], running.BegunAt)}</section>` : nothing}
+    ${findings.length ? html`<section aria-label="problems"><ul class="problems">${findings.map((it) => findingView(cluster, it))}</ul>${following ? html`<p class="more of">${counted(following, 'more finding follows', 'more findings follow')} from this: see the instances below.</p>` : nothing}
+      ${blocked.map((/** @type {any} */ it) => html`<p class="trouble">Nothing is done about ${it.Analysis} on ${it.FailedInstanceKey.Hostname}:${it.FailedInstanceKey.Port} because of recovery <a href=${to(['recoveries'], { cluster: cluster.Name })}>${it.BlockingRecoveryID ?? it.BlockingRecoveryId}</a>, which nobody has acknowledged.</p>`)}</section>` : nothing}
+    ${drawing ? html`<section class="card"><h2>As text</h2><pre>${drawing}</pre>${copyButton(drawing)} <button type="button" @click=${() => { drawing = ''; update(); }}>Close</button></section>` : nothing}
+    ${treeView(cluster)}
+    <div class="cards">${readinessView(cluster)}${pastView(cluster)}${poolsView(cluster)}</div>`;
+}

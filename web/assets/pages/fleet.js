@@ -1,0 +1,225 @@
+// The fleet: what is wrong first, then all clusters.
+
+import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../health.js';
+import { amend, here } from '../router.js';
+import { byName, fleet, membersOf, memo } from '../store.js';
+import { badge, clusterAddress, clusterLink, empty, instanceLink, mark, name, virtual, when } from '../ui.js';
+import { counted, named, problemNamed, shortVersion } from '../words.js';
+import { html, nothing } from '../vendor/lit-html/lit-html.js';
+import { repeat } from '../vendor/lit-html/directives/repeat.js';
+
+/** @typedef {import('../types').Instance} Instance */
+/** @typedef {import('../types').Cluster} Cluster */
+/** @typedef {import('../types').Health} Health */
+
+/**
+ * What a row of the list of clusters shows, worked out once per change.
+ * @typedef {object} Summary
+ * @property {Cluster} cluster
+ * @property {number} version
+ * @property {Health} health
+ * @property {Instance[]} members
+ * @property {string[]} centers
+ * @property {string[]} versions
+ * @property {string[]} problems
+ * @property {number | null} lag
+ * @property {string} text what the filter looks at
+ */
+
+/** @type {Map<string, Summary>} */
+const summaries = new Map();
+
+/** @param {Cluster} cluster @returns {Summary} */
+function summary(cluster) {
+  const version = fleet.versions.get(cluster.Id) ?? 0;
+  const known = summaries.get(cluster.Id);
+  if (known && known.version === version && known.cluster === cluster) return known;
+  const members = membersOf(cluster.Id);
+  /** @param {(string | undefined)[]} all */
+  const distinct = (all) => [...new Set(/** @type {string[]} */ (all.filter(Boolean)))].sort();
+  const lags = members.map((it) => it.Lag).filter((it) => it !== null && it !== undefined);
+  const tags = members.flatMap((it) => Object.entries(it.Tags ?? {}).flatMap(([tag, value]) => [tag, `${tag}=${value}`]));
+  const made = {
+    cluster, version, members,
+    health: ofCluster(cluster),
+    centers: distinct(members.map((it) => it.DataCenter)),
+    versions: distinct(members.map((it) => shortVersion(it.Version))),
+    problems: distinct(members.flatMap((it) => it.Problems ?? [])),
+    lag: lags.length ? Math.max(.../** @type {number[]} */ (lags)) : null,
+    text: [cluster.Alias, cluster.Name, cluster.Domain ?? '', ...distinct(tags), ...members.map((it) => `${it.Key} ${it.Alias ?? ''}`)].join(' ').toLowerCase(),
+  };
+  summaries.set(cluster.Id, made);
+  return made;
+}
+
+/** @returns {Summary[]} */
+function all() {
+  for (const id of summaries.keys()) if (!fleet.clusters.has(id)) summaries.delete(id);
+  return [...fleet.clusters.values()].map(summary);
+}
+
+/** @param {Summary} it @param {Record<string, string>} wanted */
+function matches(it, wanted) {
+  const words = wanted.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  return words.every((word) => it.text.includes(word))
+    && (!wanted.dc || it.centers.includes(wanted.dc))
+    && (!wanted.version || it.versions.includes(wanted.version))
+    && (!wanted.problem || it.problems.includes(wanted.problem));
+}
+
+/** @param {Summary[]} found */
+function headline(found) {
+  const ill = found.filter((it) => it.health === 'critical' || it.health === 'busy');
+  const worried = found.filter((it) => it.health === 'warning');
+  const total = `${counted(fleet.clusters.size, 'cluster')}, ${counted(fleet.instances.size, 'instance')}`;
+  if (!fleet.isLoaded) return html`<h1>Fleet</h1>`;
+  if (ill.length) return html`<h1>${mark('critical')} ${counted(ill.length, 'cluster needs', 'clusters need')} attention</h1><p class="total">of ${total}</p>`;
+  if (worried.length) return html`<h1>${mark('warning')} ${counted(worried.length, 'cluster has', 'clusters have')} warnings</h1><p class="total">of ${total}; every primary that is known to be needed is up</p>`;
+  return html`<h1>${mark('ok')} All is well</h1><p class="total">${total}</p>`;
+}
+
+/** @param {Cluster} cluster @param {import('../types').Finding} finding */
+export function findingView(cluster, finding) {
+  const affected = membersOf(cluster.Id).filter((it) => it.Key !== finding.Key && ['critical', 'warning'].includes(ofInstance(it))).length;
+  const health = ofFinding(finding);
+  const running = runningIn(cluster.Id);
+  const structure = (finding.Structure ?? []).map(named);
+  const title = finding.Code === 'NoProblem' ? structure.join(', ') : named(finding.Code);
+  return html`<li class="problem ${health}">
+    ${mark(running && health === 'critical' ? 'busy' : health)}
+    <div>
+      <p class="what"><strong>${title}</strong> ${badge(finding.Code === 'NoProblem' ? 'structure' : finding.Code, 'code')}</p>
+      <p>${clusterLink(cluster)} · ${instanceLink(finding.Key)} · since ${when(finding.Since)}</p>
+      ${finding.Evidence ? html`<p class="evidence">${finding.Evidence}.</p>` : nothing}
+      ${finding.Code !== 'NoProblem' && structure.length ? html`<p class="evidence">Also: ${structure.join(', ')}.</p>` : nothing}
+      ${finding.Severity === 'critical' && affected ? html`<p class="evidence">${counted(affected, 'other instance is', 'other instances are')} affected.</p>` : nothing}
+      ${running ? nothing : verdictView(finding)}
+      ${running ? html`<p class="evidence busy">Being recovered: ${running.Phase}${running.Successor ? html`, ${name(running.Successor)} succeeds` : nothing}.</p>` : nothing}
+      ${finding.DowntimeUntil ? html`<p class="evidence">In downtime, which ends ${when(finding.DowntimeUntil)}.</p>` : nothing}
+    </div>
+  </li>`;
+}
+
+/** What baton does about it, or why it does not.
+ * @param {import('../types').Finding} finding */
+function verdictView(finding) {
+  const [first, ...more] = finding.Would ?? finding.HeldBackBy ?? [];
+  if (!first) return nothing;
+  const rest = more.length ? html` <details><summary>${finding.Would ? 'how' : counted(more.length, 'more reason')}</summary><ul>${more.map((it) => html`<li>${it}</li>`)}</ul></details>` : nothing;
+  return finding.Would
+    ? html`<div class="verdict"><strong>baton acts:</strong> ${first}.${rest}</div>`
+    : html`<div class="verdict"><strong>baton does nothing by itself:</strong> ${first}.${rest}</div>`;
+}
+
+/** What follows from a dead primary is no problem of its own.
+ * @param {Cluster} cluster @param {import('../types').Finding} finding */
+function followsFromAnother(cluster, finding) {
+  const isCause = (/** @type {import('../types').Finding} */ it) => it !== finding && it.Severity === 'critical' && ofFinding(it) === 'critical';
+  return finding.Severity !== 'critical' && (cluster.Findings ?? []).some(isCause);
+}
+
+/** The findings of a cluster that people have to look at, and how many follow from them.
+ * @param {Cluster} cluster */
+export function findingsOf(cluster) {
+  const all = cluster.Findings ?? [];
+  const shown = all.filter((it) => !followsFromAnother(cluster, it));
+  return { shown, following: all.length - shown.length };
+}
+
+/** @param {Summary[]} found */
+function problemList(found) {
+  const { urgent, single } = memo('problems', fleet.version, () => problemsOf(found));
+  if (!urgent.length && !single.length) return nothing;
+  const MAX = 40;
+  return html`<section aria-label="problems">
+    <ul class="problems">
+      ${repeat(urgent.slice(0, MAX), ({ finding }) => finding.Key + finding.Code, ({ cluster, finding }) => findingView(cluster, finding))}
+      ${repeat(single.slice(0, MAX), (it) => it.Key, (it) => {
+        const cluster = fleet.clusters.get(it.Cluster);
+        const health = ofInstance(it);
+        return html`<li class="problem ${health} small">${mark(health)}<div>
+          <p>${instanceLink(it.Key)} ${sentence(it)}${cluster ? html` <span class="of">in ${clusterLink(cluster)}</span>` : nothing}</p>
+        </div></li>`;
+      })}
+    </ul>
+    ${urgent.length > MAX || single.length > MAX ? html`<p class="more">and ${counted(Math.max(0, urgent.length - MAX) + Math.max(0, single.length - MAX), 'more problem')}: filter below</p>` : nothing}
+  </section>`;
+}
+
+/** The worst first: findings about clusters, then instances that are ill on their own.
+ * @param {Summary[]} found */
+function problemsOf(found) {
+  /** @type {{cluster: Cluster, finding: import('../types').Finding}[]} */
+  const findings = found.flatMap(({ cluster }) => findingsOf(cluster).shown.map((finding) => ({ cluster, finding })));
+  const urgent = findings
+    .filter(({ finding }) => finding.Severity !== 'notice' && ofFinding(finding) !== 'muted')
+    .sort((a, b) => rank(ofFinding(a.finding)) - rank(ofFinding(b.finding)) || a.finding.Since.localeCompare(b.finding.Since));
+  const covered = new Set(urgent.map(({ finding }) => finding.Key));
+  const headless = new Set(urgent.filter(({ finding }) => finding.Severity === 'critical').map(({ cluster }) => cluster.Id));
+  const single = found.flatMap((it) => it.members).filter((it) => {
+    const health = ofInstance(it);
+    return (health === 'critical' || health === 'warning') && !covered.has(it.Key) && !headless.has(it.Cluster);
+  }).sort((a, b) => rank(ofInstance(a)) - rank(ofInstance(b)));
+  return { urgent, single };
+}
+
+/** @param {Summary} it */
+function clusterRow(it) {
+  const { cluster } = it;
+  const primary = cluster.Primaries[0];
+  const row = primary ? fleet.instances.get(primary) : undefined;
+  const bad = it.members.filter((member) => (member.Problems?.length ?? 0) > 0).length;
+  const recovers = cluster.RecoversPrimary ? 'automatic' : 'by hand';
+  return html`<a role="row" class="row" href=${clusterAddress(cluster)}>
+    <span role="cell" class="c-health">${mark(it.health)}</span>
+    <span role="cell" class="c-alias">${name(cluster.Alias || cluster.Name)}</span>
+    <span role="cell" class="c-primary key">${primary ? name(primary) : 'no primary'}${row?.ReadOnly ? badge('read-only', 'warning') : nothing}</span>
+    <span role="cell" class="c-size number">${it.members.length}</span>
+    <span role="cell" class="c-bad number">${bad || ''}</span>
+    <span role="cell" class="c-lag number">${it.lag === null ? '' : `${it.lag} s`}</span>
+    <span role="cell" class="c-dc">${it.centers.join(' ')}</span>
+    <span role="cell" class="c-version">${it.versions.join(' ')}</span>
+    <span role="cell" class="c-recovery">${recovers}</span>
+  </a>`;
+}
+
+export function fleetPage() {
+  const { query } = here();
+  const wanted = { filter: query.get('filter') ?? '', dc: query.get('dc') ?? '', version: query.get('version') ?? '', problem: query.get('problem') ?? '' };
+  const every = memo('clusters', fleet.version, all);
+  const sorted = memo('sorted clusters', fleet.version, () => [...every].sort((a, b) => rank(a.health) - rank(b.health) || byName(a.cluster.Alias || a.cluster.Name, b.cluster.Alias || b.cluster.Name)));
+  const found = memo('found clusters', `${fleet.version} ${query}`, () => sorted.filter((it) => matches(it, wanted)));
+  /** @param {(it: Summary) => string[]} of */
+  const choices = (of) => memo(`choices ${of}`, fleet.version, () => [...new Set(every.flatMap(of))].sort());
+  /** @param {string} key */
+  const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: /** @type {HTMLInputElement} */ (event.currentTarget).value });
+  /** @param {string} key @param {string} label @param {string[]} options @param {(text: string) => string} [shown] */
+  const select = (key, label, options, shown = (text) => text) => options.length < 2 && !wanted[/** @type {'dc'} */ (key)] ? nothing
+    : html`<label><span class="unseen-text">${label}</span><select @change=${set(key)}>
+      <option value="" ?selected=${!wanted[/** @type {'dc'} */ (key)]}>${label}: any</option>
+      ${options.map((it) => html`<option value=${it} ?selected=${wanted[/** @type {'dc'} */ (key)] === it}>${shown(it)}</option>`)}</select></label>`;
+  return html`
+    <header class="head">${headline(every)}</header>
+    ${fleet.isLoaded && !fleet.instances.size ? empty(html`baton knows no server yet. <a href="discover">Discover</a> one: it finds the others from there.`) : nothing}
+    ${problemList(every)}
+    <section aria-labelledby="clusters-title">
+      <div class="bar"><h2 id="clusters-title">Clusters</h2>
+        <label><span class="unseen-text">Filter clusters</span><input type="search" placeholder="Filter: alias, host, tag…" .value=${wanted.filter} @input=${set('filter')}></label>
+        ${select('dc', 'Data centre', choices((it) => it.centers))}
+        ${select('version', 'Version', choices((it) => it.versions))}
+        ${select('problem', 'Problem', choices((it) => it.problems), problemNamed)}
+        <span class="total" role="status">${found.length === every.length ? '' : `${found.length} of ${every.length}`}</span>
+      </div>
+      <div role="table" aria-label="clusters" class="table clusters">
+        <div role="rowgroup"><div role="row" class="row titles">
+          <span role="columnheader" class="c-health"><span class="unseen-text">Health</span></span><span role="columnheader" class="c-alias">Cluster</span>
+          <span role="columnheader" class="c-primary">Primary</span><span role="columnheader" class="c-size number">Size</span>
+          <span role="columnheader" class="c-bad number">Ill</span><span role="columnheader" class="c-lag number">Lag</span>
+          <span role="columnheader" class="c-dc">Data centres</span><span role="columnheader" class="c-version">Versions</span>
+          <span role="columnheader" class="c-recovery">Recovery</span></div></div>
+        ${virtual('clusters', found, 36, (it) => it.cluster.Id, clusterRow)}
+      </div>
+      ${!found.length && every.length ? empty('No cluster matches.') : nothing}
+    </section>`;
+}
+

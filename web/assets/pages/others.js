@@ -1,0 +1,134 @@
+// The smaller pages: audit, downtimes, nodes, search, discover.
+
+import { at, get, split } from '../api.js';
+import { open as openTask, perform } from '../dialog.js';
+import { ofInstance, rank, sentence } from '../health.js';
+import { operation } from '../operations.js';
+import { setRecoveries } from '../tasks.js';
+import { amend, here } from '../router.js';
+import { byName, fleet, loaded, memo, session } from '../store.js';
+import { answered, clusterLink, empty, instanceLink, mark, name, virtual, when } from '../ui.js';
+import { counted, shortVersion } from '../words.js';
+import { pager } from './recoveries.js';
+import { html, nothing } from '../vendor/lit-html/lit-html.js';
+
+/** @typedef {import('../types').Instance} Instance */
+
+const locked = () => ({ off: !session.value?.MayWrite, why: session.value?.MayWrite ? nothing : (session.value?.Why ?? '') });
+
+export function auditPage() {
+  const { query } = here();
+  const page = Number(query.get('page') ?? 0) || 0;
+  const instance = query.get('instance') ?? '';
+  const path = instance ? `audit/instance/${at(instance)}/${page}` : `audit/${page}`;
+  const answer = loaded(`audit page ${path}`, fleet.state.LedgerIndex, () => get(path));
+  return html`<header class="head"><h1>Audit${instance ? html` of ${instanceLink(instance)}` : nothing}</h1></header>
+    ${answered(answer, (all) => all.length ? html`<div role="table" class="table audit" aria-label="audit log">
+      <div role="rowgroup"><div role="row" class="row titles"><span role="columnheader">When</span><span role="columnheader">What</span><span role="columnheader">Instance</span><span role="columnheader">More</span></div></div>
+      <div role="rowgroup">${all.map((/** @type {any} */ it) => html`<div role="row" class="row">
+        <span role="cell">${when(it.AuditTimestamp)}</span><span role="cell">${it.AuditType}</span>
+        <span role="cell">${it.AuditInstanceKey.Hostname ? instanceLink(`${it.AuditInstanceKey.Hostname}:${it.AuditInstanceKey.Port}`) : '–'}</span><span role="cell" class="text">${it.Message}</span></div>`)}</div>
+      </div>${pager('audit', page, all.length, { instance })}` : empty('Nothing was done, as far as baton remembers.'))}`;
+}
+
+/** @param {Instance} row @param {import('../types').Reservation} it @param {string} end */
+function reservation(row, it, end) {
+  const { off, why } = locked();
+  const cluster = fleet.clusters.get(row.Cluster);
+  return html`<li class="recovery">${mark(ofInstance(row))}<div><p>${instanceLink(row.Key)}${cluster ? html` in ${clusterLink(cluster)}` : nothing}</p>
+    <p class="of">${name(it.Owner)}: ${it.Reason} · ends ${when(it.Until)}</p></div>
+    <button type="button" ?disabled=${off} title=${why} @click=${() => perform(operation(end), row)}>End</button></li>`;
+}
+
+export function downtimesPage() {
+  const rows = [...fleet.instances.values()];
+  const downtimes = rows.filter((it) => it.Downtime).sort((a, b) => (a.Downtime?.Until ?? '').localeCompare(b.Downtime?.Until ?? ''));
+  const maintenances = rows.filter((it) => it.Maintenance);
+  return html`<header class="head"><h1>Downtimes</h1><p class="total">${counted(downtimes.length, 'instance')} in downtime, ${maintenances.length} in maintenance</p></header>
+    <section><h2>Downtime</h2>${downtimes.length ? html`<ul class="plain list">${downtimes.map((it) => reservation(it, /** @type {any} */ (it.Downtime), 'downtime-end'))}</ul>` : empty('None.')}</section>
+    <section><h2>Maintenance</h2>${maintenances.length ? html`<ul class="plain list">${maintenances.map((it) => reservation(it, /** @type {any} */ (it.Maintenance), 'maintenance-end'))}</ul>` : empty('None.')}</section>`;
+}
+
+/** Asks for something that is done to the node, with a sentence first.
+ * @param {string} title @param {string} says @param {string} path */
+function nodeTask(title, says, path) {
+  openTask({ title, says, care: 'plan', fields: [], path: () => path, verb: title });
+}
+
+export function nodesPage() {
+  const beat = Math.floor(Date.now() / 5000);
+  const health = loaded('health', beat, () => get('health'));
+  const raft = loaded('raft', beat, () => get('raft-status').catch((error) => ({ none: error.message })));
+  const { off, why } = locked();
+  return html`<header class="head"><h1>Nodes</h1><div class="actions">
+      <button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Reload configuration', 'The node that you are connected to reads its configuration again. An error keeps the old one.', 'reload-configuration')}>Reload configuration…</button>
+      <button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Reset host names', 'All resolutions of host names are forgotten and asked for again.', 'reset-hostname-resolve-cache')}>Reset host names…</button>
+      <button type="button" ?disabled=${off} title=${why} @click=${() => setRecoveries(!fleet.state.RecoveriesDisabled)}>${fleet.state.RecoveriesDisabled ? 'Switch recoveries on…' : 'Switch recoveries off…'}</button></div></header>
+    ${answered(health, ({ Details: it }) => html`<section class="card"><h2>This node</h2><dl>
+      <dt>Host</dt><dd>${name(it.Hostname)}</dd><dt>State</dt><dd>${it.Healthy ? html`${mark('ok')} healthy` : html`${mark('critical')} not healthy`}</dd>
+      <dt>Version</dt><dd>${name(it.AvailableNodes?.[0]?.AppVersion ?? '')}</dd><dt>Up since</dt><dd>${when(it.AvailableNodes?.[0]?.FirstSeenActive)}</dd>
+      <dt>Keeps its state in</dt><dd>${name(it.AvailableNodes?.[0]?.DBBackend ?? '')}</dd></dl></section>
+      ${answered(raft, (status) => status.none ? html`<section class="card"><h2>Raft</h2>${empty('This baton is alone: it takes part in no raft.')}</section>` : html`<section class="card"><h2>Raft</h2>
+        <ul class="plain list">${(status.Peers ?? []).map((/** @type {string} */ peer) => {
+          const leads = peer === status.Leader;
+          const known = it.RaftHealthyMembers;
+          const isHealthy = !known || known.includes(peer) || peer === status.RaftAdvertise;
+          return html`<li class="recovery">${mark(isHealthy ? 'ok' : 'critical', isHealthy ? 'answers' : 'does not answer')}<div><p>${name(peer)} ${leads ? html`<span class="badge role">leader</span>` : nothing}${peer === status.RaftAdvertise ? html` <span class="of">this node</span>` : nothing}</p></div>
+            ${!leads && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask(`Have ${peer} lead`, `This node steps down and ${peer} leads instead.`, `raft-yield/${encodeURIComponent(peer)}`)}>Hand over…</button>` : nothing}
+            ${leads && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Step down', 'Another node leads.', 'reelect')}>Step down…</button>` : nothing}</li>`;
+        })}</ul><p class="of">This node is ${String(status.State).toLowerCase()}; ${status.IsPartOfQuorum ? 'it is part of the majority' : 'it is not part of a majority'}.</p></section>`)}`)}`;
+}
+
+export function searchPage() {
+  const { query } = here();
+  const text = query.get('s') ?? '';
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  /** @param {Instance} row */
+  const haystack = (row) => {
+    const cluster = fleet.clusters.get(row.Cluster);
+    const tags = Object.entries(row.Tags ?? {}).map(([tag, value]) => `${tag}=${value}`).join(' ');
+    return `${row.Key} ${row.Alias ?? ''} ${cluster?.Alias ?? ''} ${cluster?.Name ?? ''} ${row.Version} ${row.DataCenter ?? ''} ${row.Region ?? ''} ${row.ServerId} ${tags}`.toLowerCase();
+  };
+  const every = memo('sorted instances', fleet.version, () => [...fleet.instances.values()]
+    .sort((a, b) => rank(ofInstance(a)) - rank(ofInstance(b)) || a.Depth - b.Depth || byName(a.Key, b.Key))
+    .map((row) => ({ row, text: haystack(row) })));
+  const found = memo('found instances', `${fleet.version} ${text}`, () => every
+    .filter((it) => words.every((word) => it.text.includes(word)))
+    .map((it) => it.row));
+  return html`<header class="head"><h1>Search</h1>
+      <label class="wide-field"><span class="unseen-text">Search instances</span><input id="search-page" type="search" placeholder="host, alias, version, data centre, tag=value, server id" .value=${text}
+        @input=${(/** @type {Event} */ event) => amend({ s: /** @type {HTMLInputElement} */ (event.currentTarget).value })}></label>
+      <p class="total" role="status">${counted(found.length, 'instance')}</p></header>
+    <div role="table" aria-label="instances" class="table found">
+      <div role="rowgroup"><div role="row" class="row titles"><span role="columnheader"><span class="unseen-text">Health</span></span><span role="columnheader">Instance</span><span role="columnheader">Cluster</span><span role="columnheader" class="c-dc">Data centre</span><span role="columnheader" class="c-version">Version</span><span role="columnheader" class="c-said">Problem</span></div></div>
+      ${virtual('search', found, 36, (it) => it.Key, (it) => {
+        const cluster = fleet.clusters.get(it.Cluster);
+        return html`<div role="row" class="row"><span role="cell">${mark(ofInstance(it))}</span><span role="cell">${instanceLink(it.Key)}</span><span role="cell">${cluster ? clusterLink(cluster) : nothing}</span>
+          <span role="cell" class="c-dc">${it.DataCenter ?? ''}</span><span role="cell" class="c-version">${shortVersion(it.Version)}</span><span role="cell" class="c-said">${sentence(it)}</span></div>`;
+      })}</div>
+    ${found.length ? nothing : empty('Nothing matches.')}`;
+}
+
+export function discoverPage() {
+  const { query } = here();
+  const { off, why } = locked();
+  const [host, port] = query.get('key') ? split(query.get('key') ?? '') : ['', '3306'];
+  /** @param {SubmitEvent} event */
+  const submit = (event) => {
+    event.preventDefault();
+    const form = new FormData(/** @type {HTMLFormElement} */ (event.currentTarget));
+    const key = `${form.get('host')}:${form.get('port')}`;
+    openTask({
+      title: 'Discover', says: `baton looks at ${key}, and follows what it finds from there.`, care: 'plan', verb: 'Discover',
+      fields: [], path: () => `discover/${encodeURIComponent(String(form.get('host')).trim())}/${encodeURIComponent(String(form.get('port')))}`,
+    });
+  };
+  return html`<header class="head"><h1>Discover</h1><p class="total">Name one server: baton finds its source and its replicas from there.</p></header>
+    <form class="fields" @submit=${submit}>
+      <label for="discover-host">Host</label><input id="discover-host" name="host" required autocomplete="off" spellcheck="false" .value=${host}>
+      <label for="discover-port">Port</label><input id="discover-port" name="port" type="number" min="1" max="65535" required .value=${port}>
+      <span></span><button type="submit" class="main" ?disabled=${off} title=${why}>Discover…</button>
+      ${off ? html`<span></span><p class="trouble">${why}</p>` : nothing}
+    </form>`;
+}
+

@@ -1,0 +1,129 @@
+// Pieces that all pages are made of.
+
+import { to } from './router.js';
+import { update } from './store.js';
+import { ago, exact } from './words.js';
+import { MARKS } from './health.js';
+import { html, nothing } from './vendor/lit-html/lit-html.js';
+import { repeat } from './vendor/lit-html/directives/repeat.js';
+
+/** @param {import('./types').Health} health @param {string} [word] */
+export function mark(health, word = MARKS[health][1]) {
+  return html`<span class="mark ${health}" role="img" aria-label=${word} title=${word}>${MARKS[health][0]}</span>`;
+}
+
+/** A name that somebody else chose: it may be long, and it may be written from right to left.
+ * @param {string} text */
+export function name(text) {
+  return html`<bdi class="name" title=${text.length > 30 ? text : nothing}>${text}</bdi>`;
+}
+
+/** @param {string} key @param {string} [text] */
+export function instanceLink(key, text = key) {
+  return html`<a class="key" href=${to(['instance', key])}>${name(text)}</a>`;
+}
+
+/** @param {{Alias: string, Name: string}} cluster */
+export function clusterLink(cluster) {
+  return html`<a href=${clusterAddress(cluster)}>${name(cluster.Alias || cluster.Name)}</a>`;
+}
+
+/** @param {{Alias: string, Name: string}} cluster */
+export function clusterAddress(cluster) {
+  return to(['cluster', cluster.Alias || cluster.Name]);
+}
+
+/** @param {string | undefined} text */
+export function when(text) {
+  if (!text) return nothing;
+  return html`<time datetime=${text} title=${exact(text)}>${ago(text)}</time>`;
+}
+
+/** @param {string} text @param {string} [kind] @param {string} [title] */
+export function badge(text, kind = '', title = '') {
+  return html`<span class="badge ${kind}" title=${title || nothing}>${text}</span>`;
+}
+
+/** What there is to say when there is nothing to show.
+ * @param {unknown} text */
+export function empty(text) {
+  return html`<p class="empty">${text}</p>`;
+}
+
+/** What the API answered, or that it has not, or why it will not.
+ * @param {{data: any, error: string}} answer @param {(data: any) => unknown} show */
+export function answered(answer, show) {
+  if (answer.error) return html`<p class="trouble" role="alert">${answer.error}</p>`;
+  if (answer.data === undefined) return html`<p class="empty" aria-busy="true">asking…</p>`;
+  return show(answer.data);
+}
+
+/** @param {string} text @param {string} [label] */
+export function copyButton(text, label = 'Copy') {
+  /** @param {Event} event */
+  const copy = async (event) => {
+    const button = /** @type {HTMLButtonElement} */ (event.currentTarget);
+    try {
+      await navigator.clipboard.writeText(text);
+      notify('copied');
+    } catch {
+      // Without HTTPS there is no clipboard: the text is marked, for people to copy.
+      const shown = button.closest('section, dialog')?.querySelector('pre');
+      if (shown) getSelection()?.selectAllChildren(shown);
+      notify('press Ctrl-C to copy what is marked');
+    }
+  };
+  return html`<button type="button" @click=${copy}>${label}</button>`;
+}
+
+/** @type {{id: number, text: string, kind: string}[]} */
+const notices = [];
+let serial = 0;
+
+/** Says something in passing.
+ * @param {string} text @param {'' | 'critical'} [kind] */
+export function notify(text, kind = '') {
+  const notice = { id: (serial += 1), text, kind };
+  notices.push(notice);
+  setTimeout(() => dismiss(notice), kind ? 12_000 : 5_000);
+  update();
+}
+
+/** @param {{id: number}} notice */
+function dismiss(notice) {
+  const at = notices.findIndex((it) => it.id === notice.id);
+  if (at >= 0) notices.splice(at, 1);
+  update();
+}
+
+export function noticeBoard() {
+  return html`<div class="notices" role="status" aria-live="polite">
+    ${repeat(notices, (it) => it.id, (it) => html`<p class=${it.kind}>${it.text}
+      <button type="button" aria-label="dismiss" @click=${() => dismiss(it)}>×</button></p>`)}
+  </div>`;
+}
+
+/** @type {Map<string, number>} */
+const scrolled = new Map();
+
+/** A list of any length of which only what can be seen is there.
+ * @template T @param {string} id @param {T[]} items @param {number} height of a row, in pixels
+ * @param {(item: T, index: number) => string} key @param {(item: T, index: number) => unknown} row */
+export function virtual(id, items, height, key, row) {
+  const WINDOW = Math.ceil(innerHeight / height) + 12;
+  const top = scrolled.get(id) ?? 0;
+  const first = Math.max(0, Math.min(Math.floor(top / height) - 6, items.length - WINDOW));
+  const shown = items.slice(first, first + WINDOW);
+  /** @param {Event} event */
+  const onScroll = (event) => {
+    const now = /** @type {HTMLElement} */ (event.currentTarget).scrollTop;
+    if (Math.abs(now - (scrolled.get(id) ?? 0)) < height) return;
+    scrolled.set(id, now);
+    update();
+  };
+  const rows = repeat(shown, (item, at) => key(item, first + at), (item, at) => row(item, first + at));
+  return html`<div class="virtual" role="rowgroup" tabindex="0" aria-label="rows" @scroll=${onScroll}>
+    <div .style=${`height:${first * height}px`}></div>${rows}
+    <div .style=${`height:${Math.max(0, items.length - first - shown.length) * height}px`}></div>
+  </div>`;
+}

@@ -1,0 +1,162 @@
+//! What the dashboard is made from: the whole fleet in rows, and what changes in it.
+
+use actix_web::http::StatusCode;
+use baton_topology::key::InstanceKey;
+use baton_topology::recovery::{Cause, Hooks, gate, preview};
+use baton_topology::relocate::{self, Equivalences, How};
+use serde::Serialize;
+
+use crate::auth::Verdict;
+use crate::call::Call;
+use crate::reply::{Failure, Outcome, Reply};
+use crate::view::Rows;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct FleetJson<'a> {
+    /// The process whose events go on from here.
+    token: &'a str,
+    node: &'a str,
+    #[serde(flatten)]
+    rows: Rows,
+}
+
+pub(super) async fn fleet(call: Call) -> Outcome {
+    let node = &call.services.node;
+    let rows = Rows::all(&call.fleet, &call.runner(), call.now);
+    Reply::bare(&FleetJson { token: &node.token, node: &node.hostname, rows })
+}
+
+/// The header by which browsers and libraries say what they have read.
+const LAST_EVENT: &str = "last-event-id";
+
+pub(super) async fn events(call: Call) -> Outcome {
+    let header = call.headers.iter().find(|(name, _)| name == LAST_EVENT);
+    let known = header.map(|(_, value)| value.as_str()).or(call.query("last-event-id"));
+    let known = known.filter(|it| !it.is_empty()).map(str::to_owned);
+    let full = || {
+        let failure = Failure::later("too many listen to events already");
+        failure.with_status(StatusCode::SERVICE_UNAVAILABLE)
+    };
+    Ok(Reply::events(call.events.stream(known).ok_or_else(full)?))
+}
+
+/// Who asks, and what he may do.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SessionJson<'a> {
+    user: &'a str,
+    may_write: bool,
+    /// Why he may not.
+    why: &'static str,
+    /// The node that was asked.
+    node: &'a str,
+    version: &'a str,
+}
+
+pub(super) async fn session(call: Call) -> Outcome {
+    let node = &call.services.node;
+    let why = match call.may_write {
+        Verdict::Allowed => "",
+        Verdict::ReadOnly => "this baton is configured to be read-only (ReadOnly)",
+        Verdict::CrossSite => "pages of another site may change nothing",
+        Verdict::Denied | Verdict::Unauthenticated => match call.user.as_deref() {
+            None | Some("") => "nobody is logged in who may change anything",
+            Some(_) => "this user may look at everything and change nothing",
+        },
+    };
+    Reply::bare(&SessionJson {
+        user: call.user.as_deref().unwrap_or_default(),
+        may_write: why.is_empty(),
+        why,
+        node: &node.hostname,
+        version: &node.version,
+    })
+}
+
+/// Whether something may be dropped somewhere.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct VerdictJson {
+    allowed: bool,
+    /// Why not.
+    why: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TargetJson {
+    key: String,
+    #[serde(flatten)]
+    verdict: VerdictJson,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TargetsJson {
+    /// Whether it, or its replicas, may go below each of the others of the cluster.
+    targets: Vec<TargetJson>,
+    /// Whether it may take the primary's place in a planned takeover.
+    promote: VerdictJson,
+}
+
+impl VerdictJson {
+    fn of<T>(result: Result<T, impl ToString>) -> Self {
+        match result {
+            Ok(_) => Self { allowed: true, why: String::new() },
+            Err(why) => Self { allowed: false, why: why.to_string() },
+        }
+    }
+}
+
+/// Where an instance may go, and why not where it may not, as far as what probes saw still holds.
+pub(super) async fn move_targets(call: Call) -> Outcome {
+    let (cluster, member) = call.member()?;
+    let moves_replicas = match call.query("what") {
+        None | Some("instance") => false,
+        Some("replicas") => true,
+        Some(other) => return Err(Failure::new(format!("what: {other}: instance, or replicas"))),
+    };
+    let key = member.key();
+    let known = Equivalences::default();
+    let verdict = |target: &InstanceKey| {
+        let is_there =
+            if moves_replicas { target == key } else { member.source.as_ref() == Some(target) };
+        if is_there {
+            return VerdictJson::of::<()>(Err("that is where it is"));
+        }
+        let (of, below) = (key.clone(), target.clone());
+        let request = match moves_replicas {
+            true => relocate::Request::RelocateReplicas { of, below, only: None, how: How::Any },
+            false => relocate::Request::Relocate { replica: of, below },
+        };
+        VerdictJson::of(relocate::plan(&call.fleet, &known, &request))
+    };
+    let targets = cluster
+        .members
+        .keys()
+        .map(|target| TargetJson { key: target.to_string(), verdict: verdict(target) });
+    Reply::bare(&TargetsJson { targets: targets.collect(), promote: promotion(&call, key) })
+}
+
+/// Whether it may take the place of its source, which has to be the primary.
+fn promotion(call: &Call, key: &InstanceKey) -> VerdictJson {
+    let refuse = |why: String| VerdictJson::of::<()>(Err(why));
+    let Some((cluster, member)) = call.fleet.member(key) else {
+        return refuse(format!("{key} is not known"));
+    };
+    let heads = cluster.primaries();
+    let [primary] = heads.as_slice() else {
+        return refuse(format!("{} has not exactly one primary", cluster.alias));
+    };
+    if member.source.as_ref() != Some(primary.key()) {
+        return refuse(format!("{key} does not replicate directly from {}", primary.key()));
+    }
+    let request = gate::Request {
+        key: primary.key().clone(),
+        cause: Cause::TakeoverAuto,
+        wanted: Some(key.clone()),
+        hooks: Hooks::Run,
+    };
+    VerdictJson::of(preview::preview(&request, &call.fleet, &call.runner(), call.now))
+}

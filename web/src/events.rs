@@ -1,0 +1,325 @@
+//! Server-sent events: what changed in the fleet, for pages and programs.
+//!
+//! One thread compares snapshots, as long as somebody listens, and puts what is different into a
+//! ring of bounded size. A reader has a place in that ring and no queue: whoever reads too slowly,
+//! or comes back too late, is told to load everything again (`resync`). An event is made once,
+//! however many read it.
+
+mod ring;
+mod seen;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use baton_actors::clock::Clock;
+use baton_actors::ports::SnapshotReader;
+use baton_topology::recovery::gate::Runner;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::compat::to_go_json;
+use crate::view::Rows;
+use ring::Ring;
+use seen::{Look, Seen};
+
+/// So many may listen at a time.
+pub(crate) const STREAMS_MAX: usize = 1_000;
+/// Events are not closer to each other than this.
+const PACE: Duration = Duration::from_millis(100);
+/// How often everything is compared, for what changes by the passing of time alone.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// A stream is never silent for longer: readers know from that that it is alive.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+/// Snapshots are compared for so long after the last reader left: it may come back.
+const LINGER: Duration = Duration::from_secs(60);
+/// A larger event is not sent; readers load everything anew.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Where the readers' thread stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    /// The number of the newest event.
+    newest: u64,
+    /// What is in the ring follows what readers may load now.
+    is_live: bool,
+    /// Readers of another epoch are sent away.
+    epoch: u64,
+    /// It is over.
+    is_closed: bool,
+}
+
+/// Gives streams of events.
+pub(crate) struct Events {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Begins the names of all events of this process.
+    token: String,
+    ring: Mutex<Ring>,
+    mark: watch::Sender<Mark>,
+    readers: watch::Sender<usize>,
+    streams: AtomicUsize,
+}
+
+/// Counts a stream for as long as it is open.
+struct Seat(Arc<Shared>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.readers.send_modify(|readers| *readers = readers.saturating_sub(1));
+    }
+}
+
+/// The place of one reader.
+struct Reader {
+    seat: Seat,
+    mark: watch::Receiver<Mark>,
+    at: u64,
+    epoch: u64,
+    begun: Begun,
+}
+
+/// What a reader has been told of how it begins.
+enum Begun {
+    /// Nothing; this is the event it knows.
+    Not(Option<String>),
+    /// All of it.
+    Yes,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Hello<'a> {
+    token: &'a str,
+    resumed: bool,
+}
+
+impl Events {
+    /// Begins to wait for readers.
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
+    pub(crate) fn start(
+        runner: Runner,
+        snapshot: SnapshotReader,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
+        let mark = Mark { newest: 0, is_live: false, epoch: 0, is_closed: false };
+        let shared = Arc::new(Shared {
+            token: runner.token.clone(),
+            ring: Mutex::default(),
+            mark: watch::Sender::new(mark),
+            readers: watch::Sender::new(0),
+            streams: AtomicUsize::new(0),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let teller = Teller { shared: Arc::clone(&shared), snapshot, clock, runner };
+        // Comparing thousands of instances takes milliseconds, which nobody else should wait for.
+        std::thread::Builder::new()
+            .name("events".to_owned())
+            .spawn(move || runtime.block_on(teller.run()))?;
+        Ok(Self { shared })
+    }
+
+    /// A stream that goes on after an event the reader knows; nothing when too many listen.
+    pub(crate) fn stream(&self, known: Option<String>) -> Option<BoxStream<'static, Bytes>> {
+        let shared = &self.shared;
+        let seated = shared.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            (count < STREAMS_MAX).then_some(count + 1)
+        });
+        seated.ok()?;
+        let seat = Seat(Arc::clone(shared));
+        shared.readers.send_modify(|readers| *readers += 1);
+        let mark = shared.mark.subscribe();
+        let epoch = mark.borrow().epoch;
+        let reader = Reader { seat, mark, at: 0, epoch, begun: Begun::Not(known) };
+        Some(stream::unfold(reader, Reader::next).boxed())
+    }
+
+    /// Sends all readers away: they come back, maybe elsewhere.
+    pub(crate) fn dismiss(&self) {
+        self.shared.mark.send_modify(|mark| mark.epoch += 1);
+    }
+
+    /// Ends all streams, for good.
+    pub(crate) fn close(&self) {
+        self.shared.mark.send_modify(|mark| mark.is_closed = true);
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self, number: u64) -> String {
+        format!("{}-{number}", self.token)
+    }
+
+    /// The number of an event, if it is one of this process.
+    fn number(&self, name: &str) -> Option<u64> {
+        name.strip_prefix(self.token.as_str())?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// An event as it is sent.
+    fn event(&self, number: u64, kind: &str, data: &str) -> Bytes {
+        Bytes::from(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", self.name(number)))
+    }
+}
+
+impl Reader {
+    /// The next piece, when there is one.
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        loop {
+            let mark = *self.mark.borrow_and_update();
+            if mark.is_closed || mark.epoch != self.epoch {
+                return None;
+            }
+            if mark.is_live
+                && let Some(piece) = self.piece()
+            {
+                return Some((piece, self));
+            }
+            match timeout(HEARTBEAT_EVERY, self.mark.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some((Bytes::from_static(b": alive\n\n"), self)),
+            }
+        }
+    }
+
+    fn piece(&mut self) -> Option<Bytes> {
+        let shared = &self.seat.0;
+        let ring = shared.ring();
+        if let Begun::Not(known) = &self.begun {
+            let known = known.as_deref();
+            let number = known.and_then(|name| shared.number(name));
+            let is_known = number.is_some_and(|number| ring.after(number).is_ok());
+            self.at = number.filter(|_| is_known).unwrap_or(ring.newest());
+            // Whoever knew something, and cannot go on from there, has missed something.
+            let kind = if known.is_some() && !is_known { "resync" } else { "hello" };
+            self.begun = Begun::Yes;
+            let hello = Hello { token: &shared.token, resumed: is_known };
+            let hello = to_go_json(&hello).unwrap_or_default();
+            return Some(shared.event(self.at, kind, &hello));
+        }
+        match ring.after(self.at) {
+            Ok(None) => None,
+            Ok(Some((number, event))) => {
+                self.at = number;
+                Some(event)
+            }
+            Err(ring::TooOld) => {
+                self.at = ring.newest();
+                let hello = Hello { token: &shared.token, resumed: false };
+                Some(shared.event(self.at, "resync", &to_go_json(&hello).unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// Compares snapshots and tells what is different.
+struct Teller {
+    shared: Arc<Shared>,
+    snapshot: SnapshotReader,
+    clock: Arc<dyn Clock>,
+    runner: Runner,
+}
+
+impl Teller {
+    async fn run(mut self) {
+        let mut readers = self.shared.readers.subscribe();
+        let mut mark = self.shared.mark.subscribe();
+        loop {
+            tokio::select! {
+                _ = mark.wait_for(|mark| mark.is_closed) => return,
+                waited = readers.wait_for(|readers| *readers > 0) => if waited.is_err() { return },
+            }
+            tokio::select! {
+                _ = mark.wait_for(|mark| mark.is_closed) => return,
+                ended = self.tell(&mut readers) => if ended.is_none() { return },
+            }
+        }
+    }
+
+    /// Tells until nobody has listened for a while; nothing once there are no snapshots any more.
+    async fn tell(&mut self, readers: &mut watch::Receiver<usize>) -> Option<()> {
+        let mut seen = Seen::new(self.runner.clone());
+        let fleet = self.snapshot.borrow_and_update().clone();
+        seen.advance(&fleet, Look::All, self.clock.now());
+        self.go_live();
+        let mut sweep_at = Instant::now() + SWEEP_EVERY;
+        let mut leave_at = None;
+        loop {
+            tokio::select! {
+                changed = self.snapshot.changed() => changed.ok()?,
+                () = sleep_until(sweep_at) => {}
+            }
+            let pace = Instant::now() + PACE;
+            let is_due = Instant::now() >= sweep_at;
+            if is_due {
+                sweep_at = Instant::now() + SWEEP_EVERY;
+            }
+            let fleet = self.snapshot.borrow_and_update().clone();
+            let look = if is_due { Look::All } else { Look::Changed };
+            self.publish(&seen.advance(&fleet, look, self.clock.now()));
+            match (*readers.borrow_and_update(), leave_at) {
+                (0, None) => leave_at = Some(Instant::now() + LINGER),
+                (0, Some(at)) if Instant::now() >= at => {
+                    self.shared.mark.send_modify(|mark| mark.is_live = false);
+                    return Some(());
+                }
+                (0, Some(_)) => {}
+                _ => leave_at = None,
+            }
+            sleep_until(pace).await;
+        }
+    }
+
+    /// From now on, what is in the ring follows what readers may load.
+    fn go_live(&self) {
+        let newest = {
+            let mut ring = self.shared.ring();
+            ring.cut();
+            ring.newest()
+        };
+        self.shared.mark.send_modify(|mark| {
+            mark.newest = newest;
+            mark.is_live = true;
+        });
+    }
+
+    fn publish(&self, rows: &Rows) {
+        if rows.is_empty() {
+            return;
+        }
+        let Ok(data) = to_go_json(rows) else { return };
+        let newest = {
+            let mut ring = self.shared.ring();
+            if data.len() > EVENT_BYTES_MAX {
+                ring.cut();
+            } else {
+                let event = self.shared.event(ring.next(), "change", &data);
+                ring.push(event);
+            }
+            ring.newest()
+        };
+        self.shared.mark.send_modify(|mark| mark.newest = newest);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+use baton_actors::clock::TokioClock;
+use baton_topology::fleet::{FleetInput, advance};
+use baton_topology::snapshot::FleetSnapshot;
+use baton_topology::testing::{answered, primary_facts};
+use baton_topology::time::Timestamp;
+
+use super::*;
+
+struct Scene {
+    events: Events,
+    fleet: watch::Sender<Arc<FleetSnapshot>>,
+}
+
+fn scene() -> Scene {
+    let empty = FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH);
+    let fleet = watch::Sender::new(Arc::new(empty));
+    let clock = Arc::new(TokioClock::starting_at(Timestamp::from_secs(100)));
+    let runner = Runner { uid: "".into(), node: "n".into(), token: "token".into() };
+    let events = Events::start(runner, fleet.subscribe(), clock).unwrap();
+    Scene { events, fleet }
+}
+
+impl Scene {
+    fn find(&self, name: &str) {
+        let probed = FleetInput::Probed(answered(name, 100, primary_facts()));
+        let next = advance(&self.fleet.borrow(), vec![probed], Timestamp::from_secs(100));
+        self.fleet.send_replace(Arc::new(next.snapshot));
+    }
+
+    fn listen(&self, known: Option<&str>) -> BoxStream<'static, Bytes> {
+        self.events.stream(known.map(str::to_owned)).unwrap()
+    }
+}
+
+async fn next(stream: &mut BoxStream<'static, Bytes>) -> String {
+    let piece = timeout(Duration::from_secs(20), stream.next()).await.unwrap().unwrap();
+    String::from_utf8(piece.to_vec()).unwrap()
+}
+
+fn name_of(event: &str) -> &str {
+    event.lines().next().unwrap().strip_prefix("id: ").unwrap()
+}
+
+#[tokio::test]
+async fn readers_are_told_what_changes_and_go_on_where_they_were() {
+    let scene = scene();
+    let mut reader = scene.listen(None);
+    let hello = next(&mut reader).await;
+    assert!(
+        hello.contains("event: hello\ndata: {\"Token\":\"token\",\"Resumed\":false}\n\n"),
+        "{hello}"
+    );
+    scene.find("p");
+    let change = next(&mut reader).await;
+    assert!(
+        change.contains("event: change\n") && change.contains("\"Key\":\"p:3306\""),
+        "{change}"
+    );
+    drop(reader);
+    scene.find("q");
+    let mut back = scene.listen(Some(name_of(&change)));
+    let hello = next(&mut back).await;
+    assert!(hello.contains("hello") && hello.contains("\"Resumed\":true"), "{hello}");
+    let missed = next(&mut back).await;
+    assert!(missed.contains("\"Key\":\"q:3306\"") && !missed.contains("p:3306"), "{missed}");
+}
+
+#[tokio::test]
+async fn readers_who_missed_something_begin_anew() {
+    let scene = scene();
+    for known in ["token-77", "other-1", "nonsense", "token-"] {
+        let told = next(&mut scene.listen(Some(known))).await;
+        assert!(told.contains("event: resync\n"), "{known}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn streams_are_limited_and_end() {
+    let scene = scene();
+    let mut readers: Vec<_> = (0..STREAMS_MAX).map(|_| scene.listen(None)).collect();
+    assert!(scene.events.stream(None).is_none());
+    readers.pop();
+    let mut reader = scene.listen(None);
+    next(&mut reader).await;
+    scene.events.dismiss();
+    assert!(reader.next().await.is_none(), "it is sent away");
+    drop(reader);
+    let mut reader = scene.listen(None);
+    next(&mut reader).await;
+    scene.events.close();
+    assert!(reader.next().await.is_none(), "it is over");
+}
