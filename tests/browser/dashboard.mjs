@@ -21,7 +21,28 @@ async function opened(address, options) {
 /** Opens the menu of an instance and chooses. */
 async function choose(page, at, label) {
   await row(page, at).getByRole('button', { name: 'actions on' }).click();
-  await page.getByRole('menuitem', { name: label }).click();
+  await page.getByRole('menuitem', { name: new RegExp(`^${label.replace(/[()]/g, '.')}`) }).click();
+}
+
+/** Chooses in the menu of an instance, and goes through with it. */
+async function act(page, at, label, { fields = {}, alias = '' } = {}) {
+  await choose(page, at, label);
+  const dialog = page.locator('dialog[open]');
+  for (const [field, value] of Object.entries(fields)) {
+    const input = dialog.getByLabel(field, { exact: true });
+    if (await input.evaluate((it) => it.tagName === 'SELECT')) await input.selectOption(value);
+    else await input.fill(value);
+  }
+  if (alias) await dialog.getByLabel('to confirm').fill(alias);
+  await dialog.locator('button[type=submit]:enabled').click();
+  const outcome = await until(`${label} has an end`, async () => {
+    if (!(await dialog.count())) return 'done';
+    if (await dialog.locator('.fine').count()) return 'done';
+    const trouble = dialog.locator('.trouble');
+    return (await trouble.count()) ? trouble.first().textContent() : '';
+  });
+  same(outcome, 'done', label);
+  if (await dialog.count()) await dialog.getByRole('button', { name: 'Close' }).click();
 }
 
 const scenes = {
@@ -145,6 +166,83 @@ const scenes = {
     await choose(page, 3, 'Move up one level');
     await page.locator('dialog[open]').getByRole('button', { name: 'Move up one level' }).click();
     await until('it is back', async () => (await row(page, 3).getAttribute('aria-level')) === '2');
+    await page.context().close();
+  },
+
+  async 'what a menu offers is done to the server'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    const known = (at) => api(`instance/${path(at)}`);
+    const badge = (at, text) => row(page, at).locator('.badge', { hasText: text });
+    const is = (text, at, field, wanted) => until(`${text}: ${field} is ${wanted}`, async () => JSON.stringify((await known(at))[field]) === JSON.stringify(wanted));
+
+    await act(page, 2, 'Stop replication');
+    await is('stopped', 2, 'ReplicationSQLThreadRuning', false);
+    await row(page, 2).locator('.said', { hasText: 'replication is stopped' }).waitFor();
+    await choose(page, 2, 'Start replication');
+    await is('started', 2, 'ReplicationSQLThreadRuning', true);
+
+    await act(page, 2, 'Delay replication', { fields: { Seconds: '5' } });
+    await badge(2, 'delayed 5 s').waitFor();
+    await act(page, 2, 'Delay replication', { fields: { Seconds: '0' } });
+    await badge(2, 'delayed').waitFor({ state: 'detached' });
+
+    // Whoever is detached is in a cluster of its own.
+    await act(page, 2, 'Detach from its source');
+    await row(page, 2).waitFor({ state: 'detached' });
+    await page.goto(`${UI}/instance/${key(2)}`);
+    await page.locator('.badge', { hasText: 'detached' }).waitFor();
+    await page.getByRole('button', { name: 'Actions' }).click();
+    await page.getByRole('menuitem', { name: 'Reattach' }).click();
+    await page.locator('dialog[open]').getByRole('button', { name: 'Reattach' }).click();
+    await page.locator('.badge', { hasText: 'detached' }).waitFor({ state: 'detached' });
+    await page.goto(`${UI}/cluster/shop`);
+    await row(page, 2).waitFor();
+
+    await act(page, 2, 'Find its place by file and position');
+    await badge(2, 'file:pos').waitFor();
+    await act(page, 2, 'Find its place by GTID');
+    await badge(2, 'file:pos').waitFor({ state: 'detached' });
+
+    await act(page, 2, 'Tag', { fields: { 'Tag (name, or name=value)': 'role=backup' } });
+    await badge(2, 'role=backup').waitFor();
+    await act(page, 2, 'Remove a tag', { fields: { Tag: 'role' } });
+    await badge(2, 'role=backup').waitFor({ state: 'detached' });
+    await act(page, 2, 'Promotion rule', { fields: { 'As the next primary it is': 'prefer_not' } });
+    await badge(2, 'prefer not').waitFor();
+    await act(page, 2, 'Promotion rule', { fields: { 'As the next primary it is': 'neutral' } });
+    await badge(2, 'prefer not').waitFor({ state: 'detached' });
+    await act(page, 2, 'Begin maintenance', { fields: { Who: 'ann', Why: 'disk' } });
+    await badge(2, 'maintenance').waitFor();
+    await choose(page, 2, 'End maintenance');
+    await badge(2, 'maintenance').waitFor({ state: 'detached' });
+
+    await act(page, 2, 'Make writable', { alias: 'shop' });
+    await badge(2, 'writable').waitFor();
+    await ask({ do: 'exec', server: 2, sql: 'CREATE DATABASE stray' });
+    await choose(page, 2, 'Look at it now');
+    await badge(2, '1 errant').waitFor();
+    await act(page, 2, 'Make read-only', { alias: 'shop' });
+    await badge(2, 'writable').waitFor({ state: 'detached' });
+    await act(page, 2, 'Errant transactions: inject empty ones', { alias: 'shop' });
+    await badge(2, 'errant').waitFor({ state: 'detached' });
+
+    await act(page, 1, 'Take its siblings');
+    await until('they are below it', async () => (await row(page, 3).getAttribute('aria-level')) === '3');
+    await act(page, 1, 'Move its replicas up one level');
+    await until('they are back', async () => (await row(page, 3).getAttribute('aria-level')) === '2');
+
+    await act(page, 3, 'Forget', { alias: 'shop' });
+    await row(page, 3).waitFor({ state: 'detached' });
+    const [host, port] = key(3).split(':');
+    await page.goto(`${UI}/discover`);
+    await page.getByLabel('Host').fill(host);
+    await page.getByLabel('Port').fill(port);
+    await page.getByRole('button', { name: 'Discover…' }).click();
+    await page.locator('dialog[open]').getByRole('button', { name: 'Discover' }).click();
+    await page.locator('dialog[open] .fine').waitFor();
+    await page.goto(`${UI}/cluster/shop`);
+    await row(page, 3).waitFor();
+    await isClean(page);
     await page.context().close();
   },
 

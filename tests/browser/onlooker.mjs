@@ -4,6 +4,8 @@ import { BASE, browse, check, isAccessible, isClean, same, until } from './lib.m
 
 const CLUSTERS = 1_000;
 const SIZE = 10;
+/** Of one of them. */
+const LARGE = 30;
 const { browser, visit, wrong } = await browse();
 
 /** A fleet as /api/fleet tells it. */
@@ -11,11 +13,11 @@ function fleet(token) {
   const Clusters = [];
   const Instances = [];
   for (let at = 0; at < CLUSTERS; at += 1) {
-    const names = Array.from({ length: SIZE }, (_, it) => `db${it}.cluster${at}.example.com:3306`);
-    Clusters.push({ Id: names[0], Name: names[0], Alias: `cluster${at}`, Primaries: [names[0]], Size: SIZE, RecoversPrimary: true, RecoversIntermediate: true });
+    const names = Array.from({ length: at === 8 ? LARGE : SIZE }, (_, it) => `db${it}.cluster${at}.example.com:3306`);
+    Clusters.push({ Id: names[0], Name: names[0], Alias: `cluster${at}`, Primaries: [names[0]], Size: names.length, RecoversPrimary: true, RecoversIntermediate: true });
     names.forEach((Key, it) => Instances.push({
       Key, Cluster: names[0], ...(it ? { Source: names[0], Replication: 'running', Positioning: 'gtid' } : {}), Depth: it ? 1 : 0, Role: it ? 'replica' : 'primary',
-      State: 'ok', Lag: it ? 0 : null, ReadOnly: it > 0, Version: '8.4.3', DataCenter: `dc${at % 3}`, ServerId: at * SIZE + it + 1, Feeds: true,
+      State: 'ok', Lag: it ? 0 : null, ReadOnly: it > 0, Version: '8.4.3', DataCenter: `dc${at % 3}`, ServerId: at * LARGE + it + 1, Feeds: true,
     }));
   }
   return { Token: token, Node: 'n', Generation: 1e12, At: new Date().toISOString(), State: { LedgerIndex: 1, RecoveriesDisabled: false, Breaker: '' }, Clusters, Instances };
@@ -62,11 +64,18 @@ const scrolling = await page.evaluate(() => window.blocked);
 check((await page.locator('.clusters .row').count()) < 100, 'only what is seen is there');
 
 await page.goto(`${BASE}/ui/search`);
-await page.getByText('10,000 instances').waitFor();
+await page.getByText('10,020 instances').waitFor();
 const searched = await typed('#search-page', 'db3.cluster77.', '1 instance');
 console.log(`10,000 instances: shown after ${shown} ms, filtered in ${Math.round(filtered)} ms, searched in ${Math.round(searched)} ms, tasks over 50 ms while scrolling: ${JSON.stringify(scrolling)}`);
 // Machines that build at the same time are slow: the bars themselves are for a quiet one.
 check(shown < 5_000 && filtered < 1_000 && searched < 1_000, 'too slow');
+
+// Healthy replicas of a large tree are folded, and each stands in it once.
+await page.goto(`${BASE}/ui/cluster/cluster8`);
+await page.locator('.node.folded', { hasText: '29 more healthy replicas' }).waitFor();
+same(await page.locator('.node:not(.titles)').count(), 2, 'rows of a folded tree');
+await page.getByRole('button', { name: 'more healthy replicas' }).click();
+await until('all are shown', async () => (await page.locator('.node:not(.titles)').count()) === LARGE);
 
 // Who may only look is told why, wherever there would be something to press.
 await page.goto(`${BASE}/ui/cluster/cluster7`);

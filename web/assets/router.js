@@ -40,8 +40,9 @@ export function amend(query) {
 
 function arrived() {
   update();
-  // Whoever cannot see hears where he is.
-  requestAnimationFrame(() => document.querySelector('main h1')?.scrollIntoView({ block: 'nearest' }));
+  // Whoever cannot see goes on where the new page begins, unless he is typing.
+  const isTyping = document.activeElement?.matches('input, select, textarea');
+  if (!isTyping) requestAnimationFrame(() => document.querySelector('main')?.focus({ preventScroll: true }));
 }
 
 /** @param {MouseEvent} event */

@@ -152,13 +152,16 @@ const asked = new Map();
 const ASKED_MAX = 60;
 /** An answer is not asked for again sooner, whatever changes. */
 const PACE = 1000;
+/** Whoever met an election, say, asks again. */
+const RETRY_AFTER = 3000;
 
 /** What the API answers to this, as far as that is known; asks for it when it is not, and again
  * when `version` is another one.
  * @param {string} name @param {unknown} version @param {() => Promise<any>} ask */
 export function loaded(name, version, ask) {
   const known = asked.get(name) ?? { data: undefined, error: '', version: {}, at: 0, isLoading: false };
-  const isStale = known.version !== version;
+  const isRetried = known.error !== '' && Date.now() - known.at > RETRY_AFTER;
+  const isStale = known.version !== version || isRetried;
   const wait = known.at + PACE - Date.now();
   if (isStale && !known.isLoading) {
     if (wait > 0) {

@@ -52,6 +52,7 @@ export function lines(members, unfolded) {
     const folds = quiet.length >= FOLD_FROM && !unfolded.has(row.Key);
     const shown = folds ? replicas.filter((it) => !isQuiet(it)) : replicas;
     shown.forEach((it, index) => draw(it, level + 1, !folds && index === shown.length - 1));
+    if (folds) quiet.forEach((it) => seen.add(it.Key));
     if (folds) drawn.push({ level: level + 1, replicas: 0, under: row.Key, folded: quiet, isLast: true });
   };
   heads.sort((a, b) => a.Depth - b.Depth || order(a, b)).forEach((it) => draw(it, 0, true));

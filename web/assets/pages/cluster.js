@@ -166,7 +166,7 @@ function clusterActions(cluster) {
   const alias = cluster.Alias || cluster.Name;
   const plan = { row: primary, cluster: cluster.Id, alias };
   return html`<div class="actions">
-    ${primary?.State === 'down' ? button('Recover…', () => perform(operation('recover'), primary), 'grave') : nothing}
+    ${primary?.State === 'down' ? button('Recover…', () => perform(operation('recover'), primary), 'main') : nothing}
     ${primary && primary.State !== 'down' ? button('Switch over…', () => openTask({
       ...plan, title: 'Switch over', care: 'alias', verb: 'Switch over',
       says: `A replica takes the place of ${primary.Key}, which then replicates from it. Writes stop for a moment and none is lost.`,

@@ -281,6 +281,32 @@ async fn an_answer_comes_piece_by_piece_and_breaks_off_where_it_broke() {
 }
 
 #[actix_web::test]
+async fn events_come_from_the_leader_and_end_with_its_leadership() {
+    let nodes = three(&Plan::default()).await;
+    let (leader, others) = by_role(&nodes).await;
+    let mut streams = Vec::new();
+    for node in [leader, others[0]] {
+        let mut stream = stub::Call::to(node.address).await;
+        stream.say(&request("GET", "/api/events", "Accept-Encoding: gzip\r\n")).await;
+        let hello = stream.until("\"Resumed\":false}\n\n").await;
+        assert!(hello.contains("text/event-stream") && hello.contains("event: hello"), "{hello}");
+        streams.push(stream);
+    }
+    let tagged = others[1].send("POST", TAG, "").await;
+    assert_eq!(tagged.status, 200, "{tagged:?}");
+    for stream in &mut streams {
+        stream.until("event: change\n").await;
+    }
+    let given = leader.get(&format!("/api/raft-yield/{}", others[0].seat)).await;
+    assert_eq!(given.status, 200, "{given:?}");
+    for stream in streams {
+        // Whoever listens comes back, and hears the next leader.
+        stream.rest().await;
+    }
+    stop(nodes).await;
+}
+
+#[actix_web::test]
 async fn nothing_goes_in_circles() {
     let stub = Stub::start().await;
     let nodes = three(&Plan { api: Some(stub.url()), ..Plan::default() }).await;
