@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
-use support::{PATIENCE, Proxy, Raft, wait_until};
+use support::{Baton, Net, PATIENCE, Place, Proxy, Raft, seat_settings, wait_until};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 const CONFIG: &str = include_str!("../deploy/haproxy/haproxy.cfg");
@@ -17,7 +19,7 @@ const ROUNDS: usize = 30;
 fn in_front_of(raft: &Raft) -> Proxy {
     let names = [1, 2, 3].map(|number| format!("baton{number}.example.com:3000"));
     let nodes: Vec<String> =
-        raft.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        raft.nodes.iter().map(|node| format!("{}:{}", node.host(), node.port)).collect();
     let replaced: Vec<(&str, &str)> =
         names.iter().map(String::as_str).zip(nodes.iter().map(String::as_str)).collect();
     let proxy = Proxy::start(CONFIG, &[LEADER, HEALTHY], &replaced);
@@ -99,8 +101,8 @@ fn any_healthy_node_answers_and_no_other_is_asked() {
     let raft = Raft::over(BATON, &[]);
     let proxy = in_front_of(&raft);
     let leader = raft.leader(&[0, 1, 2]);
-    let [one, other] = Raft::others(leader)[..] else { panic!("two others") };
-    let all: std::collections::BTreeSet<String> = (0..ROUNDS)
+    let one = Raft::others(leader)[0];
+    let all: BTreeSet<String> = (0..ROUNDS)
         .map(|_| reached(&proxy, HEALTHY)["RaftAdvertise"].as_str().unwrap_or_default().to_owned())
         .collect();
     assert!(all.iter().eq(sorted(&raft.seats)), "everybody answers: {all:?}");
@@ -108,7 +110,8 @@ fn any_healthy_node_answers_and_no_other_is_asked() {
     // One that takes no part any more still answers people, and must not.
     let out = format!("/api/raft-remove-peer/{}", raft.seats[one]);
     assert!(set(&proxy, HEALTHY, &out));
-    until_up(&proxy, "baton", &sorted_nodes(leader, other));
+    let rest: Vec<usize> = (0..3).filter(|it| *it != one).collect();
+    until_up(&proxy, "baton", &rest);
     let asked = raft.nodes[one].get("/api/raft-status");
     assert_eq!(asked["Healthy"], false, "it is there: {asked}");
     for _ in 0..ROUNDS {
@@ -122,12 +125,53 @@ fn any_healthy_node_answers_and_no_other_is_asked() {
     until_up(&proxy, "baton", &[0, 1, 2]);
 }
 
+/// Three nodes in these places, and a leader among them.
+fn apart(places: &[Place; 3]) -> Raft {
+    let seats = places.each_ref().map(|place| format!("{}:10008", place.address()));
+    let all = seats.join(",");
+    let start = |(seat, place): (&String, &Place)| {
+        let mut settings = seat_settings(seat, &all);
+        settings.push(("BATON_RAFTALLOWPLAINTEXT", "true"));
+        let mut node = Baton::prepare(BATON, Vec::new(), &settings).at(place);
+        node.launch();
+        node
+    };
+    let nodes = seats.iter().zip(places).map(start).collect();
+    let raft = Raft { nodes, seats };
+    raft.leader(&[0, 1, 2]);
+    raft
+}
+
+#[test]
+fn a_leader_that_lost_its_peers_is_asked_no_more_though_it_answers() {
+    let mut net = Net::join();
+    let places = [1, 2, 3].map(|number| net.place(&format!("node {number}")));
+    let raft = apart(&places);
+    let proxy = in_front_of(&raft);
+    let old = raft.leader(&[0, 1, 2]);
+    let [one, other] = Raft::others(old)[..] else { panic!("two others") };
+    // HAProxy still reaches all three.
+    net.part(&[&places[old]], &[&places[one], &places[other]]);
+    let new = raft.leader(&[one, other]);
+    until_up(&proxy, "baton-leader", &[new]);
+    until_up(&proxy, "baton", &[one, other]);
+    let alone = raft.nodes[old].get("/api/raft-status");
+    assert_eq!(alone["Healthy"], false, "it answers: {alone}");
+    for _ in 0..ROUNDS {
+        assert_eq!(reached(&proxy, LEADER)["RaftAdvertise"], raft.seats[new]);
+        let node = reached(&proxy, HEALTHY);
+        assert_eq!(node["Healthy"], true);
+        assert_ne!(node["RaftAdvertise"], raft.seats[old]);
+    }
+    change_something(&proxy, LEADER);
+    change_something(&proxy, HEALTHY);
+    net.heal();
+    until_up(&proxy, "baton", &[0, 1, 2]);
+    until_up(&proxy, "baton-leader", &[raft.leader(&[0, 1, 2])]);
+}
+
 fn sorted(seats: &[String; 3]) -> Vec<&String> {
     let mut all: Vec<&String> = seats.iter().collect();
     all.sort();
     all
-}
-
-fn sorted_nodes(one: usize, other: usize) -> [usize; 2] {
-    [one.min(other), one.max(other)]
 }

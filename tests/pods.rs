@@ -22,8 +22,9 @@ const PAGE: &str = include_str!("../deploy/README.md");
 const AUTHORIZED: &str = "Authorization: Basic YmF0b246aHR0cA==\r\n";
 /// A change, harmless and as often as one likes.
 const CHANGE: &str = "/api/enable-global-recoveries";
-/// Less than any election takes; a debug build on a busy machine is slow.
-const HANDED_OVER: Duration = Duration::from_secs(1);
+/// Less than any election takes, for the lease of a leader that is gone has to pass first; and much more than handing
+/// over takes, for a busy machine.
+const HANDED_OVER: Duration = Duration::from_secs(2);
 
 fn name(index: usize) -> String {
     format!("baton-{index}.baton-nodes")
