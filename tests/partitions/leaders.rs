@@ -10,6 +10,7 @@ fn only_who_has_a_majority_leads_whatever_the_network_lets_through() {
     for direction in [Direction::Out, Direction::In, Direction::Both] {
         a_leader_who_is_cut_off_is_replaced(&world, direction);
     }
+    what_only_the_leader_has_lost_is_not_dead(&world);
     assert_eq!(world.begun(&world.all()), NOTHING, "servers had no part in it (I7)");
     assert_eq!(world.writable(), [PRIMARY]);
     the_majority_acts_while_the_old_leader_sees_the_same(&mut world);
@@ -56,6 +57,22 @@ fn a_leader_who_is_cut_off_is_replaced(world: &World, direction: Direction) {
     world.net.heal();
     assert_eq!(world.until_agreed(&world.all()), new, "{direction:?}: its return changes nothing");
     world.until_changed_through(old);
+}
+
+/// First the primary, which its replicas and the other batons still see; then all servers.
+fn what_only_the_leader_has_lost_is_not_dead(world: &World) {
+    let leader = world.until_agreed(&world.all());
+    for (lost, code) in
+        [(vec![PRIMARY], "UnreachableMaster"), (vec![0, 1, 2], "DeadMasterAndReplicas")]
+    {
+        world.net.part(&world.places(&[leader], &[]), &world.places(&[], &lost));
+        world.until_seen_by(leader, PRIMARY, code);
+        world.until_changed_through(leader);
+        let id = u32::try_from(lost.len()).expect("a few");
+        world.write(PRIMARY, id, &[0, 2]);
+        world.net.heal();
+        world.batons[leader].until_all_valid(3);
+    }
 }
 
 fn the_majority_acts_while_the_old_leader_sees_the_same(world: &mut World) {

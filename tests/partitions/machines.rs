@@ -16,7 +16,7 @@ fn faketime() -> String {
 }
 
 #[test]
-fn leader_and_primary_die_together_and_both_come_back() {
+fn leader_and_primary_die_together_and_the_next_leader_oversleeps() {
     let mut world = World::start(&Plan::three(Flavor::MySql97));
     let old = world.until_agreed(&world.all());
     let writers = Writers::start(&world.servers);
@@ -38,15 +38,23 @@ fn leader_and_primary_die_together_and_both_come_back() {
     assert_eq!(world.until_recovered(old, PRIMARY)["UID"], recovery["UID"]);
     assert_eq!(world.begun(&others).len(), 1, "one acts, once (I2)");
 
-    // The next one is stopped, and so is its primary: asleep, not dead.
-    let old = new;
-    world.batons[old].signal("-STOP");
-    world.servers[successor].stop_signal();
-    let others = world.but(&[old]);
-    let new = world.leader(&others);
-    world.servers[successor].cont_signal();
-    world.batons[old].signal("-CONT");
-    assert_eq!(world.until_agreed(&world.all()), new, "it woke up as a follower");
+    world.servers[PRIMARY].restart();
+    world.until_rejoined(PRIMARY, successor);
+
+    // The next one only sleeps, and misses how its primary dies.
+    let (asleep, lost) = (world.until_agreed(&world.all()), successor);
+    let before = world.begun(&[asleep]);
+    world.batons[asleep].signal("-STOP");
+    world.servers[lost].kill_9();
+    let others = world.but(&[asleep]);
+    let recovery = world.until_recovered(world.leader(&others), lost);
+    let successor = world.successor(&recovery);
+    world.batons[asleep].signal("-CONT");
+    world.until_agreed(&world.all());
+    assert_eq!(world.until_recovered(asleep, lost)["UID"], recovery["UID"]);
+    assert_eq!(world.begun(&[asleep]), before, "it woke up and did nothing (I2)");
+    world.servers[lost].restart();
+    world.until_rejoined(lost, successor);
 }
 
 #[test]
