@@ -70,9 +70,9 @@ fn the_wire_can_be_cut_one_way_slowed_and_made_lossy_and_heals() {
     net.call("somewhere", &there);
     assert!(from_here("getent hosts somewhere").starts_with(&there.address()));
 
-    let folder = Path::new("/tmp");
+    let folder = Path::new("/mnt");
     here.small_disk(folder, 64);
-    let full = "dd if=/dev/zero of=/tmp/filler bs=4k 2>/dev/null || true; stat -c %s /tmp/filler";
+    let full = "dd if=/dev/zero of=/mnt/filler bs=4k 2>/dev/null || true; stat -c %s /mnt/filler";
     assert_eq!(from_here(full).trim(), "65536");
     // Whoever answers each of us ends when we do.
     drop((to_there, to_here));
