@@ -14,6 +14,7 @@ pub mod quorum;
 pub mod raft;
 pub mod recovery;
 pub mod store;
+mod strand;
 pub mod supervisor;
 pub mod system;
 #[cfg(any(test, feature = "testing"))]

@@ -89,6 +89,7 @@ impl Mandate {
         let mut proof = self.proof.subscribe();
         let mut leading = self.ledger.leading();
         tokio::select! {
+            biased;
             // What cannot change any more does not end a mandate.
             Ok(_) = proof.wait_for(Option::is_none) => {}
             Ok(_) = leading.wait_for(|term| *term != Some(self.term)) => {}

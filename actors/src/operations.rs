@@ -33,6 +33,7 @@ use crate::ports::{
     Control, Discovery, ExtraTransactions, History, Ledger, OperationError, Operations, Performed,
     ProposeError, SnapshotReader, Transactions,
 };
+use crate::strand;
 
 /// A server stays locked no longer than this, should its operation never end.
 const LOCKED_AT_MOST: Duration = Duration::from_secs(10 * 60);
@@ -82,7 +83,7 @@ impl Operations for Workshop {
     fn perform(&self, request: Request) -> BoxFuture<'_, Result<Performed, OperationError>> {
         let workshop = self.clone();
         // A task of its own: what was begun is brought to its end whoever hangs up.
-        let task = tokio::spawn(async move { workshop.carry_out(request).await });
+        let task = strand::spawn(async move { workshop.carry_out(request).await });
         let died = |_| Err(OperationError::Failed("the operation broke off".into()));
         async move { task.await.unwrap_or_else(died) }.boxed()
     }

@@ -13,9 +13,13 @@ mod network;
 mod node;
 mod peers;
 mod propose;
+#[cfg(feature = "testing")]
+mod repeatable;
 mod secret;
 mod server;
 mod setup;
+#[cfg(feature = "testing")]
+pub mod simulated;
 mod state_machine;
 #[cfg(test)]
 mod tests;

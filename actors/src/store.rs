@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::ports::StoreHealth;
+use crate::strand;
 use crate::supervisor::Queued;
 
 mod history;
@@ -320,7 +321,7 @@ impl StoreActor {
         let resume = if attempt == Attempt::No { Work::Pausing } else { Work::Idle };
         let began = Instant::now();
         self.work = Work::Busy { since: began };
-        let done = tokio::task::spawn_blocking(move || job.run());
+        let done = strand::spawn_blocking(move || job.run());
         ctx.spawn(done.into_actor(self).map(move |outcome, act, ctx| {
             act.work = resume;
             act.world.metrics.store_write_seconds.observe(began.elapsed().as_secs_f64());

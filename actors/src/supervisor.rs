@@ -329,6 +329,7 @@ where
         }
         tracing::error!(actor, ?ending, ?pause, "actor died and will be rebuilt");
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = shared.retire.notified() => return,
         }
@@ -350,6 +351,7 @@ where
     *shared.address.write().unwrap_or_else(PoisonError::into_inner) = Some(address);
     shared.depth.metrics.alive.inc();
     let ending = tokio::select! {
+        biased;
         ending = Guarded { future: Some(future) } => ending,
         () = shared.kill.notified() => Ending::Panicked,
         () = shared.retire.notified() => Ending::Retired,

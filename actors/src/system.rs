@@ -31,6 +31,7 @@ use crate::recovery::{self, Announcer, RecoveryActor, RecoveryHandle, RecoveryWo
 use crate::store::{
     self, Drain, Kept, OpenBackend, SoloLedger, StoreActor, StoreError, StoreHistory, StoreWorld,
 };
+use crate::strand;
 use crate::supervisor::{Child, Place, Restart};
 
 /// News that a slow subscriber may lag behind before it loses the oldest.
@@ -183,7 +184,7 @@ impl Handles {
 /// When the store cannot be opened or read. What goes wrong later is survived.
 pub async fn start(options: Options) -> Result<Handles, StoreError> {
     let open = Arc::clone(&options.open_store);
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = strand::spawn_blocking(move || {
         let mut backend = open()?;
         let kept = backend.load()?;
         Ok((backend, kept))

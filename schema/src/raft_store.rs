@@ -85,6 +85,19 @@ impl RaftStore {
         Ok(store)
     }
 
+    /// A log in memory, for simulations: it lives as long as this value does.
+    ///
+    /// # Errors
+    /// When SQLite has no memory.
+    #[cfg(feature = "testing")]
+    pub fn in_memory(node: u64) -> Result<Self, RaftOpenError> {
+        let path = Path::new(":memory:");
+        let failed = |source| OpenError::of(path.to_path_buf(), source);
+        let mut connection = Connection::open_in_memory().map_err(failed)?;
+        let (node, sequence) = prepare(&mut connection, path, node)?;
+        Ok(Self { connection, witness: Witness::needless(), node, sequence, stopped: None })
+    }
+
     /// The node this file belongs to.
     pub fn node(&self) -> u64 {
         self.node

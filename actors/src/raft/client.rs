@@ -158,6 +158,9 @@ pub(super) struct Call<'a> {
 pub(super) struct Client {
     connect: Arc<dyn Connect>,
     secret: Secret,
+    /// Instead of connections.
+    #[cfg(feature = "testing")]
+    wire: Option<Arc<dyn super::simulated::Wire>>,
 }
 
 /// A connection that is kept for the next question.
@@ -178,7 +181,18 @@ impl Drop for Open {
 
 impl Client {
     pub(super) fn new(connect: Arc<dyn Connect>, secret: Secret) -> Self {
-        Self { connect, secret }
+        Self {
+            connect,
+            secret,
+            #[cfg(feature = "testing")]
+            wire: None,
+        }
+    }
+
+    /// Asks over a simulated network.
+    #[cfg(feature = "testing")]
+    pub(super) fn over(wire: Arc<dyn super::simulated::Wire>, secret: Secret) -> Self {
+        Self { connect: Arc::new(Plain), secret, wire: Some(wire) }
     }
 
     /// Asks, over a connection of its own.
@@ -201,6 +215,10 @@ impl Client {
         let gibberish = |source| CallError::Gibberish { name: name(), source };
         let body = Bytes::from(serde_json::to_vec(question).map_err(gibberish)?);
         let deadline = Instant::now() + call.within;
+        #[cfg(feature = "testing")]
+        if let Some(wire) = &self.wire {
+            return super::simulated::ask(&**wire, call, body).await;
+        }
         let late = |_| CallError::Timeout { name: name(), within: call.within };
         let kept = line.0.take();
         let (open, status, answer) =

@@ -84,6 +84,29 @@ impl Disk {
         Ok(Self { jobs, failure: Failure::none(), node })
     }
 
+    /// A log in memory that outlives the node. The work is done by a task of the node, one after
+    /// the other, each after a pause: what still waits when the node is killed is lost.
+    #[cfg(feature = "testing")]
+    pub(super) fn simulated(memory: &super::simulated::Memory) -> Self {
+        let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
+        let memory = memory.clone();
+        let node = memory.store().node();
+        tokio::task::spawn_local(async move {
+            while let Some(job) = queue.recv().await {
+                tokio::time::sleep(memory.pause()).await;
+                match job {
+                    Job::Work(work) => work(&mut memory.store()),
+                    Job::Close(closed) => {
+                        // Whoever waited may have gone.
+                        let _ = closed.send(());
+                        return;
+                    }
+                }
+            }
+        });
+        Self { jobs, failure: Failure::none(), node }
+    }
+
     /// The number of this node.
     pub(super) fn node(&self) -> u64 {
         self.node

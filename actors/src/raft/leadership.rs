@@ -87,6 +87,7 @@ pub(super) async fn publish(
             return;
         }
         tokio::select! {
+            biased;
             changed = metrics.changed() => {
                 if changed.is_err() {
                     leadership.send_modify(|it| {

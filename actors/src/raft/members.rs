@@ -24,6 +24,7 @@ use super::network::chain;
 use super::server::{HELLO, JOIN, Reception};
 use super::state_machine::NewestVersion;
 use super::types::{FIRST_VERSION, Peer, Raft, StoredMembership};
+use crate::strand;
 
 /// How long a peer may take to introduce itself.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
@@ -410,7 +411,7 @@ impl Reception for Receptionist {
     fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>> {
         let members = Arc::clone(&self.members);
         // To its end, even if whoever asked waits no more.
-        let added = self.runtime.spawn(async move {
+        let added = strand::spawn_on(&self.runtime, async move {
             // Somebody who was removed does not come back by asking.
             if members.list().iter().all(|it| it.name != name) {
                 return Err(MembersError::NoMember { name }.to_string());

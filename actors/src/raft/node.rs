@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use baton_topology::ledger::{Command, LedgerState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{LinearizerOption, ReadPolicy};
+use openraft::{Config, LinearizerOption, ReadPolicy};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -25,11 +26,13 @@ use super::members::{Hello, Identity, Member, Members, MembersError, Receptionis
 use super::network::{Network, chain};
 use super::peers::Switchboard;
 use super::propose;
+use super::secret::Secret;
 use super::server::{self, Office};
-use super::setup::RaftSetup;
+use super::setup::{Compaction, RaftSetup, Timing};
 use super::state_machine::StateMachine;
 use super::types::{Envelope, LogId, Raft};
 use crate::ports::{Applied, Ledger, ProposeError, deadline};
+use crate::strand;
 
 /// Threads of raft's own runtime.
 const THREADS: usize = 2;
@@ -117,12 +120,13 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     standing: watch::Receiver<Standing>,
     leading: watch::Receiver<Option<u64>>,
-    server: actix_web::dev::ServerHandle,
+    /// None where there is no network.
+    server: Option<ServerHandle>,
     runtime: Own,
 }
 
 /// A runtime that may be dropped anywhere.
-struct Own(Option<Runtime>, Handle);
+pub(super) struct Own(pub(super) Option<Runtime>, pub(super) Handle);
 
 impl Drop for Own {
     fn drop(&mut self) {
@@ -193,7 +197,7 @@ impl RaftNode {
     pub async fn prove(&self, within: Duration) -> Result<Proof, NotLeading> {
         let inner = Arc::clone(&self.inner);
         let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(within);
-        let proven = self.inner.runtime.1.spawn(async move {
+        let proven = strand::spawn_on(&self.inner.runtime.1, async move {
             let proof = timeout(within, inner.raft.ensure_linearizable(option)).await;
             match proof {
                 Ok(Ok(read)) => Ok(Proof { term: read.committed_leader_id().term }),
@@ -222,7 +226,7 @@ impl RaftNode {
         let members = Arc::clone(&self.inner.members);
         let lease = self.inner.raft.config().election_timeout_max;
         let patience = Duration::from_millis(lease).min(deadline::PROPOSE);
-        let committed = self.inner.runtime.1.spawn(async move {
+        let committed = strand::spawn_on(&self.inner.runtime.1, async move {
             let understood = members.understand(envelope.version()).await;
             understood.map_err(|error| ProposeError::Unavailable(error.to_string()))?;
             let committed = propose::commit(&raft, term, envelope, patience);
@@ -262,7 +266,7 @@ impl RaftNode {
     /// When that fails.
     pub async fn add_peer(&self, name: &str) -> Result<(), MembersError> {
         let (members, name) = (Arc::clone(&self.inner.members), name.to_owned());
-        let done = self.inner.runtime.1.spawn(async move { members.add(&name).await });
+        let done = strand::spawn_on(&self.inner.runtime.1, async move { members.add(&name).await });
         done.await.unwrap_or_else(|error| Err(MembersError::Raft(error.to_string())))
     }
 
@@ -272,7 +276,8 @@ impl RaftNode {
     /// When that fails.
     pub async fn remove_peer(&self, name: &str) -> Result<(), MembersError> {
         let (members, name) = (Arc::clone(&self.inner.members), name.to_owned());
-        let done = self.inner.runtime.1.spawn(async move { members.remove(&name).await });
+        let done =
+            strand::spawn_on(&self.inner.runtime.1, async move { members.remove(&name).await });
         done.await.unwrap_or_else(|error| Err(MembersError::Raft(error.to_string())))
     }
 
@@ -327,8 +332,10 @@ impl RaftNode {
     /// Ends this node at once.
     pub async fn halt(&self) {
         let inner = Arc::clone(&self.inner);
-        let ended = self.inner.runtime.1.spawn(async move {
-            inner.server.stop(false).await;
+        let ended = strand::spawn_on(&self.inner.runtime.1, async move {
+            if let Some(server) = &inner.server {
+                server.stop(false).await;
+            }
             if timeout(STOP_WITHIN, inner.raft.shutdown()).await.is_err() {
                 tracing::warn!("raft does not end");
             }
@@ -346,25 +353,65 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
     // Fits into the numbers of every language that reads JSON.
     let opened = tokio::task::spawn_blocking(move || Disk::open(&path, fresh >> 11)).await;
     let disk = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+    let client = Client::new(setup.connect, setup.secret.clone());
+    let parts = Parts {
+        name: setup.name,
+        seats: setup.seats,
+        api: setup.api,
+        host: setup.host,
+        secret: setup.secret,
+        timing: setup.timing,
+        compaction: setup.compaction,
+    };
+    let (listener, tls) = (setup.listener, setup.tls);
+    let serve = |office| {
+        let server = server::serve(listener, tls, office)?;
+        let handle = server.handle();
+        tokio::spawn(server);
+        Ok(Some(handle))
+    };
+    assemble(parts, config, disk, client, runtime, serve).await
+}
+
+/// What a node is, wherever its log is and however its peers are reached.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) seats: Vec<String>,
+    pub(super) api: String,
+    pub(super) host: String,
+    pub(super) secret: Secret,
+    pub(super) timing: Timing,
+    pub(super) compaction: Compaction,
+}
+
+/// Puts a node together and starts it; `serve` has its peers answered.
+pub(super) async fn assemble(
+    parts: Parts,
+    config: Arc<Config>,
+    disk: Disk,
+    client: Client,
+    runtime: Own,
+    serve: impl FnOnce(Office) -> std::io::Result<Option<ServerHandle>>,
+) -> Result<RaftNode, StartError> {
     let state = watch::Sender::new(Arc::default());
     let published = state.subscribe();
     let machine = StateMachine::new(disk.clone(), state);
     let newest = machine.newest();
-    let client = Client::new(setup.connect, setup.secret.clone());
     let network = Network::new(disk.node(), client.clone());
     let log = LogStore::new(disk.clone());
     let raft = Raft::new(disk.node(), config, network, log, machine)
         .await
         .map_err(|error| StartError::Raft(chain(&error)))?;
 
-    let seats: BTreeSet<String> = setup.seats.into_iter().chain([setup.name.clone()]).collect();
-    let identity = Identity { name: setup.name, api: setup.api, host: setup.host, seats };
+    let Parts { name, seats, api, host, secret, timing, compaction } = parts;
+    let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
+    let identity = Identity { name, api, host, seats };
     let switchboard = Arc::new(Switchboard::new(client.clone()));
     let members = Arc::new(Members::new(raft.clone(), identity, client, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
     let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
     let (leads, leading) = watch::channel(None);
-    tokio::spawn(leadership::note_terms(leadership.clone(), leads));
+    strand::spawn(leadership::note_terms(leadership.clone(), leads));
     let heard = Heard::never();
     let reception = Arc::new(Receptionist {
         members: Arc::clone(&members),
@@ -373,25 +420,22 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
     });
     let office = Office {
         raft: raft.clone(),
-        secret: setup.secret,
+        secret,
         heard: heard.clone(),
         failure: disk.failure(),
         reception,
         ears: switchboard.ears.clone(),
     };
-    let server = server::serve(setup.listener, setup.tls, office).map_err(StartError::Listen)?;
-    let server_handle = server.handle();
-    tokio::spawn(server);
-    let timing = setup.timing;
-    tokio::spawn(leadership::publish(
+    let server = serve(office).map_err(StartError::Listen)?;
+    strand::spawn(leadership::publish(
         raft.clone(),
         heard,
         timing.heartbeat,
         timing.election_max,
         told,
     ));
-    tokio::spawn(Arc::clone(&members).settle(stands));
-    tokio::spawn(compact(raft.clone(), setup.compaction.every));
+    strand::spawn(Arc::clone(&members).settle(stands));
+    strand::spawn(compact(raft.clone(), compaction.every));
     let inner = Inner {
         raft,
         disk,
@@ -401,7 +445,7 @@ async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
         leadership,
         standing,
         leading,
-        server: server_handle,
+        server,
         runtime,
     };
     Ok(RaftNode { inner: Arc::new(inner) })

@@ -13,6 +13,7 @@ use super::client::{Call, CallError, Client, Line};
 use super::network::chain;
 use super::node::RaftNode;
 use crate::ports::{Ear, PeerAnswer, PeerError, PeerMessage, Peers};
+use crate::strand;
 
 pub(super) const PEER: &str = "/raft/peer";
 
@@ -78,7 +79,7 @@ impl Peers for RaftNode {
             return std::future::ready(Err(PeerError::Unanswered(text))).boxed();
         };
         let switchboard = self.switchboard();
-        let asked = self.runtime().spawn(async move {
+        let asked = strand::spawn_on(self.runtime(), async move {
             let call = Call { path: PEER, name: &member.name, to: Some(member.id), within };
             switchboard.ask(call, &message).await.map_err(|error| reason(&error))
         });

@@ -184,6 +184,51 @@ fn tell<A: Serialize, E: std::fmt::Display>(answer: Result<A, E>) -> Result<Http
     }
 }
 
+/// Answers without a server, for simulated networks.
+#[cfg(feature = "testing")]
+#[derive(Clone)]
+pub(super) struct Window(Data<Desk>);
+
+#[cfg(feature = "testing")]
+impl Window {
+    pub(super) fn of(office: Office) -> Self {
+        let Office { raft, secret, heard, failure, reception, ears } = office;
+        let me = *raft.node_id();
+        Self(Data::new(Desk { raft, me, secret, heard, failure, reception, ears }))
+    }
+
+    /// The answer, or a refusal in words.
+    pub(super) async fn answer(
+        &self,
+        path: &str,
+        to: Option<u64>,
+        body: Bytes,
+    ) -> Result<Bytes, (u16, String)> {
+        if to.is_some_and(|to| to != self.0.me) {
+            return Err((StatusCode::MISDIRECTED_REQUEST.as_u16(), "this is another node".into()));
+        }
+        let desk = Data::clone(&self.0);
+        let answer = match path {
+            APPEND => append(desk, body).await,
+            VOTE => vote(desk, body).await,
+            PRE_VOTE => pre_vote(desk, body).await,
+            SNAPSHOT => match read_commands(&body, &desk.failure) {
+                Ok(parcel) => install(&desk, parcel).await,
+                Err(error) => Err(error),
+            },
+            TRANSFER => transfer(desk, body).await,
+            HELLO => Ok(hello(desk).await),
+            PEER => peer(desk, body).await,
+            _ => join(desk, body).await,
+        };
+        let answer = answer.map_err(|error| {
+            (error.as_response_error().status_code().as_u16(), error.to_string())
+        })?;
+        let body = answer.into_body().try_into_bytes();
+        body.map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "a stream".into()))
+    }
+}
+
 async fn append(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
     let question: AppendEntriesRequest<Types> = read_commands(&body, &desk.failure)?;
     let answer = desk.raft.append_entries(question).await;
@@ -212,6 +257,10 @@ async fn snapshot(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> 
         parcel.map_err(|error| error.to_string())
     });
     let parcel = read.await?.map_err(ErrorBadRequest)?;
+    install(&desk, parcel).await
+}
+
+async fn install(desk: &Desk, parcel: Parcel) -> Result<HttpResponse, Error> {
     let snapshot = Snapshot { meta: parcel.meta, snapshot: parcel.body };
     tell(desk.raft.install_full_snapshot(parcel.vote, snapshot).await)
 }

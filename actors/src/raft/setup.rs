@@ -96,27 +96,36 @@ impl Default for Compaction {
 
 impl RaftSetup {
     pub(super) fn config(&self) -> Result<Config, ConfigError> {
-        let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
-        let Timing { heartbeat, election_min, election_max, snapshot } = self.timing;
-        let probe = millis(election_max).saturating_mul(2);
-        Config {
-            cluster_name: "baton".into(),
-            heartbeat_interval: millis(heartbeat),
-            election_timeout_min: millis(election_min),
-            election_timeout_max: millis(election_max),
-            install_snapshot_timeout: millis(snapshot),
-            max_payload_entries: ENTRIES_AT_ONCE,
-            replication_lag_threshold: LAG_MAX,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.compaction.entries),
-            max_in_snapshot_log_to_keep: self.compaction.keep,
-            backoff: PAUSES.into(),
-            enable_pre_vote: Some(true),
-            // A term is a fencing token: whoever comes back after a restart gets a new one.
-            enable_leader_restore: Some(false),
-            allow_log_reversion: Some(false),
-            quorum_loss_probe_interval: (self.seats.len() >= MANY_SEATS).then_some(probe),
-            ..Config::default()
-        }
-        .validate()
+        config(self.timing, self.compaction, self.seats.len())
     }
+}
+
+/// What openraft is told.
+pub(super) fn config(
+    timing: Timing,
+    compaction: Compaction,
+    seats: usize,
+) -> Result<Config, ConfigError> {
+    let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+    let Timing { heartbeat, election_min, election_max, snapshot } = timing;
+    let probe = millis(election_max).saturating_mul(2);
+    Config {
+        cluster_name: "baton".into(),
+        heartbeat_interval: millis(heartbeat),
+        election_timeout_min: millis(election_min),
+        election_timeout_max: millis(election_max),
+        install_snapshot_timeout: millis(snapshot),
+        max_payload_entries: ENTRIES_AT_ONCE,
+        replication_lag_threshold: LAG_MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.entries),
+        max_in_snapshot_log_to_keep: compaction.keep,
+        backoff: PAUSES.into(),
+        enable_pre_vote: Some(true),
+        // A term is a fencing token: whoever comes back after a restart gets a new one.
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        quorum_loss_probe_interval: (seats >= MANY_SEATS).then_some(probe),
+        ..Config::default()
+    }
+    .validate()
 }

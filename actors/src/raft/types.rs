@@ -12,6 +12,11 @@ use baton_topology::ledger::{COMMAND_VERSION, Command, LedgerState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+#[cfg(feature = "testing")]
+use super::repeatable::Runtime;
+#[cfg(not(feature = "testing"))]
+use openraft_rt_tokio::TokioRuntime as Runtime;
+
 /// The version every baton understands.
 pub(super) const FIRST_VERSION: u32 = 1;
 
@@ -24,7 +29,7 @@ openraft::declare_raft_types!(
         Node = Peer,
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
-        AsyncRuntime = openraft_rt_tokio::TokioRuntime,
+        AsyncRuntime = Runtime,
 );
 
 pub(super) type LogId = openraft::alias::LogIdOf<Types>;

@@ -216,6 +216,7 @@ async fn close(
     };
     tokio::pin!(closing);
     tokio::select! {
+        biased;
         closed = &mut closing => closed,
         () = sending_away => closing.await,
     }
