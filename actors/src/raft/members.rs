@@ -314,10 +314,12 @@ impl Members {
 
     /// Sees to it that this node takes part, and tells how that goes.
     pub(super) async fn settle(self: Arc<Self>, standing: watch::Sender<Standing>) {
+        // One receiver for all rounds: a new one takes for news what it has never seen.
+        let mut metrics = self.raft.server_metrics();
         loop {
+            metrics.borrow_and_update();
             if self.list().iter().any(|it| it.id == self.id && it.is_voter) {
                 standing.send_replace(Standing::Member);
-                let mut metrics = self.raft.server_metrics();
                 self.finish_change().await;
                 if metrics.changed().await.is_err() {
                     return;

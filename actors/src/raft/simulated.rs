@@ -151,3 +151,49 @@ pub(super) async fn ask<A: DeserializeOwned>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::runtime::Builder;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::ports::Ledger;
+
+    /// Nobody is there.
+    struct Nobody;
+
+    impl Wire for Nobody {
+        fn carry(&self, _: Letter) -> BoxFuture<'static, Option<Reply>> {
+            Box::pin(std::future::ready(None))
+        }
+    }
+
+    #[test]
+    fn a_node_that_leads_and_has_nothing_to_do_does_nothing() {
+        let (told, done) = mpsc::channel();
+        std::thread::spawn(move || {
+            repeat(Some(1));
+            let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+            LocalSet::new().block_on(&runtime.unwrap(), async {
+                let setup = Setup {
+                    name: "a:1".into(),
+                    seats: vec!["a:1".into()],
+                    memory: Memory::of(1, Arc::new(|| Duration::ZERO)).unwrap(),
+                    wire: Arc::new(Nobody),
+                    timing: Timing::NEAR,
+                    compaction: Compaction::default(),
+                };
+                let (node, _door) = start(setup).await.unwrap();
+                node.leading().wait_for(Option::is_some).await.unwrap();
+                // Time only passes here while nobody is busy.
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                told.send(()).unwrap();
+            });
+        });
+        let waited = done.recv_timeout(Duration::from_secs(20));
+        assert!(waited.is_ok(), "it never rests");
+    }
+}
