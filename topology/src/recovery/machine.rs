@@ -365,9 +365,16 @@ fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
             Some(plan) => begin_preparing(recovery, plan, stage),
             None => begin_weighing(recovery),
         },
-        _ if recovery.kind == Kind::Takeover || is_back => begin_rolling_back(recovery, situation),
-        Phase::Announcing => to(recovery, Phase::Announcing, Effect::Announce),
         Phase::RollingBack => begin_rolling_back(recovery, situation),
+        _ if recovery.kind == Kind::Takeover || is_back => {
+            let why = match is_back {
+                true => format!("{} answers again", recovery.failed()),
+                false => "who led it is gone: what was done in peace is taken back".to_owned(),
+            };
+            note(&mut recovery, why);
+            begin_rolling_back(recovery, situation)
+        }
+        Phase::Announcing => to(recovery, Phase::Announcing, Effect::Announce),
         _ => begin_freezing(recovery, situation),
     }
 }

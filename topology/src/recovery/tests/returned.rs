@@ -46,3 +46,21 @@ fn a_former_primary_is_fenced_only_while_its_successor_is_one() {
         assert_eq!(seen_to(successor_seen, read_only), expected, "{case}");
     }
 }
+
+#[test]
+fn what_is_taken_back_because_its_primary_is_back_or_its_leader_gone_says_so() {
+    let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let back = vec![FleetInput::Probed(answered("p", 50, primary_facts()))];
+    let fleet = advance(&fleet, back, now()).snapshot;
+    let takeover = Recovery { kind: Kind::Takeover, cause: Cause::Takeover, ..begun.clone() };
+    for (recovery, why) in [(begun, "p:3306 answers again"), (takeover, "who led it is gone")] {
+        for phase in [Phase::Announcing, Phase::Freezing, Phase::Weighing] {
+            let recovery = Recovery { phase, ..recovery.clone() };
+            let next = step(&recovery, Event::Resumed, &situation(&fleet)).recovery;
+            assert_eq!(next.phase, Phase::RollingBack, "{phase:?}");
+            assert!(next.errors.iter().any(|it| it.contains(why)), "I13: {:?}", next.errors);
+        }
+    }
+}
