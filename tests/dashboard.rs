@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use support::{Baton, EVERYWHERE, Flavor, Server, shop};
+use support::{Baton, EVERYWHERE, Flavor, Raft, Server, shop};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 
@@ -30,12 +30,14 @@ fn root() -> &'static Path {
 
 /// Plays a file of `tests/browser`, and fails as it fails.
 #[allow(clippy::print_stdout, reason = "what a play says belongs to the test's output")]
-fn play(name: &str, baton: &mut Baton, servers: &mut [Server]) {
+fn play(name: &str, batons: &mut [Baton], servers: &mut [Server]) {
     let addresses: Vec<String> = servers.iter().map(Server::address).collect();
+    let urls = batons.iter().map(|baton| format!("http://127.0.0.1:{}", baton.port));
+    let urls: Vec<String> = urls.collect();
     let mut node = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--", "node"])
         .arg(root().join("tests/browser").join(name))
-        .env("BATON_URL", format!("http://127.0.0.1:{}", baton.port))
+        .env("BATONS", json!(urls).to_string())
         .env("SERVERS", json!(addresses).to_string())
         .env("TOOLS", tools())
         .stdin(Stdio::piped())
@@ -48,7 +50,7 @@ fn play(name: &str, baton: &mut Baton, servers: &mut [Server]) {
         let line = line.expect("hear the play");
         match serde_json::from_str::<Value>(&line) {
             Ok(wish) if wish.is_object() => {
-                let answer = fulfil(&wish, baton, servers);
+                let answer = fulfil(&wish, batons, servers);
                 writeln!(input, "{answer}").expect("answer the play");
             }
             _ => println!("{line}"),
@@ -59,16 +61,17 @@ fn play(name: &str, baton: &mut Baton, servers: &mut [Server]) {
 }
 
 /// Does to the servers, or to baton, what a play wants.
-fn fulfil(wish: &Value, baton: &mut Baton, servers: &mut [Server]) -> Value {
-    let at = usize::try_from(wish["server"].as_u64().unwrap_or_default()).unwrap_or_default();
+fn fulfil(wish: &Value, batons: &mut [Baton], servers: &mut [Server]) -> Value {
+    let number = |of: &str| usize::try_from(wish[of].as_u64().unwrap_or_default());
+    let (at, baton) = (number("server").unwrap_or_default(), number("baton").unwrap_or_default());
     let text = wish["sql"].as_str().unwrap_or_default();
     match wish["do"].as_str().unwrap_or_default() {
         "kill" => servers[at].kill_9(),
         "restart" => servers[at].restart(),
         "exec" => servers[at].exec(text),
         "ask" => return json!(servers[at].value(text)),
-        "stop baton" => baton.kill_9(),
-        "start baton" => baton.launch(),
+        "stop baton" => batons[baton].kill_9(),
+        "start baton" => batons[baton].launch(),
         other => panic!("nobody knows how to {other:?}"),
     }
     json!("done")
@@ -87,15 +90,24 @@ fn types_are_right() {
 
 #[test]
 fn whoever_may_only_look_sees_everything_even_of_ten_thousand() {
-    let mut baton = Baton::start(BATON, Vec::new(), &[("BATON_READONLY", "true")]);
-    play("onlooker.mjs", &mut baton, &mut []);
+    let baton = Baton::start(BATON, Vec::new(), &[("BATON_READONLY", "true")]);
+    play("onlooker.mjs", &mut [baton], &mut []);
 }
 
 #[test]
 fn people_see_and_do_everything() {
     let mut servers = shop(Flavor::MySql97);
     let settings = [&EVERYWHERE[..], &[("BATON_URLPREFIX", "/ops")]].concat();
-    let mut baton = Baton::start(BATON, vec![servers[0].address()], &settings);
+    let baton = Baton::start(BATON, vec![servers[0].address()], &settings);
     let name = std::env::var("PLAY").unwrap_or_else(|_| "dashboard.mjs".to_owned());
-    play(&name, &mut baton, &mut servers);
+    play(&name, &mut [baton], &mut servers);
+}
+
+#[test]
+fn pages_go_on_when_another_node_leads() {
+    let mut servers = shop(Flavor::MySql97);
+    let mut raft = Raft::over(BATON, &servers);
+    // The play finds out by itself who leads.
+    raft.leader(&[0, 1, 2]);
+    play("leader.mjs", &mut raft.nodes, &mut servers);
 }

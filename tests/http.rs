@@ -120,6 +120,36 @@ fn who_does_not_know_the_password_stays_outside() {
 }
 
 #[test]
+fn the_dashboard_is_for_whoever_may_read() {
+    let settings = [
+        ("BATON_AUTHENTICATIONMETHOD", "multi"),
+        ("BATON_HTTPAUTHUSER", "ann"),
+        ("BATON_HTTPAUTHPASSWORD", "s3cret"),
+        ("BATON_URLPREFIX", "/ops"),
+    ];
+    let baton = start(&settings);
+    let reader = "Authorization: Basic cmVhZG9ubHk6eA==\r\n";
+    let get = |path: &str, headers: &str| baton.exchange("GET", path, headers).expect("an answer");
+    for path in ["/ops/", "/ops/ui/", "/ops/web/clusters", "/ops/api/events", "/ops/ui/-/x/app.js"]
+    {
+        assert_eq!(status_line(&get(path, "").0), "HTTP/1.1 401 Unauthorized", "{path}");
+    }
+    let (head, _) = get("/ops/web/cluster/alias/a%2Fb", reader);
+    assert!(has(&head, "location", "/ops/ui/cluster/a%2Fb"), "{head}");
+    let (head, _) = get("/ops/", &format!("{reader}Accept: text/html,*/*\r\n"));
+    assert!(has(&head, "location", "/ops/ui/"), "{head}");
+    let (head, page) = get("/ops/ui/cluster/x", reader);
+    assert!(head.to_ascii_lowercase().contains("content-security-policy: default-src 'none';"));
+    let script = page.split('"').find(|it| it.ends_with("/app.js")).expect("it runs something");
+    let (head, _) = get(script, reader);
+    assert!(has(&head, "cache-control", "public, max-age=31536000, immutable"), "{head}");
+    let session = get("/ops/api/session", reader).1;
+    assert!(session.contains(r#""User":"readonly","MayWrite":false"#), "{session}");
+    let (head, _) = baton.exchange("HEAD", "/ops/api/events", reader).expect("an answer");
+    assert!(has(&head, "content-type", "text/event-stream"), "{head}");
+}
+
+#[test]
 fn figures_are_complete_and_in_order() {
     let baton = start(&[]);
     baton.get("/api/clusters");

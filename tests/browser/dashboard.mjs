@@ -68,7 +68,7 @@ const scenes = {
         await isAccessible(page, `${it}, ${colorScheme}`);
         await isClean(page);
         check((await page.locator('main .trouble').count()) === 0, `${it} tells of trouble`);
-        for (const width of [1280, 360, 3840]) {
+        for (const width of colorScheme === 'light' ? [1280, 360, 3840] : []) {
           await page.setViewportSize({ width, height: 900 });
           await fits(page, `${it} at ${width}`);
         }
@@ -152,9 +152,10 @@ const scenes = {
     const [x, y] = await middle(onto);
     await page.mouse.move(x, y + 3, { steps: 5 });
     await page.locator('.node.fits').first().waitFor();
-    // The tree makes room for the place of the primary.
-    await page.mouse.move(...(await middle(onto)), { steps: 5 });
-    await page.locator('.node.fits.over').waitFor();
+    await until('the target lights up', async () => {
+      await page.mouse.move(...(await middle(onto)), { steps: 3 });
+      return page.locator('.node.fits.over').count();
+    });
     await page.mouse.up();
     const dialog = page.locator('dialog[open]');
     await dialog.locator('.plan li').first().waitFor();
@@ -288,6 +289,8 @@ const scenes = {
   async 'a recovery is watched live, and acknowledged'() {
     const page = await opened(`${UI}/cluster/shop`);
     const fleet = await opened(`${UI}/`);
+    await fetch(`${BASE}/ops/api/disable-global-recoveries`, { method: 'POST' });
+    await page.locator('.banner.off').waitFor();
     const isDown = page.evaluate((name) => new Promise((resolve) => {
       const look = () => {
         const row = [...document.querySelectorAll('.node.critical')].find((it) => it.textContent?.includes(name));
@@ -301,6 +304,9 @@ const scenes = {
     const took = (await isDown) - killed;
     check(took < 1_000, `the page showed the death after ${took} ms`);
     console.log(`a death was on the page after ${took} ms`);
+    for (const it of [page, fleet]) await it.locator('.problem.critical .verdict', { hasText: 'baton does nothing by itself' }).waitFor();
+    await isAccessible(fleet, 'a dead primary');
+    await fetch(`${BASE}/ops/api/enable-global-recoveries`, { method: 'POST' });
     await until('somebody else heads the tree', async () => {
       const first = await page.locator('.node:not(.titles)').first().textContent();
       return first && !first.includes(key(0)) && first.includes('primary');

@@ -7,7 +7,9 @@ import { readFileSync } from 'node:fs';
 const require = createRequire(`${process.env.TOOLS}/`);
 const { chromium } = require('playwright-core');
 
-export const BASE = process.env.BATON_URL;
+/** Where each baton answers. */
+export const BATONS = JSON.parse(process.env.BATONS ?? '[]');
+export const BASE = BATONS[0];
 /** `host:port` of each server. */
 export const SERVERS = JSON.parse(process.env.SERVERS ?? '[]');
 const PATIENCE = 30_000;

@@ -132,6 +132,7 @@ fn wrap(text: &str) -> String {
 /// Leaves everything running for whoever watches.
 fn stay(baton: &Baton) {
     let url = format!("http://127.0.0.1:{}", baton.port);
+    println!("open: {url}/ui/");
     println!("try:  curl -s {url}/api/clusters-info");
     println!("      curl -s {url}/api/replication-analysis");
     println!("      curl -s {url}/metrics");

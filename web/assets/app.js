@@ -61,6 +61,7 @@ function banners() {
       <button type="button" ?disabled=${!mayWrite} title=${why} @click=${() => setRecoveries(false)}>Switch on…</button></p>` : nothing}
     ${fleet.state.Breaker ? html`<p class="banner off" role="alert">${mark('critical', 'held back')} <span><strong>baton holds back.</strong> ${fleet.state.Breaker}.</span>
       <button type="button" ?disabled=${!mayWrite} title=${why} @click=${() => openTask({ title: 'Let baton act', says: 'For ten minutes baton recovers whatever it finds, however many clusters failed at once.', care: 'plan', fields: [], path: () => 'release-fleet-breaker' })}>Let baton act…</button></p>` : nothing}
+    ${session.value?.Message ? html`<p class="banner"><span>${session.value.Message}</span></p>` : nothing}
     ${session.value && !mayWrite ? html`<p class="banner">${mark('muted', 'read-only')} <span><strong>Look, don't touch:</strong> ${session.value.Why}.</span></p>` : nothing}`;
 }
 
@@ -110,6 +111,7 @@ function keyed(event) {
 async function askWho() {
   try {
     session.value = await get('session');
+    setTimeout(askWho, 60_000);
   } catch {
     setTimeout(askWho, 2_000);
   }

@@ -40,6 +40,9 @@ export const live = {
 /** @type {{value: import('./types').Session | null}} */
 export const session = { value: null };
 
+/** Older recoveries are asked of the API. */
+const RECOVERIES_MAX = 100;
+
 /** @type {(() => void)[]} */
 const watchers = [];
 let isDue = false;
@@ -104,6 +107,11 @@ export function apply(rows) {
   for (const recovery of rows.Recoveries ?? []) {
     fleet.recoveries.set(recovery.Id, recovery);
     touch(recovery.Cluster);
+  }
+  // A page may be open for weeks.
+  for (const id of fleet.recoveries.keys()) {
+    if (fleet.recoveries.size <= RECOVERIES_MAX) break;
+    fleet.recoveries.delete(id);
   }
   update();
 }

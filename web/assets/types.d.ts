@@ -109,6 +109,8 @@ export interface Session {
   Why: string;
   Node: string;
   Version: string;
+  Message: string;
+  LeftOutOfNames: string;
 }
 
 /** An answer of a route that wraps. */

@@ -1,7 +1,7 @@
 // Pieces that all pages are made of.
 
 import { to } from './router.js';
-import { update } from './store.js';
+import { session, update } from './store.js';
 import { ago, exact } from './words.js';
 import { MARKS } from './health.js';
 import { html, nothing } from './vendor/lit-html/lit-html.js';
@@ -18,9 +18,16 @@ export function name(text) {
   return html`<bdi class="name" title=${text.length > 30 ? text : nothing}>${text}</bdi>`;
 }
 
+/** The name of an instance, without what the configuration leaves out of all of them.
+ * @param {string} key */
+export function shortKey(key) {
+  const text = session.value?.LeftOutOfNames;
+  return (text && key.replace(text, '')) || key;
+}
+
 /** @param {string} key @param {string} [text] */
-export function instanceLink(key, text = key) {
-  return html`<a class="key" href=${to(['instance', key])}>${name(text)}</a>`;
+export function instanceLink(key, text = shortKey(key)) {
+  return html`<a class="key" href=${to(['instance', key])} title=${text === key ? nothing : key}>${name(text)}</a>`;
 }
 
 /** @param {{Alias: string, Name: string}} cluster */
@@ -53,9 +60,9 @@ export function empty(text) {
 /** What the API answered, or that it has not, or why it will not.
  * @param {{data: any, error: string}} answer @param {(data: any) => unknown} show */
 export function answered(answer, show) {
-  if (answer.error) return html`<p class="trouble" role="alert">${answer.error}</p>`;
-  if (answer.data === undefined) return html`<p class="empty" aria-busy="true">asking…</p>`;
-  return show(answer.data);
+  const trouble = answer.error ? html`<p class="trouble" role="alert">${answer.error}</p>` : nothing;
+  if (answer.data !== undefined) return html`${trouble}${show(answer.data)}`;
+  return answer.error ? trouble : html`<p class="empty" aria-busy="true">asking…</p>`;
 }
 
 /** @param {string} text @param {string} [label] */

@@ -322,6 +322,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
 
     Read show::fleet { "fleet" }
     Read show::events { "events" }
+    Read show::readiness { "fleet-readiness" }
     Read show::move_targets { "move-targets/:host/:port" }
     (Read Here) show::session { "session" }
 

@@ -16,6 +16,7 @@ use baton_topology::time::Timestamp;
 use crate::auth::Verdict;
 use crate::compat::{InstanceJson, NodeName};
 use crate::events::Events;
+use crate::kept::Kept;
 use crate::raft::Raft;
 use crate::reply::Failure;
 use crate::services::Services;
@@ -40,6 +41,8 @@ pub(crate) struct Call {
     pub(crate) may_write: Verdict,
     /// What changes in the fleet.
     pub(crate) events: Arc<Events>,
+    /// Who would take over where, as of a moment ago.
+    pub(crate) readiness: Arc<Kept>,
     /// The newest fleet when the request came.
     pub(crate) fleet: Arc<FleetSnapshot>,
     pub(crate) now: Timestamp,

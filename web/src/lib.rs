@@ -6,6 +6,7 @@ mod call;
 mod compat;
 mod dashboard;
 mod events;
+mod kept;
 mod metrics;
 mod proxy;
 mod raft;

@@ -71,6 +71,11 @@ impl Reply {
         Ok(Self { status, body: Body::Text(to_go_json(value)?) })
     }
 
+    /// A bare value that is JSON already.
+    pub(crate) fn json(text: &str) -> Self {
+        Self { status: StatusCode::OK, body: Body::Text(text.to_owned()) }
+    }
+
     /// Events, as they come.
     pub(crate) fn events(events: BoxStream<'static, Bytes>) -> Self {
         Self { status: StatusCode::OK, body: Body::Events(events) }

@@ -18,6 +18,7 @@ use crate::auth::{AccessRules, Verdict};
 use crate::call::Call;
 use crate::dashboard;
 use crate::events::Events;
+use crate::kept::Kept;
 use crate::metrics::{self, HttpMetrics};
 use crate::proxy::{self, Proxy};
 use crate::raft::{Asked, Leader, Raft, Way, way};
@@ -78,6 +79,7 @@ struct State {
     rules: Arc<RwLock<AccessRules>>,
     metrics: HttpMetrics,
     events: Arc<Events>,
+    readiness: Arc<Kept>,
     prefix: String,
     status_path: String,
 }
@@ -98,6 +100,7 @@ impl Server {
             rules: Arc::clone(&rules),
             metrics,
             events: Arc::clone(&events),
+            readiness: Arc::default(),
             prefix: options.prefix,
             status_path: options.status_path,
         });
@@ -275,6 +278,7 @@ async fn api_answer(
         user: state.rules().user(request.headers()),
         may_write: state.rules().judge(Access::Write, request.headers()),
         events: Arc::clone(&state.events),
+        readiness: Arc::clone(&state.readiness),
         fleet,
         now: services.clock.now(),
         services,

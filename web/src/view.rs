@@ -109,6 +109,11 @@ pub(crate) fn newest_recoveries(
     all.into_iter().take(RECOVERIES_MAX)
 }
 
+/// Whether there is nothing to say: what is empty, no or 0 is left out of rows.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A point in time, in UTC, with milliseconds: pages count seconds from it.
 pub(crate) fn moment(at: Timestamp) -> String {
     match chrono::DateTime::from_timestamp_micros(at.as_micros()) {

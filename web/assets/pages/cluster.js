@@ -89,7 +89,7 @@ function treeView(cluster) {
   const drawn = lines(membersOf(cluster.Id), unfolded);
   const throne = dragged ? verdict(THRONE) : null;
   const isReplica = dragged && fleet.instances.get(dragged.key)?.Source === cluster.Primaries[0];
-  return html`<section aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
+  return html`<section class="topology" aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
       <button type="button" @click=${() => copyDrawing(cluster)}>Copy as text</button>
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
     ${isReplica && dragged?.what === 'instance' ? html`<div class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
@@ -149,10 +149,17 @@ function pastView(cluster) {
 /** @param {Cluster} cluster */
 function poolsView(cluster) {
   const answer = loaded(`pools ${cluster.Id}`, fleet.state.LedgerIndex, () => get(`cluster-pool-instances/${encodeURIComponent(cluster.Name)}`));
-  const pools = answer.data?.Details ?? answer.data;
-  if (!pools || typeof pools !== 'object' || !Object.keys(pools).length) return nothing;
+  const pools = answer.data?.Details ?? {};
+  if (!session.value?.MayWrite) return nothing;
+  const submit = () => openTask({
+    title: 'Submit a pool', care: 'none', verb: 'Submit', cluster: cluster.Id, row: fleet.instances.get(cluster.Primaries[0] ?? ''),
+    says: 'A pool is a named set of instances, such as those behind one address. What is submitted replaces what was there.',
+    fields: [{ name: 'pool', label: 'Pool', kind: 'text' }, { name: 'instances', label: 'Instances (host:port, …)', kind: 'text', value: () => membersOf(cluster.Id).map((it) => it.Key).join(',') }],
+    path: (values) => `submit-pool-instances/${encodeURIComponent(values.pool || '-')}`, query: (values) => ({ instances: values.instances ?? '' }),
+  });
   return html`<section class="card" aria-labelledby="pools-title"><h2 id="pools-title">Pools</h2>
-    <dl>${Object.entries(pools).map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${Array.isArray(members) ? members.map((it) => html`${instanceLink(`${it.Hostname}:${it.Port}`)} `) : nothing}</dd>`)}</dl></section>`;
+    <dl>${Object.entries(pools).map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${Array.isArray(members) ? members.map((it) => html`${instanceLink(`${it.Hostname}:${it.Port}`)} `) : nothing}</dd>`)}</dl>
+    <button type="button" @click=${submit}>Submit a pool…</button></section>`;
 }
 
 /** @param {Cluster} cluster */

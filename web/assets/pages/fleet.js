@@ -2,9 +2,10 @@
 
 import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../health.js';
 import { amend, here } from '../router.js';
-import { byName, fleet, membersOf, memo } from '../store.js';
-import { badge, clusterAddress, clusterLink, empty, instanceLink, mark, name, virtual, when } from '../ui.js';
-import { counted, named, problemNamed, shortVersion } from '../words.js';
+import { get } from '../api.js';
+import { byName, fleet, loaded, membersOf, memo } from '../store.js';
+import { badge, clusterAddress, clusterLink, empty, instanceLink, mark, name, shortKey, virtual, when } from '../ui.js';
+import { counted, named, problemNamed, shortVersion, span } from '../words.js';
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
 
@@ -163,6 +164,18 @@ function problemsOf(found) {
   return { urgent, single };
 }
 
+/** Who would take over, as of a few seconds ago.
+ * @param {Cluster} cluster */
+function readyView(cluster) {
+  const beat = Math.floor(Date.now() / 15_000);
+  const answer = loaded('fleet-readiness', beat, () => get('fleet-readiness').then((all) => new Map(all.map((/** @type {any} */ it) => [it.Cluster, it]))));
+  const found = answer.data?.get(cluster.Id);
+  if (!found) return nothing;
+  if (!found.Successor) return html`<span title=${(found.Obstacles ?? []).join('; ')}>${mark('warning', 'nobody could take over')} nobody</span>`;
+  const loss = found.PossibleLoss ? `; ${counted(found.PossibleLoss, 'transaction')} could be lost` : '';
+  return html`<span class="key" title=${`${found.Successor} would take over${loss}`}>${name(shortKey(found.Successor))}</span>${found.PossibleLoss ? html` ${mark('warning', loss.slice(2))}` : nothing}`;
+}
+
 /** @param {Summary} it */
 function clusterRow(it) {
   const { cluster } = it;
@@ -173,12 +186,13 @@ function clusterRow(it) {
   return html`<a role="row" class="row" href=${clusterAddress(cluster)}>
     <span role="cell" class="c-health">${mark(it.health)}</span>
     <span role="cell" class="c-alias">${name(cluster.Alias || cluster.Name)}</span>
-    <span role="cell" class="c-primary key">${primary ? name(primary) : 'no primary'}${row?.ReadOnly ? badge('read-only', 'warning') : nothing}</span>
+    <span role="cell" class="c-primary key">${primary ? name(shortKey(primary)) : 'no primary'}${row?.ReadOnly ? badge('read-only', 'warning') : nothing}</span>
     <span role="cell" class="c-size number">${it.members.length}</span>
     <span role="cell" class="c-bad number">${bad || ''}</span>
-    <span role="cell" class="c-lag number">${it.lag === null ? '' : `${it.lag} s`}</span>
+    <span role="cell" class="c-lag number">${it.lag === null ? '' : it.lag < 60 ? `${it.lag} s` : span(it.lag * 1000)}</span>
     <span role="cell" class="c-dc">${it.centers.join(' ')}</span>
     <span role="cell" class="c-version">${it.versions.join(' ')}</span>
+    <span role="cell" class="c-ready">${readyView(cluster)}</span>
     <span role="cell" class="c-recovery">${recovers}</span>
   </a>`;
 }
@@ -216,7 +230,7 @@ export function fleetPage() {
           <span role="columnheader" class="c-primary">Primary</span><span role="columnheader" class="c-size number">Size</span>
           <span role="columnheader" class="c-bad number">Ill</span><span role="columnheader" class="c-lag number">Lag</span>
           <span role="columnheader" class="c-dc">Data centres</span><span role="columnheader" class="c-version">Versions</span>
-          <span role="columnheader" class="c-recovery">Recovery</span></div></div>
+          <span role="columnheader" class="c-ready">Would take over</span><span role="columnheader" class="c-recovery">Recovery</span></div></div>
         ${virtual('clusters', found, 36, (it) => it.cluster.Id, clusterRow)}
       </div>
       ${!found.length && every.length ? empty('No cluster matches.') : nothing}

@@ -58,7 +58,10 @@ function nodeTask(title, says, path) {
 export function nodesPage() {
   const beat = Math.floor(Date.now() / 5000);
   const health = loaded('health', beat, () => get('health'));
-  const raft = loaded('raft', beat, () => get('raft-status').catch((error) => ({ none: error.message })));
+  const raft = loaded('raft', beat, () => get('raft-status').catch((error) => {
+    if (/not running with raft/.test(error.message)) return { none: true };
+    throw error;
+  }));
   const { off, why } = locked();
   return html`<header class="head"><h1>Nodes</h1><div class="actions">
       <button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Reload configuration', 'The node that you are connected to reads its configuration again. An error keeps the old one.', 'reload-configuration')}>Reload configuration…</button>

@@ -1,6 +1,10 @@
 //! What the dashboard is made from: the whole fleet in rows, and what changes in it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
+use baton_topology::cluster::Cluster;
 use baton_topology::key::InstanceKey;
 use baton_topology::recovery::{Cause, Hooks, gate, preview};
 use baton_topology::relocate::{self, Equivalences, How};
@@ -8,6 +12,7 @@ use serde::Serialize;
 
 use crate::auth::Verdict;
 use crate::call::Call;
+use crate::compat::to_go_json;
 use crate::reply::{Failure, Outcome, Reply};
 use crate::view::Rows;
 
@@ -159,4 +164,44 @@ fn promotion(call: &Call, key: &InstanceKey) -> VerdictJson {
         hooks: Hooks::Run,
     };
     VerdictJson::of(preview::preview(&request, &call.fleet, &call.runner(), call.now))
+}
+
+/// Who would take over in every cluster is worked out no more often.
+const READINESS_EVERY: Duration = Duration::from_secs(5);
+
+/// Who would take the place of a cluster's primary if that died now.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ReadinessRow {
+    /// The identity of the cluster.
+    cluster: String,
+    /// Nobody when it is empty.
+    successor: String,
+    /// Why nobody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    obstacles: Vec<String>,
+    /// Why baton would not act by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held_back_by: Vec<String>,
+    /// Transactions that could be lost, as far as is known.
+    possible_loss: u64,
+}
+
+pub(super) async fn readiness(call: Call) -> Outcome {
+    let runner = call.runner();
+    let row = |cluster: &Arc<Cluster>| {
+        let found = preview::readiness(cluster, &call.fleet, &runner, call.now)?;
+        Some(ReadinessRow {
+            cluster: cluster.id.to_string(),
+            successor: found.successor.as_ref().map(ToString::to_string).unwrap_or_default(),
+            obstacles: found.obstacles,
+            held_back_by: found.held_back_by,
+            possible_loss: found.possible_loss,
+        })
+    };
+    let make = || {
+        let rows: Vec<ReadinessRow> = call.fleet.clusters.values().filter_map(row).collect();
+        to_go_json(&rows)
+    };
+    Ok(Reply::json(&call.readiness.get(call.now, READINESS_EVERY, make)?))
 }

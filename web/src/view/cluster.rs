@@ -12,7 +12,7 @@ use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 use serde::Serialize;
 
-use super::moment;
+use super::{is_default, moment};
 use crate::compat::{code_name, warning_name};
 
 /// One cluster.
@@ -62,12 +62,8 @@ pub(crate) struct Finding {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would: Vec<String>,
     /// Nothing is done about it because of downtime.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     skipped: bool,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 impl ClusterRow {

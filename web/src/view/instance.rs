@@ -12,7 +12,7 @@ use baton_topology::status::problems;
 use baton_topology::time::Timestamp;
 use serde::Serialize;
 
-use super::moment;
+use super::{is_default, moment};
 
 /// Texts of servers are no longer than this here; all of it is on the instance's own page.
 const TEXT_CHARS_MAX: usize = 300;
@@ -29,7 +29,7 @@ pub(crate) struct InstanceRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     /// Its source is detached.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     detached: bool,
     depth: u32,
     /// `primary`, `co-primary`, `intermediate` or `replica`.
@@ -52,7 +52,7 @@ pub(crate) struct InstanceRow {
     /// In seconds.
     lag: Lag,
     /// Configured delay, in seconds.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     delay: u32,
     read_only: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -67,7 +67,7 @@ pub(crate) struct InstanceRow {
     #[serde(skip_serializing_if = "str::is_empty")]
     positioning: &'static str,
     /// How many transactions it has of its own.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_default")]
     errant: u64,
     /// Others may replicate from it.
     feeds: bool,
@@ -112,18 +112,6 @@ impl PartialEq for Lag {
 /// 0 and 1 are alike, then 2 and 3, 4 to 7, 8 to 15...
 fn magnitude(seconds: u64) -> u32 {
     (seconds | 1).ilog2()
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-fn is_none(number: &u64) -> bool {
-    *number == 0
 }
 
 impl InstanceRow {

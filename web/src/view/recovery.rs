@@ -3,7 +3,7 @@
 use baton_topology::recovery::{End, Phase, Recovery};
 use serde::Serialize;
 
-use super::moment;
+use super::{is_default, moment};
 use crate::compat::code_name;
 
 /// Those of a recovery that is over are shown with it only if they are not more.
@@ -39,7 +39,7 @@ pub(crate) struct RecoveryRow {
     /// Servers that could not come along.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lost: Vec<String>,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     acknowledged: bool,
     /// Why this successor, and what it may cost; only while it runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -55,10 +55,6 @@ pub(crate) struct RecoveryRow {
 struct Step {
     at: String,
     text: String,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 impl RecoveryRow {
