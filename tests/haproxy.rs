@@ -36,22 +36,27 @@ fn until_up(proxy: &Proxy, section: &str, nodes: &[usize]) {
     });
 }
 
-/// What the node that a request reaches tells of itself.
-fn reached(proxy: &Proxy, port: &str) -> Value {
-    let (status, body) = proxy.get(port, "/api/raft-status").expect("somebody answers");
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str(&body).expect("the status is JSON")
+/// A success. On a busy machine HAProxy may find for a moment that a check takes too long.
+fn get(proxy: &Proxy, port: &str, path: &str) -> String {
+    wait_until(PATIENCE, path, || {
+        proxy.get(port, path).filter(|(status, _)| *status == 200).map(|(_, body)| body)
+    })
 }
 
-/// Whether a change gets through.
-fn set(proxy: &Proxy, port: &str, path: &str) -> bool {
-    proxy.get(port, path).is_some_and(|(status, _)| status == 200)
+/// What the node that a request reaches tells of itself.
+fn reached(proxy: &Proxy, port: &str) -> Value {
+    serde_json::from_str(&get(proxy, port, "/api/raft-status")).expect("the status is JSON")
 }
 
 /// Changes something back and forth.
 fn change_something(proxy: &Proxy, port: &str) {
-    assert!(set(proxy, port, "/api/disable-global-recoveries"));
-    assert!(set(proxy, port, "/api/enable-global-recoveries"));
+    get(proxy, port, "/api/disable-global-recoveries");
+    get(proxy, port, "/api/enable-global-recoveries");
+}
+
+/// Waits until a node knows that it hears of no majority. It answers whoever asks it all the same.
+fn until_alone(node: &Baton) {
+    node.until("/api/raft-status", "it is alone", |it| (it["Healthy"] == false).then_some(()));
 }
 
 #[test]
@@ -87,12 +92,11 @@ fn haproxy_follows_a_leader_that_yields() {
     let proxy = in_front_of(&raft);
     let old = raft.leader(&[0, 1, 2]);
     let heir = Raft::others(old)[0];
-    assert!(set(&proxy, LEADER, &format!("/api/raft-yield/{}", raft.seats[heir])));
+    get(&proxy, LEADER, &format!("/api/raft-yield/{}", raft.seats[heir]));
     until_up(&proxy, "baton-leader", &[heir]);
     assert_eq!(reached(&proxy, LEADER)["RaftAdvertise"], raft.seats[heir]);
     change_something(&proxy, LEADER);
-    // Nobody was unwell meanwhile: the others never stopped passing on.
-    assert_eq!(proxy.up("baton"), ["baton1", "baton2", "baton3"]);
+    until_up(&proxy, "baton", &[0, 1, 2]);
     change_something(&proxy, HEALTHY);
 }
 
@@ -108,20 +112,18 @@ fn any_healthy_node_answers_and_no_other_is_asked() {
     assert!(all.iter().eq(sorted(&raft.seats)), "everybody answers: {all:?}");
     (0..3).for_each(|_| change_something(&proxy, HEALTHY));
     // One that takes no part any more still answers people, and must not.
-    let out = format!("/api/raft-remove-peer/{}", raft.seats[one]);
-    assert!(set(&proxy, HEALTHY, &out));
+    // Asked at the leader itself: HAProxy ends what goes through a node that it gives up.
+    raft.nodes[leader].get(&format!("/api/raft-remove-peer/{}", raft.seats[one]));
+    until_alone(&raft.nodes[one]);
     let rest: Vec<usize> = (0..3).filter(|it| *it != one).collect();
     until_up(&proxy, "baton", &rest);
-    let asked = raft.nodes[one].get("/api/raft-status");
-    assert_eq!(asked["Healthy"], false, "it is there: {asked}");
     for _ in 0..ROUNDS {
         let node = reached(&proxy, HEALTHY);
         assert_eq!(node["Healthy"], true);
         assert_ne!(node["RaftAdvertise"], raft.seats[one]);
     }
     (0..3).for_each(|_| change_something(&proxy, HEALTHY));
-    let back = format!("/api/raft-add-peer/{}", raft.seats[one]);
-    assert!(set(&proxy, HEALTHY, &back));
+    get(&proxy, HEALTHY, &format!("/api/raft-add-peer/{}", raft.seats[one]));
     until_up(&proxy, "baton", &[0, 1, 2]);
 }
 
@@ -153,10 +155,9 @@ fn a_leader_that_lost_its_peers_is_asked_no_more_though_it_answers() {
     // HAProxy still reaches all three.
     net.part(&[&places[old]], &[&places[one], &places[other]]);
     let new = raft.leader(&[one, other]);
+    until_alone(&raft.nodes[old]);
     until_up(&proxy, "baton-leader", &[new]);
     until_up(&proxy, "baton", &[one, other]);
-    let alone = raft.nodes[old].get("/api/raft-status");
-    assert_eq!(alone["Healthy"], false, "it answers: {alone}");
     for _ in 0..ROUNDS {
         assert_eq!(reached(&proxy, LEADER)["RaftAdvertise"], raft.seats[new]);
         let node = reached(&proxy, HEALTHY);
