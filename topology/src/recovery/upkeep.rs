@@ -320,8 +320,11 @@ fn still_takes_itself_for_primary(
     fleet: &FleetSnapshot,
 ) -> bool {
     let key = member.key();
+    // That its replicas were brought to the new primary says nothing of what it takes itself for.
     let promoted_since = fleet.ledger.recoveries.values().any(|other| {
-        other.id > recovery.id && (other.successor.as_ref() == Some(key) || other.failed() == key)
+        other.id > recovery.id
+            && other.kind != Kind::Regroup
+            && (other.successor.as_ref() == Some(key) || other.failed() == key)
     });
     let facts = &member.instance.facts;
     let seen_since = member.instance.health.facts_from > recovery.ended_at;

@@ -8,6 +8,15 @@ const BACK: i64 = 200;
 
 /// What there is to see to when `a` was last looked at then and accepts writes or not.
 fn seen_to(successor_seen: i64, read_only: bool) -> (Vec<String>, Vec<String>) {
+    seen_to_after(&[], successor_seen, read_only)
+}
+
+/// The same, if more recoveries of `p` followed.
+fn seen_to_after(
+    more: &[Kind],
+    successor_seen: i64,
+    read_only: bool,
+) -> (Vec<String>, Vec<String>) {
     let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
     let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
     let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
@@ -17,8 +26,14 @@ fn seen_to(successor_seen: i64, read_only: bool) -> (Vec<String>, Vec<String>) {
         phase: Phase::Ended(End::Done),
         ..begun
     };
-    let command = Command::BeginRecovery { recovery: Arc::new(done) };
-    let (ledger, _) = apply(&LedgerState::default(), &command).unwrap();
+    let begun = std::iter::once(done.clone())
+        .chain(more.iter().map(|kind| Recovery { kind: *kind, ..done.clone() }))
+        .enumerate()
+        .map(|(number, it)| Recovery { uid: number.to_string().into(), ..it });
+    let ledger = begun.fold(LedgerState::default(), |ledger, recovery| {
+        let command = Command::BeginRecovery { recovery: Arc::new(recovery) };
+        apply(&ledger, &command).unwrap().0
+    });
     let mut opened = replica("a", "1-9", "1-9").1;
     opened.channels.clear();
     opened.read_only = read_only;
@@ -45,6 +60,13 @@ fn a_former_primary_is_fenced_only_while_its_successor_is_one() {
     ] {
         assert_eq!(seen_to(successor_seen, read_only), expected, "{case}");
     }
+}
+
+#[test]
+fn a_former_primary_is_fenced_though_its_replicas_were_brought_to_the_new_one_meanwhile() {
+    let fenced = vec!["p".to_owned()];
+    assert_eq!(seen_to_after(&[Kind::Regroup], BACK + 2, false).0, fenced, "I1");
+    assert_eq!(seen_to_after(&[Kind::Rejoin], BACK + 2, false).0, [""; 0], "it was a replica");
 }
 
 #[test]
