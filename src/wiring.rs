@@ -1,6 +1,7 @@
 //! Turns the configuration into what the parts of baton take: the only place where both are known.
 
 mod raft;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,18 +18,17 @@ use baton_actors::store::sqlite::{self, Retention};
 use baton_topology::filter::{ClusterFilter, HostFilters};
 use baton_topology::instance::Placement;
 use baton_topology::key::InstanceKey;
+use baton_topology::ledger::LedgerState;
 use baton_topology::policy::{PlacementPatterns, Policy, RecoveryPolicy};
 use baton_topology::quorum::Agreement;
 use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
 use baton_topology::relocate::MovePolicy;
 use regex::Regex;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 
 use crate::config::{self, Config};
 
 pub use raft::raft_setup;
+pub use tls::{peer_tls, server_tls};
 
 /// The rules of the pure core.
 ///
@@ -226,6 +226,18 @@ pub fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Open
     Ok(sqlite::opener(path, retention, clock))
 }
 
+/// The ledger this node kept while it ran alone, if it did.
+///
+/// # Errors
+/// When it cannot be read.
+fn kept_alone(config: &Config) -> anyhow::Result<Option<Arc<LedgerState>>> {
+    let config::Backend::Sqlite(config::SqliteFile::Path(path)) = &config.store.backend else {
+        return Ok(None);
+    };
+    let kept = sqlite::kept_ledger(path).with_context(|| path.display().to_string())?;
+    Ok(kept.filter(|ledger| ledger.index > 0).map(Arc::new))
+}
+
 /// Where state is kept, in words.
 pub fn backend_name(config: &Config) -> String {
     match &config.store.backend {
@@ -235,67 +247,6 @@ pub fn backend_name(config: &Config) -> String {
             format!("{}:{}/{}", mysql.host, mysql.port, mysql.database)
         }
     }
-}
-
-/// TLS of the HTTP server.
-///
-/// # Errors
-/// When a file cannot be read, or holds no certificate or key.
-pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let (chain, key) = identity(tls)?;
-    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
-    let builder = match (tls.client_certificates, &tls.ca_file) {
-        (config::ClientCertificates::NotAsked, _) => builder.with_no_client_auth(),
-        (config::ClientCertificates::Required, ca_file) => {
-            let ca_file = ca_file.as_ref().context("UseMutualTLS needs SSLCAFile")?;
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in certificates(ca_file)? {
-                roots.add(certificate)?;
-            }
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let config = builder.with_single_cert(chain, key);
-    Ok(Arc::new(config.context("the certificate and the private key do not belong together")?))
-}
-
-/// How the API of other nodes is reached under TLS: they are trusted if their certificate is of
-/// `SSLCAFile`, or else of the same chain as ours; ours is shown to those who ask for one.
-///
-/// # Errors
-/// As [`server_tls`].
-pub fn peer_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let (chain, key) = identity(tls)?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates(tls.ca_file.as_ref().unwrap_or(&tls.certificate_file))? {
-        roots.add(certificate)?;
-    }
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key);
-    Ok(Arc::new(config.context("the certificate and the private key do not belong together")?))
-}
-
-fn identity(
-    tls: &config::HttpTls,
-) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let chain = certificates(&tls.certificate_file)?;
-    let key = PrivateKeyDer::from_pem_file(&tls.private_key_file).with_context(|| {
-        format!("cannot read a private key from {}", tls.private_key_file.display())
-    })?;
-    Ok((chain, key))
-}
-
-fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("cannot read certificates from {}", path.display()))
 }
 
 /// The instances discovery begins with: those of the configuration, then those of the command

@@ -6,6 +6,7 @@
 
 mod client;
 mod disk;
+mod heirloom;
 mod leadership;
 mod log_store;
 mod members;
@@ -13,6 +14,8 @@ mod network;
 mod node;
 mod peers;
 mod propose;
+mod reception;
+mod recover;
 #[cfg(feature = "testing")]
 mod repeatable;
 mod secret;
@@ -27,8 +30,10 @@ mod types;
 
 pub use client::{CallError, Connect, Encrypted, Plain, Stream};
 pub use disk::OpenDiskError;
+pub use heirloom::CarriedOver;
 pub use leadership::{Leadership, Role};
 pub use members::{Hello, Member, MembersError, Standing};
 pub use node::{NotLeading, Progress, Proof, RaftNode, StartError};
+pub use recover::{RecoverRaftError, Remains, begin_anew, remains};
 pub use secret::{BadSecret, Secret};
 pub use setup::{Compaction, RaftSetup, Timing};

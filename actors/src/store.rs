@@ -32,6 +32,7 @@ mod ledger;
 pub mod sqlite;
 
 pub use history::StoreHistory;
+pub(crate) use history::ask;
 pub use ledger::SoloLedger;
 
 /// Messages that may wait for the store.
@@ -86,6 +87,12 @@ pub trait Backend: Send + 'static {
     /// # Errors
     /// When it is not durable.
     fn append(&mut self, command: &Command, after: &LedgerState) -> Result<(), StoreError>;
+
+    /// Drops the ledger, which a raft has gone on from.
+    ///
+    /// # Errors
+    /// When it is still there.
+    fn forget_ledger(&mut self) -> Result<(), StoreError>;
 
     /// Tries whether writing works.
     ///

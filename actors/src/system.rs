@@ -147,6 +147,14 @@ impl Handles {
         self.policy.send_replace(policy);
     }
 
+    /// Drops the ledger in the store, which a raft has gone on from.
+    ///
+    /// # Errors
+    /// When it is still there.
+    pub async fn forget_ledger(&self) -> Result<(), StoreError> {
+        store::ask(&self.actors.store, |backend| backend.forget_ledger()).await
+    }
+
     /// Ends watching and writes what is not written yet.
     pub async fn shutdown(&self) {
         self.actors.recovery.retire();
@@ -208,12 +216,7 @@ pub async fn start(options: Options) -> Result<Handles, StoreError> {
         .fold(HostNames::default(), |names, (given, canonical)| names.with(given, canonical));
     let names = Arc::new(names);
     let ledger = match &options.ledger {
-        Some(shared) => {
-            if ledger.index > 0 {
-                tracing::warn!("what was set while this node was alone is not carried over");
-            }
-            Arc::clone(shared)
-        }
+        Some(shared) => Arc::clone(shared),
         None => Arc::new(SoloLedger::new(ledger, actors.store.clone(), health.subscribe())),
     };
     let fleet = restored(&options, instances, &ledger, Arc::clone(&names));

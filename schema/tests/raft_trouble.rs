@@ -2,34 +2,19 @@
 //! that it does not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod child;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
+use std::path::Path;
+use std::process::Command as Process;
 
 use baton_schema::{OpenError, RaftOpenError, RaftStore, RaftStoreError, StoreError};
 
-/// Tells a test that it is the child of another one, and where its store is.
-const CHILD: &str = "BATON_RAFT_TEST_CHILD";
+use child::{acknowledge, child_of_this, child_store, kill_after, say};
+
 /// What the child writes at most, should nobody kill it.
 const WRITES_MAX: u64 = 1_000_000;
 const ME: u64 = 7;
-
-fn child(test: &str, store: &Path) -> Process {
-    let mut process = Process::new(std::env::current_exe().unwrap());
-    process.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, store);
-    process
-}
-
-fn child_store() -> Option<PathBuf> {
-    std::env::var_os(CHILD).map(PathBuf::from)
-}
-
-fn say(text: &str) {
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "\n{text}").unwrap();
-    stdout.flush().unwrap();
-}
 
 fn number(body: &[u8]) -> u64 {
     std::str::from_utf8(body).unwrap().parse().unwrap()
@@ -48,30 +33,15 @@ fn no_vote_and_no_entry_is_forgotten_by_kill_9() {
                 store.save_snapshot(write.to_string().as_bytes(), &[7; 10_000]).unwrap();
                 store.purge(write - 10, b"mark").unwrap();
             }
-            say(&format!("acknowledged {write}"));
+            acknowledge(write);
         }
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("raft.db");
-    let mut acknowledged = 0;
     for round in 1..=5 {
-        let mut process = child("no_vote_and_no_entry_is_forgotten_by_kill_9", &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut seen = 0;
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-            let Ok(line) = line else { break };
-            let Some(write) = line.strip_prefix("acknowledged ") else { continue };
-            acknowledged = write.parse().unwrap();
-            seen += 1;
-            if seen == round * 37 {
-                process.kill().unwrap();
-            }
-        }
-        process.wait().unwrap();
-        assert!(seen >= round * 37, "round {round}: the child ended by itself after {seen}");
+        let process = child_of_this("no_vote_and_no_entry_is_forgotten_by_kill_9", &path);
+        let acknowledged = kill_after(process, round * 37);
         let mut store = RaftStore::open(&path, 99).unwrap();
         assert_eq!(store.node(), ME);
         let vote = number(&store.vote().unwrap().unwrap());
@@ -215,7 +185,7 @@ fn two_nodes_do_not_share_a_file_nor_use_something_else() {
 
 /// This test program, on a disk of two mebibytes.
 fn on_a_small_disk(test: &str, folder: &Path) -> Process {
-    let plain = child(test, &folder.join("raft.db"));
+    let plain = child_of_this(test, &folder.join("raft.db"));
     let mount = format!("mount -t tmpfs -o size=2m small '{}' && exec \"$@\"", folder.display());
     let id = Process::new("id").arg("-u").output().unwrap();
     let mut process = Process::new("unshare");

@@ -330,3 +330,18 @@ proptest! {
         prop_assert_eq!(&store.load().unwrap().instances, &[(restarted(&instance), cluster())]);
     }
 }
+
+#[test]
+fn a_ledger_that_went_elsewhere_is_dropped_and_another_one_may_begin() {
+    let mut store = Store::open_in_memory().unwrap();
+    let (first, _) = apply(&LedgerState::default(), &tag("1")).unwrap();
+    let (second, _) = apply(&first, &tag("2")).unwrap();
+    store.append_command(1, at(1), &tag("1")).unwrap();
+    store.compact_ledger(&first).unwrap();
+    store.append_command(2, at(2), &tag("2")).unwrap();
+    assert_eq!(store.ledger().unwrap(), second);
+    store.forget_ledger().unwrap();
+    assert_eq!(store.ledger().unwrap(), LedgerState::default());
+    store.append_command(1, at(3), &tag("1")).unwrap();
+    assert_eq!(store.load().unwrap().ledger, first);
+}

@@ -1,12 +1,12 @@
 //! Files that cannot be opened, and processes that die.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod child;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 
 use baton_schema::{OpenError, Store, Write};
@@ -15,8 +15,8 @@ use baton_topology::ledger::Command;
 use baton_topology::testing::{key, replica_facts, valid_instance};
 use baton_topology::time::Timestamp;
 
-/// Tells a test that it is the child of another one, and where its store is.
-const CHILD: &str = "BATON_STORE_TEST_CHILD";
+use child::{acknowledge, child, child_of_this, child_store, kill_after, say};
+
 /// Commands the child writes at most, should nobody kill it.
 const COMMANDS_MAX: u64 = 1_000_000;
 /// A user that owns nothing.
@@ -35,23 +35,6 @@ fn tag(number: u64) -> Command {
     Command::Tag { key: key("r"), name: "n".into(), value: number.to_string().into() }
 }
 
-/// This test program, made to run one test only.
-fn child(program: &Path, test: &str, store: &Path) -> Process {
-    let mut process = Process::new(program);
-    process.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, store);
-    process
-}
-
-fn child_store() -> Option<PathBuf> {
-    std::env::var_os(CHILD).map(PathBuf::from)
-}
-
-fn say(text: &str) {
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "\n{text}").unwrap();
-    stdout.flush().unwrap();
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     if let Some(path) = child_store() {
@@ -65,31 +48,15 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
                 let state = store.load().unwrap().ledger;
                 store.compact_ledger(&state).unwrap();
             }
-            say(&format!("acknowledged {number}"));
+            acknowledge(number);
         }
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("baton.sqlite");
-    let mut acknowledged: u64 = 0;
     for round in 1..=5 {
-        let program = std::env::current_exe().unwrap();
-        let mut process = child(&program, "nothing_acknowledged_is_lost_by_kill_9", &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut seen = 0;
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-            let Ok(line) = line else { break };
-            let Some(number) = line.strip_prefix("acknowledged ") else { continue };
-            acknowledged = number.parse().unwrap();
-            seen += 1;
-            if seen == round * 37 {
-                process.kill().unwrap();
-            }
-        }
-        process.wait().unwrap();
-        assert!(seen >= round * 37, "round {round}: the child ended by itself after {seen}");
+        let process = child_of_this("nothing_acknowledged_is_lost_by_kill_9", &path);
+        let acknowledged = kill_after(process, round * 37);
         let restored = Store::open(&path).unwrap().load().unwrap();
         assert!(restored.ledger.index >= acknowledged, "round {round}");
         assert!(restored.ledger.index <= acknowledged + 1, "only the last one is in doubt");

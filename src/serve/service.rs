@@ -14,7 +14,7 @@ use baton_actors::mysql::MySqlTarget;
 use baton_actors::operations::{Locks, Workshop};
 use baton_actors::ports::{Ledger, Peers};
 use baton_actors::probe::schedule::Backoff;
-use baton_actors::raft::RaftNode;
+use baton_actors::raft::{CarriedOver, RaftNode};
 use baton_actors::system::{self, Handles, RecoverySetup};
 use baton_topology::key::InstanceKey;
 use baton_topology::time::Timestamp;
@@ -112,6 +112,9 @@ impl Service {
         };
         let server = Arc::new(start_server(config, services)?);
         reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
+        if let Some(node) = &raft {
+            tokio::task::spawn_local(forget_ledger(node.clone(), handles.clone()));
+        }
         let seat = raft.map(|node| seat(node, config, &handles));
         Ok(Self { handles, server, reloader, arbiters, seat })
     }
@@ -158,6 +161,18 @@ async fn start_raft(config: &Config) -> anyhow::Result<Option<RaftNode>> {
     match wiring::raft_setup(config)? {
         Some(setup) => Ok(Some(RaftNode::start(setup).await.context("raft does not start")?)),
         None => Ok(None),
+    }
+}
+
+/// What was kept alone is dropped once the raft went on from it: it must not come back, should a
+/// raft begin here another time.
+async fn forget_ledger(node: RaftNode, handles: Handles) {
+    let mut carried_over = node.carried_over();
+    if carried_over.wait_for(|it| *it == CarriedOver::Yes).await.is_err() {
+        return;
+    }
+    if let Err(error) = handles.forget_ledger().await {
+        tracing::warn!(%error, "the ledger kept alone is still in the store");
     }
 }
 

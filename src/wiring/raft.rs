@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use baton_actors::raft::{Compaction, Connect, Encrypted, Plain, RaftSetup, Secret, Timing};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use uuid::Uuid;
 
 use crate::config::{self, Config, RaftSecret, RaftTiming};
@@ -27,8 +25,10 @@ pub fn raft_setup(config: &Config) -> anyhow::Result<Option<RaftSetup>> {
     let (tls, connect) = match &raft.tls {
         None => (None, plain),
         Some(files) => {
-            let encrypted = Encrypted::new(plain, client_tls(files).context("RaftTLSCertFile")?);
-            let server = super::server_tls(&as_http(files)).context("RaftTLSCertFile")?;
+            let files = as_http(files);
+            let client = super::peer_tls(&files).context("RaftTLSCertFile")?;
+            let encrypted = Encrypted::new(plain, client);
+            let server = super::server_tls(&files).context("RaftTLSCertFile")?;
             (Some(server), Arc::new(encrypted) as Arc<dyn Connect>)
         }
     };
@@ -44,6 +44,7 @@ pub fn raft_setup(config: &Config) -> anyhow::Result<Option<RaftSetup>> {
         secret,
         api,
         host: gethostname::gethostname().to_string_lossy().into_owned(),
+        kept_alone: super::kept_alone(config)?,
         timing: match raft.timing {
             RaftTiming::Near => Timing::NEAR,
             RaftTiming::Far => Timing::FAR,
@@ -97,26 +98,4 @@ fn as_http(files: &config::RaftTls) -> config::HttpTls {
         client_certificates: config::ClientCertificates::Required,
         valid_organizational_units: Vec::new(),
     }
-}
-
-fn client_tls(files: &config::RaftTls) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let read = |path: &std::path::Path| {
-        CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("cannot read certificates from {}", path.display()))
-    };
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in read(&files.ca_file)? {
-        roots.add(certificate)?;
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.private_key_file).with_context(|| {
-        format!("cannot read a private key from {}", files.private_key_file.display())
-    })?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(read(&files.certificate_file)?, key)
-        .context("the certificate and the private key do not belong together")?;
-    Ok(Arc::new(config))
 }

@@ -8,6 +8,7 @@ use openraft::{Instant as _, ServerState};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::setup::Timing;
 use super::types::Raft;
 
 /// What one node is at the moment.
@@ -63,17 +64,16 @@ impl Heard {
 pub(super) async fn publish(
     raft: Raft,
     heard: Heard,
-    heartbeat: Duration,
-    lease: Duration,
+    timing: Timing,
     leadership: watch::Sender<Leadership>,
 ) {
     let mut metrics = raft.server_metrics();
     let mut heard_again = heard.0.subscribe();
     // Silence is no event.
-    let mut tick = interval(heartbeat);
+    let mut tick = interval(timing.heartbeat);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let now = look(&raft, &heard, lease);
+        let now = look(&raft, &heard, timing.election_max);
         let has_ended = now.role == Role::Stopped;
         leadership.send_if_modified(|before| {
             let is_news = *before != now;

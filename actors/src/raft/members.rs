@@ -9,22 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use baton_topology::ledger::COMMAND_VERSION;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
+use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 
 use super::client::{Call, CallError, Client};
-use super::leadership::Leadership;
 use super::network::chain;
-use super::server::{HELLO, JOIN, Reception};
+use super::server::{CARRY_OVER, HELLO, JOIN};
 use super::state_machine::NewestVersion;
 use super::types::{FIRST_VERSION, Peer, Raft, StoredMembership};
-use crate::strand;
 
 /// How long a peer may take to introduce itself.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
@@ -46,6 +42,9 @@ pub struct Hello {
     /// What its machine calls itself.
     #[serde(default)]
     pub host: String,
+    /// How many commands there are in the ledger it kept while it ran alone.
+    #[serde(default)]
+    pub kept_alone: u64,
     /// Where people reach its API.
     #[serde(default)]
     pub api: String,
@@ -97,11 +96,28 @@ pub enum MembersError {
         name: String,
     },
     /// One raft must keep one voter.
-    #[error("{name} is the last one")]
+    #[error("{name} is the last one, and a raft of nobody agrees on nothing")]
     LastOne {
         /// Who.
         name: String,
     },
+    /// Nothing would be agreed upon any more.
+    #[error(
+        "of the {of} that would have a vote only {answer} answer; a majority has to. Start them, or \
+         remove those first that are gone"
+    )]
+    NoMajority {
+        /// How many would have a vote.
+        of: usize,
+        /// How many of these answer.
+        answer: usize,
+    },
+    /// It was begun, and not agreed upon in time.
+    #[error(
+        "the change of members was not agreed upon within {} s; it may still be",
+        JOIN_WITHIN.as_secs()
+    )]
+    InDoubt,
     /// Another node answers there.
     #[error("{name} calls itself {says}")]
     OtherName {
@@ -131,6 +147,7 @@ pub(super) struct Members {
     api: String,
     host: String,
     seats: BTreeSet<String>,
+    kept_alone: u64,
     client: Client,
     /// The newest version of commands in the ledger.
     newest: NewestVersion,
@@ -146,6 +163,8 @@ pub(super) struct Identity {
     pub(super) api: String,
     pub(super) host: String,
     pub(super) seats: BTreeSet<String>,
+    /// How many commands there are in the ledger this node kept alone.
+    pub(super) kept_alone: u64,
 }
 
 impl Members {
@@ -155,21 +174,11 @@ impl Members {
         client: Client,
         newest: NewestVersion,
     ) -> Self {
-        let Identity { name, api, host, seats } = identity;
+        let Identity { name, api, host, seats, kept_alone } = identity;
         let id = *raft.node_id();
         let understood = std::sync::Mutex::new(BTreeMap::from([(id, COMMAND_VERSION)]));
-        Self {
-            raft,
-            id,
-            name,
-            api,
-            host,
-            seats,
-            client,
-            newest,
-            understood,
-            change: Mutex::new(()),
-        }
+        let change = Mutex::new(());
+        Self { raft, id, name, api, host, seats, kept_alone, client, newest, understood, change }
     }
 
     fn membership(&self) -> Arc<StoredMembership> {
@@ -193,6 +202,47 @@ impl Members {
     /// The seat of this node.
     pub(super) fn seat(&self) -> &str {
         &self.name
+    }
+
+    /// Tells about this node.
+    pub(super) async fn about(&self, leader: Option<String>) -> Hello {
+        Hello {
+            id: self.id,
+            name: self.name.clone(),
+            entries: COMMAND_VERSION,
+            api: self.api.clone(),
+            host: self.host.clone(),
+            kept_alone: self.kept_alone,
+            // One that cannot tell must not be taken for one that knows of none.
+            is_in_a_raft: self.raft.is_initialized().await.unwrap_or(true),
+            leader,
+            seats: self.seats.clone(),
+        }
+    }
+
+    pub(super) fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Whoever was there at the beginning with a ledger it had kept alone, by number.
+    pub(super) fn heir(&self) -> Option<(u64, String)> {
+        let membership = self.membership();
+        let mut nodes = membership.nodes();
+        nodes.find(|(_, peer)| peer.kept_alone).map(|(id, peer)| (*id, peer.name.clone()))
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Has the leader carry over the ledger this node kept alone.
+    pub(super) async fn hand_in(
+        &self,
+        leader: &str,
+        ledger: &LedgerState,
+    ) -> Result<(), CallError> {
+        let call = Call { path: CARRY_OVER, name: leader, to: None, within: JOIN_WITHIN };
+        self.client.ask_once(call, ledger).await
     }
 
     /// Asks whoever has a seat who it is.
@@ -247,7 +297,7 @@ impl Members {
             .collect();
         let is_voter = members.iter().any(|it| it.id == hello.id && it.is_voter);
         if !is_voter {
-            let peer = Peer { name: name.to_owned() };
+            let peer = Peer { name: name.to_owned(), kept_alone: false };
             let learn = self.raft.add_learner(hello.id, peer, true);
             let learned = tokio::time::timeout(JOIN_WITHIN, learn).await;
             learned
@@ -279,15 +329,42 @@ impl Members {
             return Err(MembersError::LastOne { name: name.into() });
         }
         if after != before {
+            self.check_majority(&members, &after).await?;
             tracing::info!(name, "a node loses its vote");
             self.set_voters(after).await?;
         }
         self.drop_learners(&gone).await
     }
 
+    /// Refuses to leave the decision to nodes that are gone: nobody could undo that.
+    async fn check_majority(
+        &self,
+        members: &[Member],
+        voters: &BTreeSet<u64>,
+    ) -> Result<(), MembersError> {
+        let those = members.iter().filter(|it| voters.contains(&it.id));
+        let asked = those.map(|it| async move {
+            let is_there = |hello: Result<Hello, _>| hello.is_ok_and(|hello| hello.id == it.id);
+            it.id == self.id || is_there(self.hello(&it.name).await)
+        });
+        let answer = join_all(asked).await.into_iter().filter(|it| *it).count();
+        let of = voters.len();
+        if answer > of / 2 { Ok(()) } else { Err(MembersError::NoMajority { of, answer }) }
+    }
+
     async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembersError> {
-        let changed = self.raft.change_membership(voters, false).await;
-        changed.map(|_| ()).map_err(|error| MembersError::Raft(chain(&error)))
+        self.change_to(ChangeMembers::ReplaceAllVoters(voters)).await
+    }
+
+    async fn change_to(
+        &self,
+        change: impl Into<ChangeMembers<u64, Peer>>,
+    ) -> Result<(), MembersError> {
+        let changing = self.raft.change_membership(change, false);
+        match tokio::time::timeout(JOIN_WITHIN, changing).await {
+            Ok(changed) => changed.map(|_| ()).map_err(|error| MembersError::Raft(chain(&error))),
+            Err(_) => Err(MembersError::InDoubt),
+        }
     }
 
     async fn drop_learners(&self, gone: &BTreeSet<u64>) -> Result<(), MembersError> {
@@ -296,8 +373,13 @@ impl Members {
         if known.is_empty() {
             return Ok(());
         }
-        let changed = self.raft.change_membership(ChangeMembers::RemoveNodes(known), false).await;
-        changed.map(|_| ()).map_err(|error| MembersError::Raft(chain(&error)))
+        self.change_to(ChangeMembers::RemoveNodes(known)).await
+    }
+
+    /// Keeps changes of members from beginning, and from being finished.
+    #[cfg(test)]
+    pub(super) async fn hold_changes(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.change.lock().await
     }
 
     /// Ends a change of members whose leader did not live to end it.
@@ -363,12 +445,25 @@ impl Members {
         if let Some(other) = known.iter().find(|it| it.seats != self.seats) {
             return Err(format!("{} was told of other seats", other.name));
         }
+        let kept = known.iter().filter(|it| it.kept_alone > 0).map(|it| it.name.as_str());
+        let mut kept: Vec<&str> =
+            kept.chain((self.kept_alone > 0).then_some(self.name.as_str())).collect();
+        kept.sort_unstable();
+        if kept.len() > 1 {
+            return Err(format!(
+                "{} each have a ledger that they kept while they ran alone, and only one can be \
+                 carried over: end all of these but one, and move their stores (SQLite3DataFile) \
+                 aside",
+                kept.join(" and ")
+            ));
+        }
         if self.seats.first() != Some(&self.name) {
             let first = self.seats.first().map_or("nobody", String::as_str);
             return Err(format!("{first} is to begin"));
         }
-        let me = (self.id, Peer { name: self.name.clone() });
-        let them = known.iter().map(|it| (it.id, Peer { name: it.name.clone() }));
+        let peer = |name: &String, kept: u64| Peer { name: name.clone(), kept_alone: kept > 0 };
+        let me = (self.id, peer(&self.name, self.kept_alone));
+        let them = known.iter().map(|it| (it.id, peer(&it.name, it.kept_alone)));
         let all: BTreeMap<u64, Peer> = them.chain([me]).collect();
         if all.len() != self.seats.len() {
             return Err("two seats lead to one node".into());
@@ -380,46 +475,4 @@ impl Members {
 
 fn voters(members: &[Member]) -> BTreeSet<u64> {
     members.iter().filter(|it| it.is_voter).map(|it| it.id).collect()
-}
-
-/// Answers peers in the name of this node.
-pub(super) struct Receptionist {
-    pub(super) members: Arc<Members>,
-    pub(super) leadership: watch::Receiver<Leadership>,
-    pub(super) runtime: Handle,
-}
-
-impl Reception for Receptionist {
-    fn hello(&self) -> BoxFuture<'static, serde_json::Value> {
-        let members = Arc::clone(&self.members);
-        let leader = self.leadership.borrow().leader.clone();
-        async move {
-            let hello = Hello {
-                id: members.id,
-                name: members.name.clone(),
-                entries: COMMAND_VERSION,
-                api: members.api.clone(),
-                host: members.host.clone(),
-                // One that cannot tell must not be taken for one that knows of none.
-                is_in_a_raft: members.raft.is_initialized().await.unwrap_or(true),
-                leader,
-                seats: members.seats.clone(),
-            };
-            serde_json::to_value(hello).unwrap_or_default()
-        }
-        .boxed()
-    }
-
-    fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>> {
-        let members = Arc::clone(&self.members);
-        // To its end, even if whoever asked waits no more.
-        let added = strand::spawn_on(&self.runtime, async move {
-            // Somebody who was removed does not come back by asking.
-            if members.list().iter().all(|it| it.name != name) {
-                return Err(MembersError::NoMember { name }.to_string());
-            }
-            members.add(&name).await.map_err(|error| chain(&error))
-        });
-        added.map(|added| added.unwrap_or_else(|error| Err(error.to_string()))).boxed()
-    }
 }

@@ -4,6 +4,7 @@
 //! not cost leadership. Whatever is asked here is carried on there, even if whoever asked goes.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,16 +17,18 @@ use openraft::{Config, LinearizerOption, ReadPolicy};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use uuid::Uuid;
 
 use super::client::{CallError, Client};
 use super::disk::{Disk, OpenDiskError};
+use super::heirloom::{self, CarriedOver};
 use super::leadership::{self, Heard, Leadership, Role};
 use super::log_store::LogStore;
-use super::members::{Hello, Identity, Member, Members, MembersError, Receptionist, Standing};
+use super::members::{Hello, Identity, Member, Members, MembersError, Standing};
 use super::network::{Network, chain};
 use super::peers::Switchboard;
 use super::propose;
+use super::reception::Receptionist;
+use super::recover::fresh_number;
 use super::secret::Secret;
 use super::server::{self, Office};
 use super::setup::{Compaction, RaftSetup, Timing};
@@ -120,6 +123,7 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     standing: watch::Receiver<Standing>,
     leading: watch::Receiver<Option<u64>>,
+    carried_over: watch::Receiver<CarriedOver>,
     /// None where there is no network.
     server: Option<ServerHandle>,
     runtime: Own,
@@ -189,6 +193,11 @@ impl RaftNode {
         self.inner.disk.failed()
     }
 
+    /// Whether the raft went on from what this node kept while it ran alone.
+    pub fn carried_over(&self) -> watch::Receiver<CarriedOver> {
+        self.inner.carried_over.clone()
+    }
+
     /// Proves that this node leads, by asking a majority, and has applied everything that was
     /// agreed upon before it was asked.
     ///
@@ -224,6 +233,9 @@ impl RaftNode {
     async fn commit(&self, term: Option<u64>, envelope: Envelope) -> Result<Applied, ProposeError> {
         let raft = self.inner.raft.clone();
         let members = Arc::clone(&self.inner.members);
+        if let Some(why) = heirloom::awaited(&members, &self.inner.state.borrow()) {
+            return Err(ProposeError::Unavailable(why));
+        }
         let lease = self.inner.raft.config().election_timeout_max;
         let patience = Duration::from_millis(lease).min(deadline::PROPOSE);
         let committed = strand::spawn_on(&self.inner.runtime.1, async move {
@@ -233,6 +245,11 @@ impl RaftNode {
             timeout(deadline::PROPOSE, committed).await.unwrap_or(Err(ProposeError::Timeout))
         });
         committed.await.unwrap_or(Err(ProposeError::Timeout))
+    }
+
+    #[cfg(test)]
+    pub(super) fn insides(&self) -> (&Raft, &Members) {
+        (&self.inner.raft, &self.inner.members)
     }
 
     /// Everybody who takes part, by seat.
@@ -348,17 +365,14 @@ impl RaftNode {
 
 async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
     let config = Arc::new(setup.config().map_err(StartError::Timing)?);
-    let path = setup.folder.join("raft.db");
-    let (fresh, _) = Uuid::new_v4().as_u64_pair();
-    // Fits into the numbers of every language that reads JSON.
-    let opened = tokio::task::spawn_blocking(move || Disk::open(&path, fresh >> 11)).await;
-    let disk = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+    let disk = open_disk(setup.folder.join("raft.db")).await?;
     let client = Client::new(setup.connect, setup.secret.clone());
     let parts = Parts {
         name: setup.name,
         seats: setup.seats,
         api: setup.api,
         host: setup.host,
+        kept_alone: setup.kept_alone,
         secret: setup.secret,
         timing: setup.timing,
         compaction: setup.compaction,
@@ -379,6 +393,7 @@ pub(super) struct Parts {
     pub(super) seats: Vec<String>,
     pub(super) api: String,
     pub(super) host: String,
+    pub(super) kept_alone: Option<Arc<LedgerState>>,
     pub(super) secret: Secret,
     pub(super) timing: Timing,
     pub(super) compaction: Compaction,
@@ -403,9 +418,10 @@ pub(super) async fn assemble(
         .await
         .map_err(|error| StartError::Raft(chain(&error)))?;
 
-    let Parts { name, seats, api, host, secret, timing, compaction } = parts;
+    let Parts { name, seats, api, host, kept_alone: ledger, secret, timing, compaction } = parts;
     let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
-    let identity = Identity { name, api, host, seats };
+    let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
+    let identity = Identity { name, api, host, seats, kept_alone };
     let switchboard = Arc::new(Switchboard::new(client.clone()));
     let members = Arc::new(Members::new(raft.clone(), identity, client, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
@@ -427,14 +443,15 @@ pub(super) async fn assemble(
         ears: switchboard.ears.clone(),
     };
     let server = serve(office).map_err(StartError::Listen)?;
-    strand::spawn(leadership::publish(
-        raft.clone(),
-        heard,
-        timing.heartbeat,
-        timing.election_max,
-        told,
-    ));
+    strand::spawn(leadership::publish(raft.clone(), heard, timing, told));
     strand::spawn(Arc::clone(&members).settle(stands));
+    let newcomer = heirloom::Newcomer {
+        members: Arc::clone(&members),
+        standing: standing.clone(),
+        leadership: leadership.clone(),
+        state: published.clone(),
+    };
+    let carried_over = newcomer.bring(ledger);
     strand::spawn(compact(raft.clone(), compaction.every));
     let inner = Inner {
         raft,
@@ -445,10 +462,16 @@ pub(super) async fn assemble(
         leadership,
         standing,
         leading,
+        carried_over,
         server,
         runtime,
     };
     Ok(RaftNode { inner: Arc::new(inner) })
+}
+
+async fn open_disk(path: PathBuf) -> Result<Disk, StartError> {
+    let opened = tokio::task::spawn_blocking(move || Disk::open(&path, fresh_number())).await;
+    Ok(opened.map_err(|error| StartError::Raft(error.to_string()))??)
 }
 
 /// Makes a snapshot now and then, so that a log that hardly grows is compacted too.

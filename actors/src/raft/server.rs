@@ -14,7 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Bytes, Data, PayloadConfig, ServiceConfig, post};
 use actix_web::{App, Error, HttpResponse, HttpServer, dev, error};
-use baton_topology::ledger::COMMAND_VERSION;
+use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
 use futures_util::future::BoxFuture;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
@@ -33,6 +33,7 @@ use super::types::{Raft, Snapshot, TooNew, Types};
 
 pub(super) const HELLO: &str = "/raft/hello";
 pub(super) const JOIN: &str = "/raft/join";
+pub(super) const CARRY_OVER: &str = "/raft/carry-over";
 
 /// The largest question: a snapshot of everything, in one piece.
 const BODY_BYTES_MAX: usize = 512 << 20;
@@ -51,6 +52,8 @@ pub(super) trait Reception: Send + Sync + 'static {
     fn hello(&self) -> BoxFuture<'static, serde_json::Value>;
     /// Somebody at this seat wants to be a member; or why not.
     fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>>;
+    /// Somebody kept this ledger while it ran alone; or why it is not carried over.
+    fn carry_over(&self, ledger: LedgerState) -> BoxFuture<'static, Result<(), String>>;
 }
 
 struct Desk {
@@ -114,7 +117,8 @@ fn routes(config: &mut ServiceConfig) {
         .route(TRANSFER, post().to(transfer))
         .route(PEER, post().to(peer))
         .route(HELLO, post().to(hello))
-        .route(JOIN, post().to(join));
+        .route(JOIN, post().to(join))
+        .route(CARRY_OVER, post().to(carry_over));
 }
 
 /// Lets peers in who know the secret and mean this node.
@@ -137,7 +141,7 @@ async fn admit<B: MessageBody + 'static>(
         Some(Err(_)) => return Err(ErrorBadRequest("no number of a node")),
     };
     // A name may have passed to a node that knows nothing of what the other one promised.
-    let may_be_anybodys = [HELLO, JOIN].contains(&request.path());
+    let may_be_anybodys = [HELLO, JOIN, CARRY_OVER].contains(&request.path());
     if meant.is_some_and(|meant: u64| meant != desk.me) || (meant.is_none() && !may_be_anybodys) {
         let text = format!("this is node {}", desk.me);
         return Err(error::InternalError::new(text, StatusCode::MISDIRECTED_REQUEST).into());
@@ -288,4 +292,9 @@ async fn hello(desk: Data<Desk>) -> HttpResponse {
 async fn join(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
     let name: String = read(&body)?;
     tell(desk.reception.join(name).await)
+}
+
+async fn carry_over(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
+    let ledger: LedgerState = read(&body)?;
+    tell(desk.reception.carry_over(ledger).await)
 }

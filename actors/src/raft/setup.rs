@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::ledger::LedgerState;
 use openraft::{Config, ConfigError, SnapshotPolicy};
 
 use super::client::Connect;
@@ -41,6 +42,8 @@ pub struct RaftSetup {
     pub api: String,
     /// What this machine calls itself; told to peers who ask.
     pub host: String,
+    /// What this node kept while it ran alone, if it did: a raft that begins goes on from it.
+    pub kept_alone: Option<Arc<LedgerState>>,
     /// How long things take.
     pub timing: Timing,
     /// When the log is compacted.

@@ -119,7 +119,8 @@ pub async fn start(setup: Setup) -> Result<(RaftNode, Door), StartError> {
     let client = Client::over(wire, secret.clone());
     let own = Own(None, Handle::current());
     let (api, host) = (name.clone(), name.clone());
-    let parts = Parts { name, seats, api, host, secret, timing, compaction };
+    let kept_alone = None;
+    let parts = Parts { name, seats, api, host, kept_alone, secret, timing, compaction };
     let mut door = None;
     let serve = |office| {
         door = Some(Door(Window::of(office)));

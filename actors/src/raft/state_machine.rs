@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use super::disk::{Disk, decode, encode};
 use super::types::{
-    Answer, Envelope, FIRST_VERSION, LogId, Snapshot, SnapshotBody, SnapshotMeta, StoredMembership,
-    Types,
+    Answer, Envelope, FIRST_VERSION, LogId, Matter, Snapshot, SnapshotBody, SnapshotMeta,
+    StoredMembership, Types,
 };
 
 /// The ledger of this node. It lives in memory; snapshots of it and the log bring it back.
@@ -53,17 +53,32 @@ impl StateMachine {
         self.newest.clone()
     }
 
-    fn apply_command(&self, envelope: &Envelope) -> Answer {
+    fn apply_one(&self, envelope: &Envelope) -> Answer {
         self.newest.includes(envelope.version());
         let before = self.state.borrow().clone();
-        match apply(&before, &envelope.command) {
-            Ok((after, Outcome { keys })) => {
-                let state = Arc::new(after);
+        match after(&before, &envelope.matter) {
+            Ok((state, Outcome { keys })) => {
                 self.state.send_replace(Arc::clone(&state));
                 Answer::Applied { keys, state }
             }
-            Err(refusal) => Answer::Refused(refusal.to_string()),
+            Err(refusal) => Answer::Refused(refusal),
         }
+    }
+}
+
+/// The state after something was agreed upon, or why that changes nothing.
+pub(super) fn after(
+    before: &LedgerState,
+    matter: &Matter,
+) -> Result<(Arc<LedgerState>, Outcome), String> {
+    match matter {
+        Matter::Command(command) => match apply(before, command) {
+            Ok((after, outcome)) => Ok((Arc::new(after), outcome)),
+            Err(refusal) => Err(refusal.to_string()),
+        },
+        // Once, and before anything else: it takes the place of all there was.
+        Matter::Ledger(state) if before.index == 0 => Ok((Arc::clone(state), Outcome::default())),
+        Matter::Ledger(_) => Err("this raft has a ledger already".into()),
     }
 }
 
@@ -85,7 +100,7 @@ impl RaftStateMachine<Types> for StateMachine {
                 // It is in the state already.
                 _ if self.applied >= Some(entry.log_id) => Answer::Nothing,
                 EntryPayload::Blank => Answer::Nothing,
-                EntryPayload::Normal(envelope) => self.apply_command(envelope),
+                EntryPayload::Normal(envelope) => self.apply_one(envelope),
                 EntryPayload::Membership(membership) => {
                     let at = Some(entry.log_id);
                     self.membership = StoredMembership::new(at, membership.clone());

@@ -19,6 +19,8 @@ use super::log_store::LogStore;
 use super::state_machine::StateMachine;
 use super::types::{Entry, Envelope, LogId, Types};
 
+mod joint;
+
 struct Builder;
 
 impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for Builder {

@@ -4,6 +4,7 @@
 //! to one disk for ever. A node that lost its disk comes back to its seat under another number, so
 //! that nobody takes it for one that still knows whom it voted for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,28 +46,46 @@ pub(super) type Raft = openraft::Raft<Types, super::state_machine::StateMachine>
 pub(super) struct Peer {
     /// Its seat. The host is looked up at each connection.
     pub(super) name: String,
+    /// Whether it was there when the raft began, with a ledger that it had kept alone.
+    #[serde(default)]
+    pub(super) kept_alone: bool,
 }
 
-/// A command on its way through the log.
+/// Something on its way through the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Wire")]
 pub(super) struct Envelope {
     version: u32,
-    /// The command.
-    pub(super) command: Command,
+    #[serde(flatten)]
+    pub(super) matter: Matter,
+}
+
+/// What is agreed upon.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Matter {
+    /// A command.
+    Command(Command),
+    /// What all that follows begins with: a ledger that one node kept while it ran alone.
+    Ledger(Arc<LedgerState>),
 }
 
 impl Envelope {
     /// Wraps a command, in the oldest version that can say it: members that know no newer one can
     /// apply it too.
     pub(super) fn new(command: Command) -> Self {
-        Self { version: command.since(), command }
+        Self { version: command.since(), matter: Matter::Command(command) }
+    }
+
+    /// Wraps a ledger to begin with.
+    pub(super) fn of_ledger(state: Arc<LedgerState>) -> Self {
+        Self { version: FIRST_VERSION, matter: Matter::Ledger(state) }
     }
 
     /// Wraps a command as if it had come with this version.
     #[cfg(feature = "testing")]
     pub(super) fn of_version(version: u32, command: Command) -> Self {
-        Self { version, command }
+        Self { version, matter: Matter::Command(command) }
     }
 
     /// What has to be understood to apply it.
@@ -77,33 +96,46 @@ impl Envelope {
 
 impl fmt::Display for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a command of version {}", self.version)
+        match &self.matter {
+            Matter::Command(_) => write!(f, "a command of version {}", self.version),
+            Matter::Ledger(state) => write!(f, "a ledger of {} commands", state.index),
+        }
     }
 }
 
-/// Something with a version that may come from a newer node.
+/// Something with a version that may come from a newer node: the rest is not to be read before that
+/// is known.
 #[derive(Deserialize)]
 struct Wire {
     version: u32,
-    /// Not to be read before the version is known.
-    #[serde(alias = "state")]
-    command: Value,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
 }
 
 impl Wire {
-    fn read<T: serde::de::DeserializeOwned>(self) -> Result<T, Unreadable> {
+    /// Reads one part, if it is there.
+    fn take<T: serde::de::DeserializeOwned>(
+        &mut self,
+        part: &'static str,
+    ) -> Result<T, Unreadable> {
         if self.version > COMMAND_VERSION {
             return Err(TooNew(self.version).into());
         }
-        serde_json::from_value(self.command).map_err(Unreadable::Gibberish)
+        let found = self.rest.remove(part).ok_or(Unreadable::Missing(part))?;
+        serde_json::from_value(found).map_err(Unreadable::Gibberish)
     }
 }
 
 impl TryFrom<Wire> for Envelope {
     type Error = Unreadable;
 
-    fn try_from(wire: Wire) -> Result<Self, Unreadable> {
-        Ok(Self { version: wire.version, command: wire.read()? })
+    fn try_from(mut wire: Wire) -> Result<Self, Unreadable> {
+        let matter = match wire.take("ledger") {
+            Ok(state) => Matter::Ledger(Arc::new(state)),
+            Err(Unreadable::Missing(_)) => Matter::Command(wire.take("command")?),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { version: wire.version, matter })
     }
 }
 
@@ -117,6 +149,8 @@ pub(super) struct TooNew(pub(super) u32);
 pub(super) enum Unreadable {
     #[error(transparent)]
     TooNew(#[from] TooNew),
+    #[error("it has no {0}")]
+    Missing(&'static str),
     #[error(transparent)]
     Gibberish(serde_json::Error),
 }
@@ -150,8 +184,8 @@ pub(super) struct SnapshotBody {
 impl TryFrom<Wire> for SnapshotBody {
     type Error = Unreadable;
 
-    fn try_from(wire: Wire) -> Result<Self, Unreadable> {
-        Ok(Self { version: wire.version, state: Arc::new(wire.read()?) })
+    fn try_from(mut wire: Wire) -> Result<Self, Unreadable> {
+        Ok(Self { version: wire.version, state: Arc::new(wire.take("state")?) })
     }
 }
 
@@ -163,7 +197,8 @@ mod tests {
     fn what_a_newer_node_wrote_is_refused_and_not_guessed() {
         let command = Command::SetRecoveriesDisabled { disabled: true };
         let text = serde_json::to_string(&Envelope::new(command.clone())).unwrap();
-        assert_eq!(serde_json::from_str::<Envelope>(&text).unwrap().command, command);
+        let known = Matter::Command(command);
+        assert_eq!(serde_json::from_str::<Envelope>(&text).unwrap().matter, known);
         let newer = text.replace("\"version\":1", "\"version\":2");
         let unknown = newer.replace("set-recoveries-disabled", "set-something-new");
         for (case, text) in [("known words", newer), ("unknown words", unknown)] {
@@ -178,5 +213,13 @@ mod tests {
         let newer = body.replace("\"version\":1", "\"version\":2");
         let error = serde_json::from_str::<SnapshotBody>(&newer).unwrap_err().to_string();
         assert!(error.contains("upgrade this node"), "{error}");
+    }
+
+    #[test]
+    fn a_whole_ledger_goes_through_the_log_too() {
+        let state = Arc::new(LedgerState { index: 7, ..LedgerState::default() });
+        let text = serde_json::to_string(&Envelope::of_ledger(Arc::clone(&state))).unwrap();
+        let read: Envelope = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, Envelope::of_ledger(state));
     }
 }

@@ -22,7 +22,7 @@ pub struct StoreHistory {
 }
 
 /// Has the backend do something and waits for the answer.
-pub(super) async fn ask<T: Send + 'static>(
+pub(crate) async fn ask<T: Send + 'static>(
     store: &Child<StoreActor>,
     question: impl FnOnce(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

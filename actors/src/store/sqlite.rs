@@ -1,6 +1,6 @@
 //! Keeps things in the embedded SQLite store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,18 @@ pub fn opener(path: Option<PathBuf>, retention: Retention, clock: Arc<dyn Clock>
         let clock = Arc::clone(&clock);
         Ok(Box::new(Sqlite { store, retention, clock }) as Box<dyn Backend>)
     })
+}
+
+/// The ledger in a file that nothing has opened; `None` when there is no such file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn kept_ledger(path: &Path) -> Result<Option<LedgerState>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let store = Store::open(path).map_err(|error: OpenError| StoreError(chain(&error)))?;
+    store.ledger().map(Some).map_err(failed)
 }
 
 /// The message of an error and of all that caused it.
@@ -106,6 +118,10 @@ impl Backend for Sqlite {
             tracing::warn!(error = chain(&error), "cannot compact the ledger");
         }
         Ok(())
+    }
+
+    fn forget_ledger(&mut self) -> Result<(), StoreError> {
+        self.store.forget_ledger().map_err(failed)
     }
 
     fn check(&mut self) -> Result<(), StoreError> {

@@ -98,7 +98,10 @@ impl Backend for MemoryStore {
                 Record::Forget(keys) => {
                     disk.instances.retain(|key, _| !keys.contains(key));
                 }
-                Record::Detection(entry) => disk.detections.push(*entry),
+                Record::Detection(entry) => {
+                    disk.detections.retain(|known| known.id != entry.id);
+                    disk.detections.push(*entry);
+                }
                 Record::Changes(changes) => disk.changes.extend(changes),
                 Record::Name { given, canonical } => {
                     disk.names.insert(given, canonical);
@@ -115,6 +118,11 @@ impl Backend for MemoryStore {
 
     fn append(&mut self, _: &Command, after: &LedgerState) -> Result<(), StoreError> {
         self.writable()?.ledger = after.clone();
+        Ok(())
+    }
+
+    fn forget_ledger(&mut self) -> Result<(), StoreError> {
+        self.writable()?.ledger = LedgerState::default();
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod chaos;
+mod heirloom;
+mod lost;
 mod members;
 mod strangers;
 mod trouble;

@@ -9,7 +9,7 @@ fn voters(members: &[Member]) -> Vec<&str> {
     members.iter().filter(|it| it.is_voter).map(|it| it.name.as_str()).collect()
 }
 
-async fn stands_outside(node: &RaftNode, because: &str) {
+pub(crate) async fn stands_outside(node: &RaftNode, because: &str) {
     let mut standing = node.standing();
     let told = |it: &Standing| matches!(it, Standing::Outside(why) if why.contains(because));
     within(because, standing.wait_for(told)).await.unwrap();
@@ -107,4 +107,37 @@ async fn peers_are_added_and_removed_at_run_time() {
     world.commit_among(&others, 3).await;
     let (_, next) = world.leader_among(&others).await;
     assert_eq!(voters(&next.members()), others);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_makes_no_sense_is_refused_in_clear_words() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    let (name, leader) = world.leader().await;
+    let others = world.except(&[&name]);
+    let told = |error: MembersError| error.to_string();
+    let unknown = told(leader.add_peer("nobody:1").await.unwrap_err());
+    assert_eq!(unknown, "nobody:1 cannot be reached");
+    let stranger = told(leader.remove_peer("nobody:1").await.unwrap_err());
+    assert!(stranger.starts_with("nobody:1 is no member"), "{stranger}");
+    // Two at a time wait for one another; what is so already stays so.
+    let (one, other, itself) = futures_util::join!(
+        leader.add_peer(&others[0]),
+        leader.add_peer(&others[0]),
+        leader.add_peer(&name)
+    );
+    assert!(one.is_ok() && other.is_ok() && itself.is_ok(), "{one:?} {other:?} {itself:?}");
+    assert_eq!(voters(&leader.members()), ["a:1", "b:1", "c:1"]);
+
+    // The two that were left could never agree on anything, not even on going back.
+    world.kill(&others[0]).await;
+    let refused = told(leader.remove_peer(&others[1]).await.unwrap_err());
+    assert!(refused.starts_with("of the 2 that would have a vote only 1 answer"), "{refused}");
+    assert_eq!(voters(&leader.members()), ["a:1", "b:1", "c:1"]);
+    world.commit(2).await;
+    leader.remove_peer(&others[0]).await.unwrap();
+    leader.remove_peer(&others[1]).await.unwrap();
+    let last = told(leader.remove_peer(&name).await.unwrap_err());
+    assert_eq!(last, format!("{name} is the last one, and a raft of nobody agrees on nothing"));
+    world.commit_among(&[name], 3).await;
 }

@@ -145,6 +145,8 @@ pub(crate) struct World {
     pub(crate) nodes: BTreeMap<String, RaftNode>,
     seats: Vec<String>,
     pub(crate) compaction: Compaction,
+    /// Ledgers that nodes kept while they ran alone.
+    pub(crate) kept_alone: BTreeMap<String, Arc<LedgerState>>,
 }
 
 impl World {
@@ -162,6 +164,7 @@ impl World {
             nodes: BTreeMap::new(),
             seats: seats.iter().map(|&seat| seat.to_owned()).collect(),
             compaction: Compaction::default(),
+            kept_alone: BTreeMap::new(),
         }
     }
 
@@ -191,6 +194,7 @@ impl World {
             secret: Secret::new(SECRET).unwrap(),
             api: format!("http://{name}"),
             host: format!("host-of-{name}"),
+            kept_alone: self.kept_alone.get(name).cloned(),
             timing: TIMING,
             compaction: self.compaction,
         }

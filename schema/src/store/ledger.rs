@@ -59,6 +59,28 @@ impl Store {
         Ok(())
     }
 
+    /// What was set, without anything else that is stored.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn ledger(&self) -> Result<LedgerState, StoreError> {
+        // What today's rules refuse was told when it was read for use.
+        replay(&self.connection, &mut Vec::new())
+    }
+
+    /// Drops the ledger: another one goes on from it.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn forget_ledger(&mut self) -> Result<(), StoreError> {
+        self.on_disk(|transaction| {
+            transaction.execute("DELETE FROM ledger_entries", [])?;
+            transaction.execute("DELETE FROM ledger_snapshot", []).map(|_| ())
+        })?;
+        (self.ledger_last, self.ledger_entries) = extent(&self.connection)?;
+        Ok(())
+    }
+
     /// Runs a transaction whose end is the moment its content is on disk.
     fn on_disk(
         &mut self,

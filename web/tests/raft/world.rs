@@ -97,6 +97,7 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
         api: plan.api.clone().unwrap_or(format!("{scheme}://{address}")),
         // Only its place tells them apart.
         host: format!("host{}.example", seats.iter().position(|it| *it == seat).unwrap()),
+        kept_alone: None,
         timing: TIMING,
         compaction: Compaction::default(),
     })
