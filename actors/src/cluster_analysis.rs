@@ -19,7 +19,7 @@ use baton_topology::fleet::{self, Advance, FleetInput, News};
 use baton_topology::history::{AnalysisChange, DetectionEntry};
 use baton_topology::instance::Instance;
 use baton_topology::key::InstanceKey;
-use baton_topology::ledger::Command;
+use baton_topology::ledger::{Command, LedgerState};
 use baton_topology::policy::Policy;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -102,6 +102,8 @@ pub struct ClusterAnalysisActor {
     looked_at: BTreeSet<InstanceKey>,
     is_store_due: bool,
     detections_waiting: usize,
+    /// The newest detection the store was given.
+    recorded: u64,
     /// When the newest advance ended and how long it took, all that follows from it included.
     newest_advance: (Instant, Duration),
 }
@@ -119,6 +121,7 @@ impl ClusterAnalysisActor {
             looked_at: BTreeSet::new(),
             is_store_due: false,
             detections_waiting: 0,
+            recorded: 0,
             newest_advance: (Instant::now(), Duration::ZERO),
         }
     }
@@ -258,7 +261,20 @@ impl ClusterAnalysisActor {
         }
     }
 
-    /// Has the ledger agree that this failure was detected, and only then keeps the record.
+    /// Keeps a record of what was detected, by whichever node. Giving the store the same again
+    /// changes nothing.
+    fn record_detections(&mut self, ledger: &LedgerState) {
+        if ledger.last_detection_id <= self.recorded {
+            return;
+        }
+        let entries = ledger.detections.values().filter_map(|it| it.entry.as_ref());
+        for entry in entries.filter(|it| it.id > self.recorded) {
+            self.record(Record::Detection(Box::new((**entry).clone())));
+        }
+        self.recorded = ledger.last_detection_id;
+    }
+
+    /// Has the ledger agree that this failure was detected.
     fn detect(
         &mut self,
         snapshot: &Arc<FleetSnapshot>,
@@ -282,33 +298,30 @@ impl ClusterAnalysisActor {
             return;
         }
         self.detections_waiting += 1;
-        let entry = detection_entry(snapshot, cluster, analysis, now);
         let ledger = Arc::clone(&self.world.ledger);
         let command = Command::RecordDetection {
             key: analysis.key.clone(),
             code: analysis.code,
             at: now,
             fresh_after: now.minus(snapshot.policy.detection_block),
+            entry: Some(Arc::new(detection_entry(snapshot, cluster, analysis, now))),
         };
+        let found = Box::new(analysis.clone());
         let agreed = async move { ledger.propose(command).await };
         ctx.spawn(agreed.into_actor(self).map(move |agreed, act, _ctx| {
             act.detections_waiting -= 1;
-            let mut entry = entry;
-            let subject = (entry.analysis.key.clone(), entry.analysis.code);
+            let key = &found.key;
             match agreed {
-                Ok(applied) => {
-                    entry.id = applied.state.detections.get(&subject).map_or(0, |known| known.id);
-                    let found = Box::new(entry.analysis.clone());
-                    act.record(Record::Detection(Box::new(entry)));
+                Ok(_) => {
                     if act.world.detections.try_send(Detected(found)).is_err() {
                         act.world.metrics.dropped("detection", 1);
                     }
                 }
                 Err(ProposeError::Refused(reason) | ProposeError::NotLeading(reason)) => {
-                    tracing::debug!(key = %subject.0, reason, "detection not recorded");
+                    tracing::debug!(%key, reason, "detection not recorded");
                 }
                 Err(error) => {
-                    tracing::error!(key = %subject.0, %error, "cannot record a detection");
+                    tracing::error!(%key, %error, "cannot record a detection");
                 }
             }
         }));
@@ -378,10 +391,11 @@ impl ClusterAnalysisActor {
 
     fn watch_ledger(
         &mut self,
-        mut changes: watch::Receiver<Arc<baton_topology::ledger::LedgerState>>,
+        mut changes: watch::Receiver<Arc<LedgerState>>,
         ctx: &mut Context<Self>,
     ) {
         let state = changes.borrow_and_update().clone();
+        self.record_detections(&state);
         self.take(FleetInput::Ledger(state), ctx);
         let changed = async move { changes.changed().await.map(|()| changes) };
         ctx.spawn(changed.into_actor(self).map(|changes, act, ctx| {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::Code;
 use crate::cluster::ClusterId;
+use crate::history::DetectionEntry;
 use crate::instance::PromotionRule;
 use crate::key::InstanceKey;
 use crate::recovery::{Acknowledgement, LogLine, Recovery};
@@ -68,6 +69,9 @@ pub struct LedgerState {
     pub last_recovery_id: u64,
     /// When baton last did something to an instance beside recoveries, such as fencing it.
     pub chores: RedBlackTreeMapSync<InstanceKey, Timestamp>,
+    /// Replicas whose receiver is being made to connect anew, since when: what is stopped for that
+    /// is started again, whoever leads by then (I9).
+    pub scouts: RedBlackTreeMapSync<InstanceKey, Timestamp>,
     /// The number the newest maintenance got; 0 before the first.
     pub last_maintenance_id: u64,
     /// The number the newest detection got; 0 before the first.
@@ -134,7 +138,7 @@ pub struct VirtualName {
 }
 
 /// A failure that was detected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// Its number.
     pub id: u64,
@@ -143,6 +147,9 @@ pub struct Detection {
     /// Until when the same failure counts as a repetition; it is not purged before.
     #[serde(default)]
     pub fresh_until: Timestamp,
+    /// What was seen then, for every node's record.
+    #[serde(default)]
+    pub entry: Option<Arc<DetectionEntry>>,
 }
 
 /// The newest version of commands this baton knows. See [`Command::since`].
@@ -260,6 +267,9 @@ pub enum Command {
         at: Timestamp,
         /// Detections of the same failure after this point make this one a repetition.
         fresh_after: Timestamp,
+        /// What was seen. It gets its number here.
+        #[serde(default)]
+        entry: Option<Arc<DetectionEntry>>,
     },
     /// Switch automated recoveries off or on everywhere.
     SetRecoveriesDisabled {
@@ -294,6 +304,14 @@ pub enum Command {
         key: InstanceKey,
         /// When.
         at: Timestamp,
+        /// The replica whose receiver is stopped for that, and started again.
+        #[serde(default)]
+        scout: Option<InstanceKey>,
+    },
+    /// Take note that the receiver of a scout was started again, or is nobody's business any more.
+    EndScout {
+        /// The scout.
+        key: InstanceKey,
     },
     /// Take note that somebody has something done to an instance. Changes nothing: that it was
     /// agreed upon is all that counts (I2).

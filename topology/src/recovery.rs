@@ -15,6 +15,7 @@ pub mod plan;
 pub mod preview;
 pub mod recent;
 pub mod scene;
+mod scouts;
 #[cfg(test)]
 mod tests;
 pub mod upkeep;

@@ -364,7 +364,7 @@ pub(super) async fn do_chore(
     chore: Chore,
     index: u64,
 ) -> Option<InstanceKey> {
-    let Chore { note, stage, why, source } = chore;
+    let Chore { note, stage, why, source, done } = chore;
     let agreed = async {
         let mandate = Mandate::obtain(&world.ledger).await?;
         if world.ledger.state().borrow().index != index {
@@ -389,6 +389,7 @@ pub(super) async fn do_chore(
     let mut failed = None;
     let patience = if source.is_some() { Patience::Scout } else { Patience::Usual };
     let ran = sessions.run(&mandate, &stage, |_| patience).await;
+    let mut is_through = ran.is_ok();
     for Ran { on, outcome, .. } in ran.unwrap_or_else(|error| stopped(&why, &error)) {
         if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
             tracing::error!(%on, error, why, "could not be seen to");
@@ -398,10 +399,25 @@ pub(super) async fn do_chore(
     let keys: Vec<InstanceKey> = stage.chains.iter().map(|chain| chain.on.clone()).collect();
     // What does not get through is found by the next probe.
     let _ = world.looks.try_send(LookNow(keys));
-    let (scout, source) = (failed?, source?);
-    let stuck = has_stuck_receiver(&mut sessions, &scout).await;
-    start_again(&world, &mandate, &mut sessions, &scout, &source).await;
-    stuck.then_some(scout)
+    let stuck = match (failed, source) {
+        (None, _) => None,
+        (Some(_), None) => {
+            is_through = false;
+            None
+        }
+        (Some(scout), Some(source)) => {
+            let is_stuck = has_stuck_receiver(&mut sessions, &scout).await;
+            is_through = start_again(&world, &mandate, &mut sessions, &scout, &source).await;
+            is_stuck.then_some(scout)
+        }
+    };
+    if let Some(done) = done.filter(|_| is_through)
+        && let Err(error) = mandate.propose(done).await
+    {
+        // Whoever looks at it later finds that it is done.
+        tracing::warn!(why, %error, "that it is done is not agreed upon");
+    }
+    stuck
 }
 
 fn stopped(why: &str, error: &ProposeError) -> Vec<Ran> {
@@ -418,26 +434,30 @@ async fn has_stuck_receiver(sessions: &mut Sessions, scout: &InstanceKey) -> boo
 }
 
 /// A scout that may have been stopped and not started is started (I9), unless a recovery has it.
+/// Whether it is on its way.
 async fn start_again(
     world: &RecoveryWorld,
     mandate: &Mandate,
     sessions: &mut Sessions,
     scout: &InstanceKey,
     source: &InstanceKey,
-) {
+) -> bool {
     let ledger = world.ledger.state().borrow().clone();
     if ledger.recoveries.values().any(|it| it.is_running() && it.failed() == source) {
-        return;
+        return false;
     }
     let actions = vec![Action::Start(Threads::Receiver)];
     let chain = Chain { on: scout.clone(), actions, need: Need::Should };
     let stage = Stage { chains: vec![chain] };
     let ran = sessions.run(mandate, &stage, |_| Patience::Freeze).await;
+    let mut is_on_its_way = ran.is_ok();
     for Ran { on, outcome, .. } in ran.unwrap_or_else(|error| stopped("start again", &error)) {
         if outcome != Outcome::Done {
+            is_on_its_way = false;
             tracing::error!(%on, ?outcome, "the receiver of a replica may be left stopped");
         }
     }
+    is_on_its_way
 }
 
 async fn announce(world: &RecoveryWorld, list: HookList, recovery: &Recovery) -> super::Announced {

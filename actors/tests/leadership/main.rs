@@ -13,7 +13,7 @@ use baton_actors::clock::TokioClock;
 use baton_actors::hooks::HookRunner;
 use baton_actors::operations::{Locks, Workshop};
 use baton_actors::ports::{OperationError, Operations, ProposeError, RecoverError};
-use baton_actors::testing::{FakeFleet, MemoryStore};
+use baton_actors::testing::{FakeFleet, Fault, MemoryStore};
 use baton_topology::filter::ClusterFilter;
 use baton_topology::ledger::LedgerState;
 use baton_topology::policy::Policy;
@@ -157,6 +157,36 @@ async fn a_leader_that_is_deposed_after_any_action_does_nothing_more_and_the_nex
             let successor = recovery.successor.clone().expect("somebody succeeded");
             assert_eq!(fleet.writable(), std::slice::from_ref(&successor), "{case}");
             assert!(fleet.executed(&successor).contains(&had), "{case}");
+            nodes.stop().await;
+        }
+    }
+}
+
+#[actix::test]
+async fn a_scout_whose_leader_is_deposed_at_any_moment_is_started_by_the_next() {
+    tokio::time::pause();
+    for loss in LOSSES {
+        for actions in 1..=2 {
+            let case = format!("{loss:?} after {actions} actions");
+            let nodes = Nodes::over(star()).await;
+            let fleet = Arc::clone(&nodes.fleet);
+            fleet.set_fault(&key("a"), Fault::Hung);
+            let mut changes = fleet.changes();
+            while fleet.actions().len() < actions {
+                let more = tokio::time::timeout(Duration::from_secs(20), changes.changed()).await;
+                assert!(more.is_ok(), "{case}: {:?}", fleet.actions());
+            }
+            nodes.quorum.depose(loss);
+            // It was a moment's weakness: nobody has to be replaced.
+            fleet.set_fault(&key("a"), Fault::None);
+            nodes.until(&case, |state| state.scouts.is_empty()).await;
+            nodes.settle().await;
+            assert_eq!(nodes.quorum.trespasses(), [""; 0], "I2: {case}");
+            for name in ["b", "c", "d"] {
+                let snapshot = nodes.worlds[1].snapshot();
+                let channel = snapshot.instance(&key(name)).and_then(|it| it.facts.main_channel());
+                assert!(channel.is_some_and(|it| it.is_running()), "I9: {case}: {name}");
+            }
             nodes.stop().await;
         }
     }

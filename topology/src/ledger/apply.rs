@@ -13,6 +13,7 @@ use super::{
 };
 use crate::analysis::Code;
 use crate::cluster::ClusterId;
+use crate::history::DetectionEntry;
 use crate::instance::PromotionRule;
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
@@ -164,8 +165,8 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
             state.forgotten.remove_mut(key);
             Ok(vec![key.clone()])
         }
-        Command::RecordDetection { key, code, at, fresh_after } => {
-            record_detection(state, key, *code, *at, *fresh_after)
+        Command::RecordDetection { key, code, at, fresh_after, entry } => {
+            record_detection(state, key, *code, (*at, *fresh_after), entry.as_deref())
         }
         Command::SetRecoveriesDisabled { disabled } => {
             state.recoveries_disabled = *disabled;
@@ -178,9 +179,9 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         Command::BeginRecovery { recovery } => recoveries::begin(state, recovery),
         Command::UpdateRecovery { recovery } => recoveries::update(state, recovery),
         Command::NoteOperation { key, what, at: _ } => note_operation(key, what),
-        Command::NoteChore { key, at } => {
-            check_key(key)?;
-            insert(&mut state.chores, key, *at, "instances with chores")?;
+        Command::NoteChore { key, at, scout } => note_chore(state, key, *at, scout.as_ref()),
+        Command::EndScout { key } => {
+            state.scouts.remove_mut(key);
             Ok(vec![key.clone()])
         }
         Command::LogRecovery { id, lines } => recoveries::log(state, *id, lines),
@@ -197,6 +198,21 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
 fn note_operation(key: &InstanceKey, what: &str) -> Result<Vec<InstanceKey>, Refusal> {
     check_key(key)?;
     check_text("operation", what, REASON_BYTES_MAX)?;
+    Ok(vec![key.clone()])
+}
+
+fn note_chore(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    at: Timestamp,
+    scout: Option<&InstanceKey>,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    if let Some(scout) = scout {
+        check_key(scout)?;
+        insert(&mut state.scouts, scout, at, "scouts")?;
+    }
+    insert(&mut state.chores, key, at, "instances with chores")?;
     Ok(vec![key.clone()])
 }
 
@@ -367,8 +383,8 @@ fn record_detection(
     state: &mut LedgerState,
     key: &InstanceKey,
     code: Code,
-    at: Timestamp,
-    fresh_after: Timestamp,
+    (at, fresh_after): (Timestamp, Timestamp),
+    entry: Option<&DetectionEntry>,
 ) -> Result<Vec<InstanceKey>, Refusal> {
     check_key(key)?;
     let subject = (key.clone(), code);
@@ -377,7 +393,8 @@ fn record_detection(
     }
     let id = state.last_detection_id.saturating_add(1);
     let fresh_until = at.plus(at.since(fresh_after));
-    let detection = Detection { id, at, fresh_until };
+    let entry = entry.map(|entry| Arc::new(DetectionEntry { id, ..entry.clone() }));
+    let detection = Detection { id, at, fresh_until, entry };
     insert(&mut state.detections, &subject, detection, "detections")?;
     state.last_detection_id = id;
     Ok(vec![key.clone()])
@@ -391,6 +408,7 @@ fn purge(state: &mut LedgerState, before: Timestamp) {
     drop_where(&mut state.forgotten, |until| *until <= before);
     drop_where(&mut state.detections, |it| it.fresh_until <= before);
     drop_where(&mut state.chores, |at| *at <= before);
+    drop_where(&mut state.scouts, |at| *at <= before);
     drop_where(&mut state.recoveries, |it| {
         let kept_for = if it.kind.promotes() { REPLACED_KEPT_FOR } else { Duration::ZERO };
         it.ended_at.is_some_and(|ended| ended.plus(kept_for) <= before)

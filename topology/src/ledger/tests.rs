@@ -52,7 +52,8 @@ fn pool(name: &str, members: Vec<InstanceKey>, expires: i64) -> Command {
 }
 
 fn detect(code: Code, when: i64, fresh_after: i64) -> Command {
-    Command::RecordDetection { key: key("a"), code, at: at(when), fresh_after: at(fresh_after) }
+    let (at, fresh_after) = (at(when), at(fresh_after));
+    Command::RecordDetection { key: key("a"), code, at, fresh_after, entry: None }
 }
 
 fn run(commands: &[Command]) -> LedgerState {

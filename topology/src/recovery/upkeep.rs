@@ -18,7 +18,7 @@ use crate::status::is_replicating;
 use crate::time::Timestamp;
 
 use super::machine::LOST_IN_RECOVERY;
-use super::{Chain, Kind, Need, Recovery, Stage};
+use super::{Chain, Kind, Need, Recovery, Stage, scouts};
 
 /// A source that does not answer hangs when its replicas have received nothing for this long.
 pub const QUIET_FOR: Duration = Duration::from_millis(300);
@@ -50,6 +50,8 @@ pub struct Chore {
     pub why: String,
     /// The source whose scout this is about, if it is.
     pub source: Option<InstanceKey>,
+    /// What the ledger takes note of once it is done, if that is to be known.
+    pub done: Option<Command>,
 }
 
 /// What there is to see to.
@@ -67,6 +69,8 @@ pub struct Review {
 #[derive(Debug, Clone, Default)]
 pub struct Vigil {
     silent: BTreeMap<InstanceKey, Silent>,
+    /// Scouts it sent itself, and sees to.
+    sent: BTreeSet<InstanceKey>,
 }
 
 /// A source that does not answer, though its replicas do not notice.
@@ -83,11 +87,23 @@ struct Silent {
     stuck: BTreeSet<InstanceKey>,
 }
 
+impl Chore {
+    /// The replica whose receiver is stopped for this, and started again.
+    fn scout(&self) -> Option<&InstanceKey> {
+        match &self.note {
+            Command::NoteChore { scout, .. } => scout.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 impl Vigil {
     /// Everything there is to see to now.
     pub fn review(&mut self, fleet: &FleetSnapshot, now: Timestamp) -> Review {
         let mut review = Review::default();
+        scouts::see_to_left_behind(fleet, &self.sent, now, &mut review);
         self.watch_silent_sources(fleet, now, &mut review);
+        self.sent.extend(review.chores.iter().filter_map(Chore::scout).cloned());
         see_to_returned_primaries(fleet, now, &mut review);
         review.looks.extend(expected_back(fleet, now));
         review.chores.extend(outlived_downtimes(fleet, now));
@@ -228,10 +244,11 @@ fn send_scout(
     let actions = vec![Action::Stop(Threads::Receiver), Action::Start(Threads::Receiver)];
     let chain = Chain { on: scout.key().clone(), actions, need: Need::Should };
     let chore = Chore {
-        note: Command::NoteChore { key: source.key().clone(), at: now },
+        note: scouts::note(source.key(), scout.key(), now),
         stage: Stage { chains: vec![chain] },
         why: format!("{} does not answer: {} tries to connect", source.key(), scout.key()),
         source: Some(source.key().clone()),
+        done: Some(Command::EndScout { key: scout.key().clone() }),
     };
     Some((scout.key().clone(), chore))
 }
@@ -279,10 +296,11 @@ fn see_to_returned_primaries(fleet: &FleetSnapshot, now: Timestamp, review: &mut
         }
         let actions = vec![Action::SetReadOnly, Action::KillClients];
         review.chores.push(Chore {
-            note: Command::NoteChore { key: key.clone(), at: now },
+            note: Command::NoteChore { key: key.clone(), at: now, scout: None },
             stage: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Should }] },
             why: format!("{key} was replaced in recovery {} and is back", recovery.id),
             source: None,
+            done: None,
         });
     }
 }
@@ -393,10 +411,11 @@ fn left_stopped(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
             if !is_taken && is_due && waits_to_be_moved(key, recovery, fleet) {
                 let (id, successor) = (recovery.id, &plan.successor);
                 chores.push(Chore {
-                    note: Command::NoteChore { key: key.clone(), at: now },
+                    note: Command::NoteChore { key: key.clone(), at: now, scout: None },
                     stage: Stage { chains: vec![chain.clone()] },
                     why: format!("{key} could not be brought to {successor} in recovery {id}"),
                     source: None,
+                    done: None,
                 });
             }
         }
@@ -433,6 +452,7 @@ fn outlived_downtimes(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
         stage: Stage::default(),
         why: format!("{key} replicates again"),
         source: None,
+        done: None,
     })
     .collect()
 }

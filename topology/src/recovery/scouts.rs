@@ -1,0 +1,81 @@
+//! Scouts that were left behind.
+//!
+//! A replica whose source does not answer is made to connect anew: its receiver is stopped and
+//! started. Whoever does that may die, or lead no more, right between the two. The ledger knows of
+//! each scout until it is on its way again; whoever leads starts those that it did not send itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::action::{Action, Threads};
+use crate::instance::ThreadState;
+use crate::key::InstanceKey;
+use crate::ledger::Command;
+use crate::snapshot::FleetSnapshot;
+use crate::time::Timestamp;
+
+use super::upkeep::{Chore, Review};
+use super::{Chain, Need, Stage};
+
+/// By then whoever sent a scout has started it, or has not.
+const SENT_FOR: Duration = Duration::from_secs(30);
+/// A receiver that stands still for so long may have been stopped by people since.
+const OURS_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// What the ledger takes note of before a scout of `source` is sent.
+pub(super) fn note(source: &InstanceKey, scout: &InstanceKey, at: Timestamp) -> Command {
+    Command::NoteChore { key: source.clone(), at, scout: Some(scout.clone()) }
+}
+
+/// Starts scouts that somebody else sent and may not have started.
+pub(super) fn see_to_left_behind(
+    fleet: &FleetSnapshot,
+    sent: &BTreeSet<InstanceKey>,
+    now: Timestamp,
+    review: &mut Review,
+) {
+    let ledger = &fleet.ledger;
+    for (key, since) in &ledger.scouts {
+        let is_under_way = sent.contains(key) && now.since(*since) < SENT_FOR;
+        // A recovery starts whatever it stopped itself.
+        let is_taken = ledger.maintenance_of(key, now).is_some()
+            || ledger.recoveries.values().any(|it| it.is_running() && it.changes(key));
+        if is_under_way || is_taken {
+            continue;
+        }
+        let instance = fleet.instance(key);
+        let is_over = instance.is_none() || now.since(*since) >= OURS_FOR;
+        let seen = instance.filter(|it| it.is_valid() && it.health.facts_from >= Some(*since));
+        let receiver = seen.and_then(|it| it.facts.main_channel()).map(|it| it.receiver);
+        match (is_over, seen.is_some(), receiver) {
+            (false, false, _) => review.looks.push(key.clone()),
+            (false, true, Some(ThreadState::Stopped)) => review.chores.push(start(key, now)),
+            _ => review.chores.push(end(key)),
+        }
+    }
+}
+
+fn start(key: &InstanceKey, now: Timestamp) -> Chore {
+    let actions = vec![Action::Start(Threads::Receiver)];
+    Chore {
+        note: note(key, key, now),
+        stage: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Should }] },
+        why: format!("the receiver of {key} was stopped for a moment, and not started again"),
+        source: None,
+        done: Some(end_of(key)),
+    }
+}
+
+fn end(key: &InstanceKey) -> Chore {
+    Chore {
+        note: end_of(key),
+        stage: Stage::default(),
+        why: format!("the receiver of {key} was started again"),
+        source: None,
+        done: None,
+    }
+}
+
+fn end_of(key: &InstanceKey) -> Command {
+    Command::EndScout { key: key.clone() }
+}
