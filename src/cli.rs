@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client;
 use crate::config::{self, Secret, Sources};
+use crate::recover::{self, Others};
 use crate::serve::{self, ServeOptions};
 
 /// Watches MySQL and MariaDB replication topologies and says what is wrong with them.
@@ -28,6 +29,13 @@ enum Command {
     Serve(ServeArgs),
     /// Say what the configuration means, key by key, or what is wrong with it.
     CheckConfig,
+    /// Say what this node of a raft remembers, and begin a raft anew from that when a majority of
+    /// the disks is lost.
+    RaftRecover {
+        /// The other members do not come back with what they had. Only a person can know that.
+        #[arg(long)]
+        others_are_lost: bool,
+    },
     /// Ask a running service: baton client COMMAND ...; see baton client help.
     #[command(disable_help_flag = true)]
     Client {
@@ -74,6 +82,15 @@ pub fn run() -> ExitCode {
     if let Some(args) = as_client(&args) {
         return client::run(args);
     }
+    if let Some(old) = OldStyle::of(&args) {
+        return match old.refusal() {
+            None => client::run(&old.args),
+            Some(refusal) => {
+                let _ = writeln!(io::stderr(), "baton: {refusal}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(args) => serve::serve(&ServeOptions {
@@ -85,6 +102,10 @@ pub fn run() -> ExitCode {
             log_level: args.log_level,
         }),
         Command::CheckConfig => check_config(cli.config),
+        Command::RaftRecover { others_are_lost } => {
+            let others = if others_are_lost { Others::AreLost } else { Others::MayComeBack };
+            recover::recover(cli.config, others, &mut io::stdout())
+        }
         Command::Client { args } => return client::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "baton", &mut io::stdout());
@@ -104,13 +125,69 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The arguments of the client, when that is what is meant: by the program's name, or in the old
-/// style, `-c COMMAND`.
+/// The arguments of the client, when the program goes by its name.
 fn as_client(args: &[String]) -> Option<&[String]> {
     let (program, rest) = args.split_first()?;
     let is_client = Path::new(program).file_stem().is_some_and(|name| name == CLIENT_NAME);
-    let is_old_style = matches!(rest.first().map(String::as_str), Some("-c" | "--command"));
-    (is_client || is_old_style).then_some(rest)
+    is_client.then_some(rest)
+}
+
+/// A call as of orchestrator's own commands, which worked without a server: `-c COMMAND`.
+#[derive(Debug, PartialEq, Eq)]
+struct OldStyle {
+    config: Option<PathBuf>,
+    ignores_raft: bool,
+    /// What the client is told.
+    args: Vec<String>,
+}
+
+impl OldStyle {
+    fn of(args: &[String]) -> Option<Self> {
+        let mut old = Self { config: None, ignores_raft: false, args: Vec::new() };
+        let mut rest = args.iter().skip(1);
+        while let Some(arg) = rest.next() {
+            let name = arg.strip_prefix("--").or(arg.strip_prefix('-')).unwrap_or_default();
+            match name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value))) {
+                ("config", None) => old.config = rest.next().map(PathBuf::from),
+                ("config", Some(file)) => old.config = Some(file.into()),
+                ("ignore-raft-setup", _) => old.ignores_raft = true,
+                _ => old.args.push(arg.clone()),
+            }
+        }
+        let is_old_style = matches!(old.args.first().map(String::as_str), Some("-c" | "--command"));
+        is_old_style.then_some(old)
+    }
+
+    /// Why it is refused: nobody said whom to ask, and the server of this machine is one of
+    /// several. A configuration that cannot be read is another one's business.
+    fn refusal(&self) -> Option<String> {
+        let names_api = |name: &str| std::env::var(name).is_ok_and(|it| !it.is_empty());
+        let is_told = self.args.iter().any(|arg| {
+            arg.starts_with("-U") || arg.trim_start_matches('-').split('=').next() == Some("api")
+        });
+        if self.ignores_raft || is_told || client::API_VARIABLES.iter().any(|it| names_api(it)) {
+            return None;
+        }
+        let config = config::load(&Sources::of_process(self.config.clone())).ok()?.config;
+        let hosts = config.raft.nodes.iter().filter_map(|seat| seat.rsplit_once(':'));
+        let port = match config.http.listen {
+            config::Listen::Tcp { port, .. } => port,
+            config::Listen::Unix(_) => 3000,
+        };
+        let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+        let nodes: Vec<String> =
+            hosts.map(|(host, _)| format!("{scheme}://{host}:{port}/api")).collect();
+        config.raft.enabled.then(|| {
+            format!(
+                "-c is refused under raft (RaftEnabled), as it knows of one node only. Use the \
+                 client, which finds the leader:\n  ORCHESTRATOR_API=\"{}\" orchestrator-client \
+                 {}\n(or baton client instead of orchestrator-client). --ignore-raft-setup asks \
+                 the server of this machine nevertheless.",
+                nodes.join(" "),
+                self.args.join(" ")
+            )
+        })
+    }
 }
 
 /// Prints every key with its value and where that comes from, then the warnings.
@@ -128,4 +205,35 @@ fn check_config(file: Option<PathBuf>) -> anyhow::Result<()> {
     }
     writeln!(out, "the configuration is good")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orchestrators_own_commands_are_recognised() {
+        let old = |config: Option<&str>, ignores_raft, args: &[&str]| {
+            let args = args.iter().map(|&it| it.to_owned()).collect();
+            Some(OldStyle { config: config.map(PathBuf::from), ignores_raft, args })
+        };
+        for (line, expected) in [
+            ("baton -c clusters", old(None, false, &["-c", "clusters"])),
+            (
+                "baton --command clusters -i a",
+                old(None, false, &["--command", "clusters", "-i", "a"]),
+            ),
+            ("baton -config f -c clusters", old(Some("f"), false, &["-c", "clusters"])),
+            ("baton --config=f -c clusters", old(Some("f"), false, &["-c", "clusters"])),
+            ("baton -c clusters --ignore-raft-setup", old(None, true, &["-c", "clusters"])),
+            ("baton -ignore-raft-setup -c clusters", old(None, true, &["-c", "clusters"])),
+            ("baton serve", None),
+            ("baton --config f serve", None),
+            ("baton client -c clusters", None),
+            ("baton", None),
+        ] {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(OldStyle::of(&args), expected, "{line}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use commands::{COMMANDS, Command, DryRun, Print};
+pub(crate) use options::API_VARIABLES;
 use options::ClientOptions;
 use serde_json::Value;
 

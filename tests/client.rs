@@ -149,6 +149,42 @@ fn the_old_styles_of_calling_work() {
     assert_eq!(shown(&named), ("enabled".to_owned(), String::new(), Some(0)));
 }
 
+#[test]
+fn commands_without_a_server_are_refused_under_raft_and_the_client_is_named() {
+    let service = service(|_| (200, r#"{"Code":"OK","Message":"","Details":"enabled"}"#));
+    let run = |args: &[&str], api: &str| {
+        let mut command = Command::new(BATON);
+        command.args(args).env_remove("BATON_API").env("ORCHESTRATOR_API", api);
+        for (name, value) in [
+            ("BATON_RAFTENABLED", "true"),
+            ("BATON_RAFTDATADIR", "/nowhere"),
+            ("BATON_RAFTBIND", "b1.example"),
+            ("BATON_RAFTNODES", "b1.example,b2.example"),
+            ("BATON_RAFTSECRET", "open sesame"),
+            ("BATON_RAFTALLOWPLAINTEXT", "true"),
+        ] {
+            command.env(name, value);
+        }
+        shown(&command.output().expect("run it"))
+    };
+    let (out, error, code) = run(&["-c", "check-global-recoveries"], "");
+    assert_eq!((out.as_str(), code), ("", Some(1)));
+    for part in [
+        "-c is refused under raft",
+        "http://b1.example:3000/api http://b2.example:3000/api",
+        "orchestrator-client -c check-global-recoveries",
+        "--ignore-raft-setup",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let told = run(&["-c", "check-global-recoveries"], &service.url);
+    assert_eq!(told, ("enabled".to_owned(), String::new(), Some(0)), "somebody said whom to ask");
+    let told = run(&["-c", "check-global-recoveries", "-U", &service.url], "");
+    assert_eq!(told.0, "enabled");
+    let (out, _, code) = run(&["--ignore-raft-setup", "-c", "help"], "");
+    assert!(out.contains("recover") && code == Some(0), "{out}");
+}
+
 /// What a service was asked for, but for whether it lets one in.
 fn asked_for(service: &Service) -> Vec<String> {
     let all = service.asked.try_iter().filter(|it| !it.starts_with("HEAD"));

@@ -3,8 +3,6 @@
 mod support;
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use support::{Baton, Flavor, Options, PATIENCE, admit, star, wait_until};
@@ -35,41 +33,18 @@ fn a_store_that_cannot_be_used_is_named_at_the_start() {
     }
 }
 
-/// Runs baton with a state folder of its own that holds `mebibytes`.
-fn on_a_small_disk(baton: &Baton, mebibytes: u32) -> Command {
-    let plain = baton.command();
-    let folder = baton.folder().display().to_string();
-    let mount = format!("mount -t tmpfs -o size={mebibytes}m small '{folder}' && exec \"$@\"");
-    let id = Command::new("id").arg("-u").output().expect("run id");
-    let is_root = id.stdout == b"0\n";
-    let mut command = Command::new("unshare");
-    command.arg(if is_root { "-m" } else { "-rm" }).args(["sh", "-c", &mount, "sh"]);
-    command.arg(plain.get_program()).args(plain.get_args());
-    let set = plain.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    command
-        .envs(set)
-        .env_remove("STATE_DIRECTORY")
-        .current_dir("/")
-        .stdin(std::process::Stdio::null());
-    let log = std::fs::File::create(baton.folder().join("log")).expect("create the log");
-    command.stdout(log.try_clone().expect("share the log")).stderr(log);
-    command
-}
-
 #[test]
 fn a_full_disk_is_loud_and_watching_goes_on() {
     let mut servers = star(&Options::new(Flavor::MariaDb1011), 1);
     admit(&servers);
     let mut baton = Baton::prepare(BATON, vec![servers[0].address()], &[]);
-    let command = on_a_small_disk(&baton, 4);
+    let command = baton.on_a_small_disk(4);
     baton.spawn(command);
     wait_until(PATIENCE, "baton answers", || baton.try_get("/health/live"));
     baton.until_all_valid(2);
     assert_eq!(ready(&baton), (200, "ready\n".to_owned()));
 
-    // Its folder as it sees it, which is not the one we see.
-    let inside = PathBuf::from(format!("/proc/{}/root{}", baton.pid(), baton.folder().display()));
-    let fill = inside.join("fill");
+    let fill = baton.folder_inside().join("fill");
     let mut file = std::fs::File::create(&fill).expect("create a file on the small disk");
     while file.write_all(&[0; 4096]).is_ok() {}
 

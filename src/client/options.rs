@@ -53,9 +53,12 @@ const FLAGS: [(char, &[&str], Option<&str>); 20] = [
 /// The flag that has no value.
 const DRY_RUN: [&str; 2] = ["--dry-run", "-dry-run"];
 
+/// What says where the service is. Newer names first.
+pub(crate) const API_VARIABLES: [&str; 2] = ["BATON_API", "ORCHESTRATOR_API"];
+
 /// Values the environment gives, by flag. Newer names first.
 const VARIABLES: [(&str, &[&str]); 3] = [
-    ("api", &["BATON_API", "ORCHESTRATOR_API"]),
+    ("api", &API_VARIABLES),
     ("instance", &["ORCHESTRATOR_INSTANCE"]),
     ("headers-auth", &["ORCHESTRATOR_AUTH_USER_HEADER"]),
 ];

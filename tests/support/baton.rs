@@ -166,6 +166,45 @@ impl Baton {
         });
     }
 
+    /// Changes settings; the next start has them.
+    pub fn set(&mut self, settings: &[(&str, &str)]) {
+        for (name, value) in settings {
+            self.settings.retain(|(known, _)| known != name);
+            self.settings.push(((*name).to_owned(), (*value).to_owned()));
+        }
+    }
+
+    /// The settings it has.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    /// The command that runs it with a state folder of its own that holds `mebibytes`.
+    pub fn on_a_small_disk(&self, mebibytes: u32) -> Command {
+        let plain = self.command();
+        let folder = self.folder().display().to_string();
+        let mount = format!("mount -t tmpfs -o size={mebibytes}m small '{folder}' && exec \"$@\"");
+        let id = Command::new("id").arg("-u").output().expect("run id");
+        let is_root = id.stdout == b"0\n";
+        let mut command = Command::new("unshare");
+        command.arg(if is_root { "-m" } else { "-rm" }).args(["sh", "-c", &mount, "sh"]);
+        command.arg(plain.get_program()).args(plain.get_args());
+        let set = plain.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command
+            .envs(set)
+            .env_remove("STATE_DIRECTORY")
+            .current_dir("/")
+            .stdin(std::process::Stdio::null());
+        let log = std::fs::File::create(self.folder().join("log")).expect("create the log");
+        command.stdout(log.try_clone().expect("share the log")).stderr(log);
+        command
+    }
+
+    /// Its state folder as it sees it, which is not the one we see if it is on a small disk.
+    pub fn folder_inside(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.pid(), self.folder().display()))
+    }
+
     /// Where it keeps its state and its log.
     pub fn folder(&self) -> &Path {
         &self.folder

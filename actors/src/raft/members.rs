@@ -383,14 +383,12 @@ impl Members {
     }
 
     /// Ends a change of members whose leader did not live to end it.
-    async fn finish_change(&self) {
-        let Ok(_turn) = self.change.try_lock() else { return };
+    async fn finish_change(&self) -> Result<(), MembersError> {
+        let Ok(_turn) = self.change.try_lock() else { return Ok(()) };
         let membership = self.membership();
-        if let [_, wanted] = membership.get_joint_config().as_slice()
-            && self.raft.is_leader()
-            && let Err(error) = self.set_voters(wanted.clone()).await
-        {
-            tracing::warn!(error = chain(&error), "a change of members is not finished");
+        match membership.get_joint_config().as_slice() {
+            [_, wanted] if self.raft.is_leader() => self.set_voters(wanted.clone()).await,
+            _ => Ok(()),
         }
     }
 
@@ -402,7 +400,12 @@ impl Members {
             metrics.borrow_and_update();
             if self.list().iter().any(|it| it.id == self.id && it.is_voter) {
                 standing.send_replace(Standing::Member);
-                self.finish_change().await;
+                if let Err(error) = self.finish_change().await {
+                    tracing::warn!(error = chain(&error), "a change of members is not finished");
+                    // Whoever was just elected is refused until a majority has answered it.
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
                 if metrics.changed().await.is_err() {
                     return;
                 }

@@ -147,13 +147,20 @@ const RAFT: &[Key] = &[
         "",
         "A file with it; spaces and line ends around it are left out.",
     ),
-    fixed("RaftTLSCertFile", Text, "", "Certificate of this node, for the host of its seat."),
+    fixed(
+        "RaftTLSCertFile",
+        Text,
+        "",
+        "Certificate of this node, for the host of its seat. Renewed on disk, it is used from the \
+         next connection on.",
+    ),
     fixed("RaftTLSPrivateKeyFile", Text, "", "Its private key."),
     fixed(
         "RaftTLSCAFile",
         Text,
         "",
-        "Authority of the certificates of all nodes; nodes without one are refused.",
+        "Authority of the certificates of all nodes; nodes without one are refused. Read at the \
+         start.",
     ),
     fixed(
         "RaftAllowPlainText",

@@ -1,0 +1,255 @@
+//! Nodes of a raft come, are let in or not, lose what they had, and end; through the program.
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Output};
+
+use support::{
+    Baton, Certificates, Flavor, Options, PATIENCE, Raft, Server, admit, free_seats, role,
+    seat_settings, star, told, wait_until,
+};
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
+const ALL: [usize; 3] = [0, 1, 2];
+
+/// Three nodes that are not started yet.
+fn prepared(seats: &[String; 3]) -> Vec<Baton> {
+    let all = seats.join(",");
+    let prepare = |seat: &String| Baton::prepare(BATON, Vec::new(), &seat_settings(seat, &all));
+    seats.iter().map(prepare).collect()
+}
+
+fn launched(seats: [String; 3], mut nodes: Vec<Baton>) -> Raft {
+    nodes.iter_mut().for_each(Baton::launch);
+    let raft = Raft { nodes, seats };
+    raft.leader(&ALL);
+    raft
+}
+
+/// Has something set, by whichever node.
+fn set(node: &Baton, path: &str) {
+    wait_until(PATIENCE, path, || (node.get(path)["Code"] == "OK").then_some(()));
+}
+
+/// Waits until a node has it that recoveries are switched off.
+fn until_disabled(node: &Baton) {
+    node.until("/api/check-global-recoveries?local=true", "it knows", |it| {
+        (it["Details"] == "disabled").then_some(())
+    });
+}
+
+fn until_logged(node: &Baton, text: &str) {
+    wait_until(PATIENCE, text, || node.log().contains(text).then_some(()));
+}
+
+#[test]
+fn nodes_trust_those_with_the_right_certificate_and_secret_and_use_renewed_ones() {
+    let folder = tempfile::tempdir().expect("a folder for certificates");
+    let ours = Certificates::make(&folder.path().join("ours"));
+    let theirs = Certificates::make(&folder.path().join("theirs"));
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    let files = |of: &Certificates| {
+        [
+            ("BATON_RAFTTLSCERTFILE", of.server_cert.display().to_string()),
+            ("BATON_RAFTTLSPRIVATEKEYFILE", of.server_key.display().to_string()),
+            ("BATON_RAFTTLSCAFILE", of.ca.display().to_string()),
+        ]
+    };
+    let encrypt = |node: &mut Baton, of: &Certificates| {
+        for (name, value) in files(of) {
+            node.set(&[(name, &value)]);
+        }
+    };
+    encrypt(&mut nodes[0], &ours);
+    encrypt(&mut nodes[1], &ours);
+    encrypt(&mut nodes[2], &theirs);
+    nodes.iter_mut().for_each(Baton::launch);
+    for node in &nodes {
+        until_logged(node, "invalid peer certificate");
+    }
+    nodes[2].kill_9();
+    encrypt(&mut nodes[2], &ours);
+    nodes[2].set(&[("BATON_RAFTSECRET", "open barley")]);
+    nodes[2].launch();
+    until_logged(&nodes[2], "refuses: 403 Forbidden: the secret is not ours");
+    assert!(nodes.iter().all(|node| role(node) != "Leader"), "a raft of strangers does not begin");
+    nodes[2].kill_9();
+    nodes[2].set(&[("BATON_RAFTSECRET", "open sesame")]);
+    nodes[2].launch();
+    let mut raft = Raft { nodes, seats };
+    let leader = raft.leader(&ALL);
+    set(&raft.nodes[leader], "/api/disable-global-recoveries");
+    raft.nodes.iter().for_each(until_disabled);
+
+    let shown = |seat: &String| {
+        let asked = Command::new("openssl").args(["s_client", "-connect", seat]).output();
+        String::from_utf8_lossy(&asked.expect("run openssl").stdout).into_owned()
+    };
+    let (old, seat) = (shown(&raft.seats[0]), raft.seats[0].clone());
+    let written = |of: &Certificates| std::fs::read_to_string(&of.server_cert).expect("read it");
+    assert!(old.contains(written(&ours).trim()), "{old}");
+    // By the same authority; first the certificate, then its key, as tools do that.
+    ours.renew_server();
+    assert!(!old.contains(written(&ours).trim()));
+    wait_until(PATIENCE, "the new one is shown", || {
+        shown(&seat).contains(written(&ours).trim()).then_some(())
+    });
+    let other = Raft::others(leader)[0];
+    raft.nodes[other].kill_9();
+    raft.nodes[other].launch();
+    raft.leader(&ALL);
+    set(&raft.nodes[other], "/api/enable-global-recoveries");
+}
+
+#[test]
+fn a_raft_goes_on_from_what_one_node_kept_while_it_ran_alone() {
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    nodes[1].set(&[("BATON_RAFTENABLED", "false")]);
+    nodes[1].launch();
+    set(&nodes[1], "/api/disable-global-recoveries");
+    set(&nodes[1], "/api/tag/db/3306?tag=role=backup");
+    nodes[1].kill_9();
+    nodes[1].set(&[("BATON_RAFTENABLED", "true")]);
+    let mut raft = launched(seats, nodes);
+    let tags = "/api/tags/db/3306?local=true";
+    for node in &raft.nodes {
+        until_disabled(node);
+        node.until(tags, "it knows", |it| (it[0] == "role=backup").then_some(()));
+    }
+    let said = "the raft goes on from what this node kept alone";
+    wait_until(PATIENCE, said, || (told(&raft.nodes[1], said).len() == 1).then_some(()));
+
+    // Should all the raft is lost some day, that old state must not come back.
+    let leader = raft.leader(&ALL);
+    set(&raft.nodes[leader], "/api/enable-global-recoveries");
+    raft.nodes.iter_mut().for_each(Baton::kill_9);
+    for node in &mut raft.nodes {
+        std::fs::remove_dir_all(node.folder().join("raft")).expect("lose it");
+        node.launch();
+    }
+    let leader = raft.leader(&ALL);
+    set(&raft.nodes[leader], "/api/tag/db/3306?tag=other");
+    let node = &raft.nodes[1];
+    node.until(tags, "it begins with nothing", |it| {
+        (*it == serde_json::json!(["other="])).then_some(())
+    });
+    assert_eq!(node.get("/api/check-global-recoveries")["Details"], "enabled");
+}
+
+/// `baton raft-recover` with the settings of a node.
+fn recover(node: &Baton, arguments: &[&str]) -> Output {
+    let settings = node.settings().iter().map(|(name, value)| (name, value));
+    let mut command = Command::new(BATON);
+    command.arg("raft-recover").args(arguments).current_dir(node.folder()).envs(settings);
+    command.output().expect("run baton")
+}
+
+#[test]
+fn a_raft_whose_majority_lost_its_disks_is_begun_anew_by_people() {
+    let seats: [String; 3] = free_seats();
+    let nodes = prepared(&seats);
+    let mut raft = launched(seats, nodes);
+    let leader = raft.leader(&ALL);
+    set(&raft.nodes[leader], "/api/disable-global-recoveries");
+    until_disabled(&raft.nodes[0]);
+    let running = recover(&raft.nodes[0], &["--others-are-lost"]);
+    let error = String::from_utf8_lossy(&running.stderr).into_owned();
+    assert!(!running.status.success() && error.contains("in use"), "{error}");
+    raft.nodes.iter_mut().for_each(Baton::kill_9);
+    for lost in [1, 2] {
+        std::fs::remove_dir_all(raft.nodes[lost].folder().join("raft")).expect("lose it");
+    }
+    let empty = recover(&raft.nodes[1], &["--others-are-lost"]);
+    let error = String::from_utf8_lossy(&empty.stderr).into_owned();
+    assert!(!empty.status.success() && error.contains("there is no raft/raft.db"), "{error}");
+
+    let looked = recover(&raft.nodes[0], &[]);
+    let text = String::from_utf8_lossy(&looked.stdout).into_owned();
+    assert!(looked.status.success() && text.contains("Nothing was changed"), "{looked:?}");
+    assert!(raft.seats.iter().all(|seat| text.contains(seat)), "{text}");
+    let done = recover(&raft.nodes[0], &["--others-are-lost"]);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success() && text.contains("is the only member"), "{done:?}");
+    raft.nodes.iter_mut().for_each(Baton::launch);
+    raft.leader(&[0]);
+    until_disabled(&raft.nodes[0]);
+    for lost in [1, 2] {
+        until_logged(&raft.nodes[lost], "it must be added first (raft-add-peer)");
+        let path = format!("/api/raft-add-peer/{}", raft.seats[lost]);
+        let added = raft.nodes[0].get(&path);
+        assert_eq!(added, serde_json::json!(raft.seats[lost]), "{added}");
+        until_disabled(&raft.nodes[lost]);
+    }
+    raft.nodes[0].kill_9();
+    let next = raft.leader(&[1, 2]);
+    set(&raft.nodes[next], "/api/enable-global-recoveries");
+}
+
+#[test]
+fn a_leader_whose_store_is_sick_hands_over_and_ends_if_that_does_not_pass() {
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    let elsewhere = tempfile::tempdir().expect("a folder on a disk that is well");
+    let raft_folder = elsewhere.path().display().to_string();
+    nodes[0].set(&[("BATON_RAFTDATADIR", &raft_folder), ("BATON_RAFTBAILOUTSECONDS", "7")]);
+    let command = nodes[0].on_a_small_disk(4);
+    nodes[0].spawn(command);
+    nodes[1..].iter_mut().for_each(Baton::launch);
+    let mut raft = Raft { nodes, seats };
+    wait_until(PATIENCE, "it leads", || {
+        let leader = raft.leader(&ALL);
+        let path = format!("/api/raft-yield/{}", raft.seats[0]);
+        // Whoever leads may change meanwhile.
+        let _ = raft.nodes[leader].try_get(&path);
+        (leader == 0).then_some(())
+    });
+    let fill = raft.nodes[0].folder_inside().join("fill");
+    let mut file = std::fs::File::create(&fill).expect("create a file on the small disk");
+    while file.write_all(&[0; 4096]).is_ok() {}
+    // What is to be written is what people did.
+    wait_until(PATIENCE, "it cannot be written", || {
+        let _ = raft.nodes[0].try_get("/api/tag/db/3306?tag=a");
+        raft.nodes[0].try_get("/health/ready").filter(|(status, _)| *status == 503)
+    });
+    let next = raft.leader(&[1, 2]);
+    assert_eq!(told(&raft.nodes[0], "another node leads now").len(), 1);
+    set(&raft.nodes[next], "/api/disable-global-recoveries");
+    let status = raft.nodes[0].wait_within(PATIENCE);
+    assert!(!status.success(), "{status}");
+    let log = raft.nodes[0].log();
+    let said = "the store of this node cannot be written for 10 s (RaftBailOutSeconds)";
+    assert!(log.contains(said), "{log}");
+}
+
+/// More than a leader keeps in its log for those that were away for a moment.
+const COMMANDS: usize = 600;
+
+#[test]
+fn a_node_that_comes_back_by_a_snapshot_knows_its_instances_still() {
+    let mut servers = star(&Options::new(Flavor::MariaDb1011), 1);
+    admit(&servers);
+    let mut raft = Raft::over(BATON, &servers);
+    let leader = raft.leader(&ALL);
+    let away = Raft::others(leader)[0];
+    raft.nodes[away].signal("-TERM");
+    raft.nodes[away].wait_within(PATIENCE);
+    let primary = format!("{}/{}", servers[0].host, servers[0].port);
+    for number in 1..=COMMANDS {
+        set(&raft.nodes[leader], &format!("/api/tag/{primary}?tag=number={number}"));
+    }
+    let made = raft.nodes[leader].get("/api/raft-snapshot");
+    assert_eq!(made, serde_json::json!("snapshot created"));
+    // Nobody finds them anew.
+    servers.iter_mut().for_each(Server::kill_9);
+    raft.nodes[away].launch();
+    let newest = format!("number={COMMANDS}");
+    let node = &raft.nodes[away];
+    node.until(&format!("/api/tags/{primary}?local=true"), "it has everything", |it| {
+        (it[0] == newest.as_str()).then_some(())
+    });
+    let known = node.get("/api/all-instances?local=true");
+    assert_eq!(known.as_array().map(Vec::len), Some(2), "{known:#}");
+}
