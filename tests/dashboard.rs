@@ -90,7 +90,12 @@ fn types_are_right() {
 
 #[test]
 fn whoever_may_only_look_sees_everything_even_of_ten_thousand() {
-    let baton = Baton::start(BATON, Vec::new(), &[("BATON_READONLY", "true")]);
+    let settings = [
+        ("BATON_READONLY", "true"),
+        ("BATON_WEBMESSAGE", "<b>drill</b> at noon"),
+        ("BATON_REMOVETEXTFROMHOSTNAMEDISPLAY", ".example.com"),
+    ];
+    let baton = Baton::start(BATON, Vec::new(), &settings);
     play("onlooker.mjs", &mut [baton], &mut []);
 }
 

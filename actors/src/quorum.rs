@@ -157,6 +157,7 @@ impl Electorate {
             reports.push(report);
             if let Some(verdict) = settled(agreement, &place, nodes, &reports, &outstanding) {
                 drop(waiting);
+                reports.sort_by(|a, b| a.node.cmp(&b.node));
                 return Poll { question, asked_at, reports, verdict };
             }
         }

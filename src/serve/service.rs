@@ -19,7 +19,7 @@ use baton_actors::system::{self, Handles, RecoverySetup};
 use baton_topology::key::InstanceKey;
 use baton_topology::time::Timestamp;
 use baton_web::auth::{AccessRules, Authentication};
-use baton_web::server::{HttpOptions, Listen, Server};
+use baton_web::server::{Display, HttpOptions, Listen, Server};
 use baton_web::services::{Node, Reload, Services};
 use uuid::Uuid;
 
@@ -254,6 +254,7 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         tls,
         peer_tls,
         rules: access_rules(config),
+        display: display(config),
     })
 }
 
@@ -279,6 +280,14 @@ fn shown(listen: &Listen) -> String {
     match listen {
         Listen::Tcp(address) => address.to_string(),
         Listen::Unix(path) => path.display().to_string(),
+    }
+}
+
+fn display(config: &Config) -> Display {
+    let http = &config.http;
+    Display {
+        message: http.web_message.clone(),
+        left_out_of_names: http.remove_from_hostname_display.clone(),
     }
 }
 
@@ -339,6 +348,7 @@ impl Reload for Reloader {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*server {
             server.set_rules(access_rules(&loaded.config));
+            server.set_display(display(&loaded.config));
         }
         *current = loaded;
         tracing::info!("configuration reloaded");

@@ -80,6 +80,8 @@ await until('all are shown', async () => (await page.locator('.node:not(.titles)
 // Who may only look is told why, wherever there would be something to press.
 await page.goto(`${BASE}/ui/cluster/cluster7`);
 await page.locator('.banner', { hasText: 'read-only' }).waitFor();
+await page.locator('.banner', { hasText: '<b>drill</b> at noon' }).waitFor();
+await page.getByRole('link', { name: 'db3.cluster7:3306', exact: true }).waitFor();
 await page.locator('.node:not(.titles)').nth(3).waitFor();
 check(await page.getByRole('button', { name: 'Switch over' }).isDisabled(), 'nothing can be pressed');
 await page.getByRole('button', { name: 'actions on' }).nth(1).click();

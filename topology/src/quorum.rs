@@ -142,7 +142,7 @@ pub struct Poll {
     pub question: Question,
     /// When.
     pub asked_at: Timestamp,
-    /// What everybody said; the leader first.
+    /// What everybody said, by name.
     pub reports: Vec<Report>,
     /// What follows.
     pub verdict: Verdict,
@@ -384,7 +384,9 @@ pub fn settled(
             data_center: it.data_center.clone().unwrap_or_else(|| data_center.to_owned()),
             said: said(),
         });
-        let all: Vec<Report> = reports.iter().cloned().chain(rest).collect();
+        let mut all: Vec<Report> = reports.iter().cloned().chain(rest).collect();
+        // Whose answer came first is no news.
+        all.sort_by(|a, b| a.node.cmp(&b.node));
         confirm(agreement, data_center, nodes, &all)
     };
     let why = || "not waited for".to_owned();

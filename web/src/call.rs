@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::kept::Kept;
 use crate::raft::Raft;
 use crate::reply::Failure;
+use crate::server::Display;
 use crate::services::Services;
 
 /// How long a change waits to be part of a published snapshot.
@@ -41,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) may_write: Verdict,
     /// What changes in the fleet.
     pub(crate) events: Arc<Events>,
+    /// What the dashboard shows of its own.
+    pub(crate) display: Arc<Display>,
     /// Who would take over where, as of a moment ago.
     pub(crate) readiness: Arc<Kept>,
     /// The newest fleet when the request came.

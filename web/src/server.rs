@@ -53,6 +53,17 @@ pub struct HttpOptions {
     pub peer_tls: Option<Arc<rustls::ClientConfig>>,
     /// Who may do what.
     pub rules: AccessRules,
+    /// What the dashboard shows of its own.
+    pub display: Display,
+}
+
+/// What the dashboard shows of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Display {
+    /// Stands on every page, unless it is empty.
+    pub message: String,
+    /// A text that is left out of the names of instances.
+    pub left_out_of_names: String,
 }
 
 /// Where to listen.
@@ -68,6 +79,7 @@ pub enum Listen {
 pub struct Server {
     handle: ServerHandle,
     rules: Arc<RwLock<AccessRules>>,
+    display: Arc<RwLock<Arc<Display>>>,
     events: Arc<Events>,
     addresses: Vec<SocketAddr>,
 }
@@ -80,6 +92,7 @@ struct State {
     metrics: HttpMetrics,
     events: Arc<Events>,
     readiness: Arc<Kept>,
+    display: Arc<RwLock<Arc<Display>>>,
     prefix: String,
     status_path: String,
 }
@@ -91,6 +104,7 @@ impl Server {
     /// When the address cannot be listened on.
     pub fn start(services: Services, options: HttpOptions) -> std::io::Result<Self> {
         let rules = Arc::new(RwLock::new(options.rules));
+        let display = Arc::new(RwLock::new(Arc::new(options.display)));
         let metrics = HttpMetrics::register(&services.registry);
         let events = follow(&services)?;
         let state = web::Data::new(State {
@@ -101,6 +115,7 @@ impl Server {
             metrics,
             events: Arc::clone(&events),
             readiness: Arc::default(),
+            display: Arc::clone(&display),
             prefix: options.prefix,
             status_path: options.status_path,
         });
@@ -126,7 +141,7 @@ impl Server {
         let server = server.run();
         let handle = server.handle();
         actix_web::rt::spawn(server);
-        Ok(Self { handle, rules, events, addresses })
+        Ok(Self { handle, rules, display, events, addresses })
     }
 
     /// The addresses it listens on.
@@ -137,6 +152,12 @@ impl Server {
     /// Puts other rules of access in force.
     pub fn set_rules(&self, rules: AccessRules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// Has the dashboard show something else of its own.
+    pub fn set_display(&self, display: Display) {
+        let display = Arc::new(display);
+        *self.display.write().unwrap_or_else(PoisonError::into_inner) = display;
     }
 
     /// Ends, letting requests under way come to their end.
@@ -279,6 +300,7 @@ async fn api_answer(
         may_write: state.rules().judge(Access::Write, request.headers()),
         events: Arc::clone(&state.events),
         readiness: Arc::clone(&state.readiness),
+        display: state.display.read().unwrap_or_else(PoisonError::into_inner).clone(),
         fleet,
         now: services.clock.now(),
         services,

@@ -189,6 +189,18 @@ pub fn verdict(
     };
     match preview(&request, fleet, runner, now) {
         Ok(preview) => preview.lines,
-        Err(Refused(reasons)) => reasons,
+        Err(Refused(mut reasons)) => {
+            let told = doubts(key, fleet);
+            reasons.extend(told.into_iter().filter(|it| !reasons.contains(it)).collect::<Vec<_>>());
+            reasons
+        }
     }
+}
+
+/// What the other nodes said of a server that seems to hang. That is no finding of its own, so
+/// nothing else says why it is left alone (I13).
+fn doubts(key: &InstanceKey, fleet: &FleetSnapshot) -> Vec<String> {
+    let is_lost = fleet.instance(key).is_some_and(|it| !it.is_valid());
+    let poll = fleet.polls.newest.get(key).filter(|it| is_lost && !it.verdict.is_confirmed());
+    poll.map(|it| it.verdict.reasons()).unwrap_or_default()
 }

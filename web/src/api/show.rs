@@ -57,6 +57,10 @@ struct SessionJson<'a> {
     /// The node that was asked.
     node: &'a str,
     version: &'a str,
+    /// For everybody to read.
+    message: &'a str,
+    /// What is left out of names of instances where they are shown.
+    left_out_of_names: &'a str,
 }
 
 pub(super) async fn session(call: Call) -> Outcome {
@@ -76,6 +80,8 @@ pub(super) async fn session(call: Call) -> Outcome {
         why,
         node: &node.hostname,
         version: &node.version,
+        message: &call.display.message,
+        left_out_of_names: &call.display.left_out_of_names,
     })
 }
 

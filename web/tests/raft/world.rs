@@ -19,7 +19,7 @@ use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore, recovery_setup};
 use baton_topology::policy::Policy;
 use baton_topology::time::Timestamp;
 use baton_web::auth::AccessRules;
-use baton_web::server::{HttpOptions, Listen, Server};
+use baton_web::server::{Display, HttpOptions, Listen, Server};
 use baton_web::services::{Node as NodeName, Reload, Services};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -110,6 +110,7 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
     let services = services(&handles, &fleet, clock, &raft);
     drop(place);
     let options = HttpOptions {
+        display: Display::default(),
         listen: Listen::Tcp(address),
         prefix: String::new(),
         status_path: "/api/status".into(),
