@@ -4,7 +4,7 @@ import { Refused, change } from './api.js';
 import { runningIn } from './health.js';
 import { rememberOwner } from './operations.js';
 import { clusterLink, name, notify } from './ui.js';
-import { fleet, session, update } from './store.js';
+import { fleet, session, update, updateNow } from './store.js';
 import { html, nothing } from './vendor/lit-html/lit-html.js';
 
 /** @typedef {import('./types').Instance} Instance */
@@ -25,9 +25,11 @@ import { html, nothing } from './vendor/lit-html/lit-html.js';
  * @property {string} [verb]
  */
 
-/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, details: any, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number} | null} */
+/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, details: any, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number, rehearsed: string} | null} */
 let shown = null;
 let serial = 0;
+/** Milliseconds without another key before what was typed is tried. */
+const TYPING = 150;
 
 /** @param {import('./operations.js').Operation} operation @param {Instance} row @param {Record<string, string>} [preset] */
 export function perform(operation, row, preset = {}) {
@@ -61,7 +63,7 @@ export function open(task, preset = {}) {
     values[field.name] = preset[field.name] ?? (task.row && field.value?.(task.row)) ?? first ?? '';
   }
   serial += 1;
-  shown = { task, values, typed: '', plan: null, details: null, refusal: '', state: 'asking', said: '', serial };
+  shown = { task, values, typed: '', plan: null, details: null, refusal: '', state: 'asking', said: '', serial, rehearsed: '' };
   const isSimple = task.care === 'none' && task.fields.length === 0;
   update();
   if (isSimple) run();
@@ -78,13 +80,19 @@ function isComplete() {
   return shown?.task.fields.every((it) => it.optional || shown?.values[it.name]) ?? false;
 }
 
-/** Asks what would be done. */
+/** Asks what would be done with what is typed now, unless that was asked already: leaving a field to press the button is
+ * no reason to ask again, and would take the button away while it is pressed. */
 async function rehearse() {
   const mine = shown;
   if (!mine || mine.task.care === 'none' || !isComplete()) return;
+  const wanted = JSON.stringify(mine.values);
+  if (mine.rehearsed === wanted) return;
+  const isFirst = !mine.rehearsed;
   const number = (mine.serial = serial += 1);
-  Object.assign(mine, { state: 'planning', plan: null, refusal: '' });
-  update();
+  Object.assign(mine, { state: 'planning', plan: null, refusal: '', rehearsed: wanted });
+  updateNow();
+  if (!isFirst) await new Promise((resolve) => setTimeout(resolve, TYPING));
+  if (mine.serial !== number) return;
   try {
     const query = { ...mine.task.query?.(mine.values), dry_run: 'true' };
     const answer = await change(mine.task.path(mine.values), query);
@@ -119,8 +127,9 @@ async function run() {
   const mine = shown;
   if (!mine) return;
   if (mine.values.owner) rememberOwner(mine.values.owner);
-  mine.state = 'running';
-  update();
+  // A plan that is still on its way comes too late.
+  Object.assign(mine, { state: 'running', serial: (serial += 1) });
+  updateNow();
   const ended = await done(mine);
   Object.assign(mine, ended);
   const dialog = /** @type {HTMLDialogElement | null} */ (document.querySelector('dialog.task'));
@@ -147,7 +156,7 @@ function fieldView(field) {
   const set = (event) => {
     mine.values[field.name] = /** @type {HTMLInputElement} */ (event.currentTarget).value;
     update();
-    if (event.type === 'change') rehearse();
+    rehearse();
   };
   const value = mine.values[field.name] ?? '';
   const isOff = mine.state === 'running' || mine.state === 'done';
@@ -205,7 +214,7 @@ export function taskDialog() {
   /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault();
-    if (isReady) run();
+    if (isReady && mine.state === 'asking') run();
   };
   /** @param {Event} event */
   const type = (event) => {

@@ -52,13 +52,17 @@ export function update() {
   if (isDue) return;
   isDue = true;
   const draw = () => {
-    if (!isDue) return;
-    isDue = false;
-    watchers.forEach((watcher) => watcher());
+    if (isDue) updateNow();
   };
   requestAnimationFrame(draw);
   // Nobody paints a hidden page; its title changes all the same.
   if (document.hidden) setTimeout(draw, 200);
+}
+
+/** Draws at once: what can be pressed no more must not be there to be pressed. */
+export function updateNow() {
+  isDue = false;
+  watchers.forEach((watcher) => watcher());
 }
 
 /** @param {() => void} watcher */

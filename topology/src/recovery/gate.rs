@@ -3,6 +3,7 @@
 //! A person's command passes the same gate as baton's own decision; what it overrides is said
 //! here, and nowhere else (I8).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +102,12 @@ pub fn begin(
                 recovery = regrouping(recovery, cluster, head);
             }
         }
+        Kind::ReadOnlyPrimary => {
+            let rivals = rivals(cluster, member, fleet);
+            if !rivals.is_empty() {
+                return Err(Refused(rivals));
+            }
+        }
         _ => {}
     }
     let reasons = match request.cause {
@@ -150,10 +157,53 @@ pub(super) fn replacement<'a>(
 /// then it is meant to be a primary of its own.
 fn replaced<'a>(member: &Member, fleet: &'a FleetSnapshot) -> Option<(&'a Recovery, InstanceKey)> {
     let (recovery, head) = replacement(member.key(), fleet)?;
+    (!was_opened_again(member, recovery)).then_some((recovery, head))
+}
+
+fn was_opened_again(former: &Member, recovery: &Recovery) -> bool {
     let fenced_until = recovery.ended_at.unwrap_or(recovery.begun_at).plus(FENCE_FOR);
-    let is_opened_again = !member.instance.facts.read_only
-        && member.instance.health.facts_from.is_some_and(|seen| seen > fenced_until);
-    (!is_opened_again).then_some((recovery, head))
+    !former.instance.facts.read_only
+        && former.instance.health.facts_from.is_some_and(|seen| seen > fenced_until)
+}
+
+/// Why opening a primary that refuses writes could make two (I1, I6): others that headed the cluster
+/// accept writes, or the one that replaced it may. They need not be in the cluster any more.
+pub(super) fn rivals(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) -> Vec<String> {
+    let key = member.key();
+    let concerns = |it: &&Arc<Recovery>| {
+        it.kind.promotes()
+            && it.successor.is_some()
+            && (it.cluster == cluster.id
+                || it.failed() == key
+                || it.successor.as_ref() == Some(key))
+    };
+    let mut reasons = BTreeSet::new();
+    let mut newest = None;
+    for recovery in fleet.ledger.recoveries.values().filter(concerns) {
+        if recovery.failed() == key || recovery.successor.as_ref() == Some(key) {
+            newest = Some(recovery);
+        }
+        let heads = recovery.successor.iter().chain([recovery.failed()]);
+        for (_, other) in heads.filter(|it| *it != key).filter_map(|it| fleet.member(it)) {
+            let is_open = other.instance.is_valid() && !other.instance.facts.read_only;
+            let is_its_own = recovery.failed() == other.key() && was_opened_again(other, recovery);
+            if is_open && !is_its_own {
+                reasons.insert(format!("{} accepts writes", other.key()));
+            }
+        }
+    }
+    if let Some(recovery) = newest
+        && let Some(successor) = recovery.successor.as_ref().filter(|it| *it != key)
+    {
+        let gave_back = fleet.instance(successor).is_none_or(|it| {
+            it.is_valid() && (it.facts.read_only || it.facts.source() == Some(key))
+        });
+        if !gave_back {
+            let id = recovery.id;
+            reasons.insert(format!("{successor} replaced {key} in recovery {id}, and may be open"));
+        }
+    }
+    reasons.into_iter().collect()
 }
 
 /// Nobody is promoted: whoever still follows the former primary follows the new one.

@@ -282,6 +282,41 @@ fn the_return_of_a_former_primary_does_not_concern_its_replicas() {
     assert!(recovery.changes(&key("p")) && !recovery.changes(&key("b")));
 }
 
+/// I1, I6: two trees may be what one cluster was.
+#[test]
+fn who_refuses_writes_is_not_opened_while_another_head_of_the_cluster_may_be_open() {
+    let open: Change = |it| it.read_only = false;
+    let closed: Change = |it| it.read_only = true;
+    let below_p: Change = |it| {
+        it.read_only = false;
+        *it = Facts { channels: replica_facts(&key("p")).channels, ..it.clone() };
+    };
+    // `a` replaced `p`; then each was seen like this, or not at all.
+    let rivals_of = |name: &str, a: Option<Change>, p: Option<Change>| {
+        let fleet = after_failover("1-9", same, |_| {});
+        let seen = |name: &str, change: Option<Change>| match change {
+            Some(change) => {
+                let facts = (*fleet.instance(&key(name)).unwrap().facts).clone();
+                answered(name, 103, with((name.into(), facts), change).1)
+            }
+            None => refused(name, 103),
+        };
+        let inputs = vec![FleetInput::Probed(seen("a", a)), FleetInput::Probed(seen("p", p))];
+        let fleet = advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot;
+        let (cluster, member) = fleet.member(&key(name)).unwrap();
+        super::super::gate::rivals(cluster, member, &fleet).join("; ")
+    };
+    assert_eq!(rivals_of("a", Some(closed), Some(open)), "p:3306 accepts writes");
+    assert_eq!(rivals_of("a", Some(closed), Some(closed)), "");
+    assert_eq!(rivals_of("a", Some(closed), None), "");
+    let replaced = "a:3306 replaced p:3306 in recovery 1, and may be open";
+    assert_eq!(rivals_of("p", None, Some(closed)), replaced);
+    assert!(rivals_of("p", Some(open), Some(closed)).contains("a:3306 accepts writes"));
+    assert_eq!(rivals_of("p", Some(closed), Some(closed)), "", "closed by people");
+    let writable_replica = rivals_of("p", Some(below_p), Some(closed));
+    assert_eq!(writable_replica, "a:3306 accepts writes", "whatever it follows");
+}
+
 /// I9: `b` was too busy to stop when `a` took over from `p`.
 #[test]
 fn who_was_stopped_and_not_moved_is_moved_later() {
