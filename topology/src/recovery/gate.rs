@@ -192,16 +192,13 @@ pub(super) fn rivals(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) 
             }
         }
     }
+    // One that answers is closed, or named already.
     if let Some(recovery) = newest
         && let Some(successor) = recovery.successor.as_ref().filter(|it| *it != key)
+        && fleet.instance(successor).is_some_and(|it| !it.is_valid())
     {
-        let gave_back = fleet.instance(successor).is_none_or(|it| {
-            it.is_valid() && (it.facts.read_only || it.facts.source() == Some(key))
-        });
-        if !gave_back {
-            let id = recovery.id;
-            reasons.insert(format!("{successor} replaced {key} in recovery {id}, and may be open"));
-        }
+        let id = recovery.id;
+        reasons.insert(format!("{successor} replaced {key} in recovery {id}, and may be open"));
     }
     reasons.into_iter().collect()
 }
