@@ -97,7 +97,8 @@ fn readiness(fleet: &FleetSnapshot, now: Timestamp) -> BTreeMap<&'static str, us
     let runner = Runner { uid: "".into(), node: String::new(), token: String::new() };
     let mut counts = BTreeMap::from([("ready", 0), ("not_ready", 0)]);
     for cluster in fleet.clusters.values() {
-        let found = preview::readiness(cluster, fleet, &runner, now);
+        // Whether something holds it back is not asked here.
+        let found = preview::readiness_given(&[], cluster, fleet, &runner, now);
         let is_ready = found.is_some_and(|it| it.successor.is_some());
         *counts.entry(if is_ready { "ready" } else { "not_ready" }).or_default() += 1;
     }

@@ -305,9 +305,26 @@ pub fn held_back(
     fleet: &FleetSnapshot,
     now: Timestamp,
 ) -> Vec<String> {
+    let mut reasons = held_back_alone(recovery, cluster, fleet, now);
+    reasons.extend(all_held_back(fleet, now));
+    reasons
+}
+
+/// The same, without what holds back the whole fleet.
+pub fn held_back_alone(
+    recovery: &Recovery,
+    cluster: &Cluster,
+    fleet: &FleetSnapshot,
+    now: Timestamp,
+) -> Vec<String> {
     let mut reasons: Vec<String> = busy(recovery, fleet).into_iter().collect();
     reasons.extend(not_by_itself(recovery, cluster, fleet, now));
     reasons
+}
+
+/// What keeps baton from beginning anything of its own accord. Looks at every instance there is.
+pub fn all_held_back(fleet: &FleetSnapshot, now: Timestamp) -> Vec<String> {
+    breaker(fleet, now).into_iter().chain(isolation(fleet, now)).collect()
 }
 
 /// What user processes are told about a failure that was detected, whether or not there is a
@@ -411,8 +428,6 @@ fn not_by_itself(
         reasons.push("RecoveryIgnoreHostnameFilters leaves it out".to_owned());
     }
     reasons.extend(flapping(recovery, fleet, now));
-    reasons.extend(breaker(fleet, now));
-    reasons.extend(isolation(fleet, now));
     reasons
 }
 

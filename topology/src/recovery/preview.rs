@@ -145,6 +145,17 @@ pub fn readiness(
     runner: &Runner,
     now: Timestamp,
 ) -> Option<Readiness> {
+    readiness_given(&gate::all_held_back(fleet, now), cluster, fleet, runner, now)
+}
+
+/// The same for one of many clusters: what holds all of them back is looked up once.
+pub fn readiness_given(
+    all_held_back: &[String],
+    cluster: &Cluster,
+    fleet: &FleetSnapshot,
+    runner: &Runner,
+    now: Timestamp,
+) -> Option<Readiness> {
     let primary = cluster.primaries().first()?.key().clone();
     let mut readiness = Readiness {
         cluster_name: cluster.name(),
@@ -159,7 +170,8 @@ pub fn readiness(
         possible_loss_gtids: String::new(),
     };
     let recovery = gate::supposed(&primary, fleet, runner, now)?;
-    readiness.held_back_by = gate::held_back(&recovery, cluster, fleet, now);
+    readiness.held_back_by = gate::held_back_alone(&recovery, cluster, fleet, now);
+    readiness.held_back_by.extend_from_slice(all_held_back);
     let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
     match plan(&recovery, &situation) {
         Ok(plan) => {

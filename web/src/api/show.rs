@@ -195,8 +195,8 @@ struct ReadinessRow {
 
 pub(super) async fn readiness(call: Call) -> Outcome {
     let runner = call.runner();
-    let row = |cluster: &Arc<Cluster>| {
-        let found = preview::readiness(cluster, &call.fleet, &runner, call.now)?;
+    let row = |held_back: &[String], cluster: &Arc<Cluster>| {
+        let found = preview::readiness_given(held_back, cluster, &call.fleet, &runner, call.now)?;
         Some(ReadinessRow {
             cluster: cluster.id.to_string(),
             successor: found.successor.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -206,7 +206,9 @@ pub(super) async fn readiness(call: Call) -> Outcome {
         })
     };
     let make = || {
-        let rows: Vec<ReadinessRow> = call.fleet.clusters.values().filter_map(row).collect();
+        let held_back = gate::all_held_back(&call.fleet, call.now);
+        let clusters = call.fleet.clusters.values();
+        let rows: Vec<ReadinessRow> = clusters.filter_map(|it| row(&held_back, it)).collect();
         to_go_json(&rows)
     };
     Ok(Reply::json(&call.readiness.get(call.now, READINESS_EVERY, make)?))
