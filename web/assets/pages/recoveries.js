@@ -5,7 +5,7 @@ import { open as openTask } from '../dialog.js';
 import { here, to } from '../router.js';
 import { fleet, loaded, session } from '../store.js';
 import { answered, badge, empty, instanceLink, mark, name, when } from '../ui.js';
-import { causeNamed, counted, exact, moment, named, span } from '../words.js';
+import { causeNamed, counted, exact, moment, named, recoveryNamed, span } from '../words.js';
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 
 /** @typedef {import('../types').Recovery} Recovery */
@@ -25,7 +25,7 @@ function ofPhase(phase) {
 export function recoveryLine(it) {
   const took = it.EndedAt ? span2(moment(it.EndedAt) - moment(it.BegunAt)) : '';
   return html`<li class="recovery">${mark(ofPhase(it.Phase), it.Phase)}
-    <div><p><a href=${to(['recovery', it.Uid])}>${named(it.Code)}</a> ${it.Acknowledged || !it.EndedAt ? nothing : badge('not acknowledged', 'warning')}</p>
+    <div><p><a href=${to(['recovery', it.Uid])}>${recoveryNamed(it.Code, it.Cause)}</a> ${it.Acknowledged || !it.EndedAt ? nothing : badge('not acknowledged', 'warning')}</p>
     <p class="of">${instanceLink(it.Failed)}${it.Successor ? html` → ${instanceLink(it.Successor)}` : nothing} · ${when(it.BegunAt)}${took ? ` · took ${took}` : ''} · ${causeNamed(it.Cause)}</p>
     ${it.Errors?.length ? html`<p class="said">${it.Errors[0]}</p>` : nothing}</div></li>`;
 }
@@ -84,7 +84,7 @@ export function recoveriesPage() {
           const errors = (it.AllErrors ?? []).filter(Boolean);
           const analysis = it.AnalysisEntry;
           return html`<li class="recovery">${mark(health, isRunning ? 'running' : it.IsSuccessful ? 'successful' : 'failed')}<div>
-            <p><a href=${to(['recovery', it.UID])}>${named(analysis.Analysis)}</a> in <a href=${to(['cluster', analysis.ClusterDetails.ClusterAlias])}>${name(analysis.ClusterDetails.ClusterAlias)}</a>
+            <p><a href=${to(['recovery', it.UID])}>${recoveryNamed(analysis.Analysis, analysis.CommandHint)}</a> in <a href=${to(['cluster', analysis.ClusterDetails.ClusterAlias])}>${name(analysis.ClusterDetails.ClusterAlias)}</a>
               ${it.Acknowledged || isRunning ? nothing : badge('not acknowledged', 'warning')}</p>
             <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))}${keyOf(it.SuccessorKey) ? html` → ${instanceLink(keyOf(it.SuccessorKey))}` : nothing} · ${when(it.RecoveryStartTimestamp)}</p>
             ${errors.length ? html`<p class="said">${errors[0]}</p>` : nothing}</div></li>`;
@@ -107,7 +107,7 @@ export function recoveryPage(uid) {
     /** @param {any[]} keys */
     const list = (keys) => (keys?.length ? keys.map((key) => html`${instanceLink(keyOf(key))} `) : '–');
     const phase = row?.Phase ?? (isRunning ? 'running' : it.IsSuccessful ? 'done' : 'failed');
-    return html`<header class="head"><h1>${mark(isRunning ? 'busy' : it.IsSuccessful ? 'ok' : 'critical', phase)} ${named(analysis.Analysis)}</h1>
+    return html`<header class="head"><h1>${mark(isRunning ? 'busy' : it.IsSuccessful ? 'ok' : 'critical', phase)} ${recoveryNamed(analysis.Analysis, row?.Cause ?? analysis.CommandHint)}</h1>
         <p class="total">in <a href=${to(['cluster', analysis.ClusterDetails.ClusterAlias])}>${name(analysis.ClusterDetails.ClusterAlias)}</a> · ${phase} · begun ${when(row?.BegunAt ?? it.RecoveryStartTimestamp)}</p>
         ${it.Acknowledged || isRunning ? nothing : html`<div class="actions"><button type="button" class="main" ?disabled=${!mayWrite} title=${mayWrite ? nothing : session.value?.Why ?? ''} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(uid)}`, 'This recovery')}>Acknowledge…</button></div>`}</header>
       <dl class="facts">
