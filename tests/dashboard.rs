@@ -3,61 +3,29 @@
 //! What happens in the browser is played by `tests/browser/*.mjs`. A play tells on its output what
 //! it wants done to the servers, one JSON object a line, and waits for the answer on its input.
 
+#[path = "support/memory.rs"]
+mod memory;
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
+use memory::{Memory, Plan};
 use serde_json::{Value, json};
-use support::{Baton, EVERYWHERE, Flavor, Raft, Server, shop};
+use support::{Baton, EVERYWHERE, Flavor, Raft, Server, browser_tools, play_with, shop};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
-
-/// Where the browser's libraries lie; `tests/support/install-browser` puts them there.
-fn tools() -> std::path::PathBuf {
-    let installed = Command::new(root().join("tests/support/install-browser"))
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("run install-browser");
-    assert!(installed.status.success(), "install-browser failed");
-    String::from_utf8_lossy(&installed.stdout).trim().into()
-}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Plays a file of `tests/browser`, and fails as it fails.
-#[allow(clippy::print_stdout, reason = "what a play says belongs to the test's output")]
+/// Plays a file of `tests/browser` with these, and fails as it fails.
 fn play(name: &str, batons: &mut [Baton], servers: &mut [Server]) {
+    let ports: Vec<u16> = batons.iter().map(|baton| baton.port).collect();
     let addresses: Vec<String> = servers.iter().map(Server::address).collect();
-    let urls = batons.iter().map(|baton| format!("http://127.0.0.1:{}", baton.port));
-    let urls: Vec<String> = urls.collect();
-    let mut node = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "--", "node"])
-        .arg(root().join("tests/browser").join(name))
-        .env("BATONS", json!(urls).to_string())
-        .env("SERVERS", json!(addresses).to_string())
-        .env("TOOLS", tools())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start node");
-    let mut input = node.stdin.take().expect("talk to the play");
-    let output = BufReader::new(node.stdout.take().expect("hear the play"));
-    for line in output.lines() {
-        let line = line.expect("hear the play");
-        match serde_json::from_str::<Value>(&line) {
-            Ok(wish) if wish.is_object() => {
-                let answer = fulfil(&wish, batons, servers);
-                writeln!(input, "{answer}").expect("answer the play");
-            }
-            _ => println!("{line}"),
-        }
-    }
-    let status = node.wait().expect("wait for the play");
-    assert!(status.success(), "{name} ended with {status}");
+    play_with(name, &ports, &addresses, |wish| fulfil(wish, batons, servers));
 }
 
 /// Does to the servers, or to baton, what a play wants.
@@ -79,8 +47,7 @@ fn fulfil(wish: &Value, batons: &mut [Baton], servers: &mut [Server]) -> Value {
 
 #[test]
 fn types_are_right() {
-    let tools = tools();
-    let checked = Command::new(tools.join("node_modules/.bin/tsc"))
+    let checked = Command::new(browser_tools().join("node_modules/.bin/tsc"))
         .args(["-p", "tests/browser/tsconfig.json"])
         .current_dir(root())
         .output()
@@ -90,13 +57,11 @@ fn types_are_right() {
 
 #[test]
 fn whoever_may_only_look_sees_everything_even_of_ten_thousand() {
-    let settings = [
-        ("BATON_READONLY", "true"),
-        ("BATON_WEBMESSAGE", "<b>drill</b> at noon"),
-        ("BATON_REMOVETEXTFROMHOSTNAMEDISPLAY", ".example.com"),
-    ];
-    let baton = Baton::start(BATON, Vec::new(), &settings);
-    play("onlooker.mjs", &mut [baton], &mut []);
+    let memory = Memory::start(Plan::onlooked(Duration::from_secs(60)));
+    play_with("onlooker.mjs", &[memory.port], &[], |wish| match wish["do"].as_str() {
+        Some("kill") => json!(memory.fleet.kill(&memory::server(7, 0))),
+        other => panic!("nobody knows how to {other:?}"),
+    });
 }
 
 #[test]

@@ -1,42 +1,32 @@
-// Somebody who may only look, at a fleet of ten thousand that the browser is made to believe in.
+// Somebody who may only look, at a fleet of ten thousand in memory.
 
-import { BASE, browse, check, isAccessible, isClean, same, until } from './lib.mjs';
+import { BASE, ask, browse, check, isAccessible, isClean, same, until } from './lib.mjs';
 
-const CLUSTERS = 1_000;
-const SIZE = 10;
-/** Of one of them. */
+/** Instances of one of the clusters. */
 const LARGE = 30;
 const { browser, visit, wrong } = await browse();
 
-/** A fleet as /api/fleet tells it. */
-function fleet(token) {
-  const Clusters = [];
-  const Instances = [];
-  for (let at = 0; at < CLUSTERS; at += 1) {
-    const names = Array.from({ length: at === 8 ? LARGE : SIZE }, (_, it) => `db${it}.cluster${at}.example.com:3306`);
-    Clusters.push({ Id: names[0], Name: names[0], Alias: `cluster${at}`, Primaries: [names[0]], Size: names.length, RecoversPrimary: true, RecoversIntermediate: true });
-    names.forEach((Key, it) => Instances.push({
-      Key, Cluster: names[0], ...(it ? { Source: names[0], Replication: 'running', Positioning: 'gtid' } : {}), Depth: it ? 1 : 0, Role: it ? 'replica' : 'primary',
-      State: 'ok', Lag: it ? 0 : null, ReadOnly: it > 0, Version: '8.4.3', DataCenter: `dc${at % 3}`, ServerId: at * LARGE + it + 1, Feeds: true,
-    }));
-  }
-  return { Token: token, Node: 'n', Generation: 1e12, At: new Date().toISOString(), State: { LedgerIndex: 1, RecoveriesDisabled: false, Breaker: '' }, Clusters, Instances };
-}
-
-const health = await (await fetch(`${BASE}/api/health`)).json();
-const body = JSON.stringify(fleet(health.Details.Token));
 const page = await visit();
-await page.route('**/api/fleet', (route) => route.fulfill({ contentType: 'application/json', body }));
 await page.addInitScript(() => {
   window.blocked = [];
   new PerformanceObserver((list) => list.getEntries().forEach((it) => window.blocked.push(it.duration))).observe({ type: 'longtask' });
+  const look = () => {
+    if (document.querySelectorAll('.clusters .row:not(.titles)').length > 10) window.shown = performance.now();
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
 });
 
-const began = Date.now();
 await page.goto(`${BASE}/ui/`);
-await page.locator('.clusters .row:not(.titles)').nth(10).waitFor();
-const shown = Date.now() - began;
 await page.getByRole('heading', { name: 'All is well' }).waitFor();
+const shown = await until('the clusters are there', () => page.evaluate(() => window.shown));
+/** Where that time went. */
+const spent = await page.evaluate(() => {
+  const of = (path) => performance.getEntriesByType('resource').find((it) => it.name.endsWith(path));
+  const rows = of('/api/fleet');
+  return { scripts: rows.startTime, answer: rows.responseStart - rows.startTime, transfer: rows.responseEnd - rows.responseStart, drawing: window.shown - rows.responseEnd };
+});
+const told = Object.entries(spent).map(([what, took]) => `${what} ${Math.round(took)}`).join(', ');
 
 /** Changes a field and tells how long the page takes to show what follows. */
 const typed = (selector, text, wanted) => page.evaluate(([selector, text, wanted]) => new Promise((resolve) => {
@@ -66,7 +56,7 @@ check((await page.locator('.clusters .row').count()) < 100, 'only what is seen i
 await page.goto(`${BASE}/ui/search`);
 await page.getByText('10,020 instances').waitFor();
 const searched = await typed('#search-page', 'db3.cluster77.', '1 instance');
-console.log(`10,000 instances: shown after ${shown} ms, filtered in ${Math.round(filtered)} ms, searched in ${Math.round(searched)} ms, tasks over 50 ms while scrolling: ${JSON.stringify(scrolling)}`);
+console.log(`10,000 instances: shown after ${Math.round(shown)} ms (${told}), filtered in ${Math.round(filtered)} ms, searched in ${Math.round(searched)} ms, tasks over 50 ms while scrolling: ${JSON.stringify(scrolling)}`);
 // Machines that build at the same time are slow: the bars themselves are for a quiet one.
 check(shown < 5_000 && filtered < 1_000 && searched < 1_000, 'too slow');
 
@@ -81,7 +71,7 @@ await until('all are shown', async () => (await page.locator('.node:not(.titles)
 await page.goto(`${BASE}/ui/cluster/cluster7`);
 await page.locator('.banner', { hasText: 'read-only' }).waitFor();
 await page.locator('.banner', { hasText: '<b>drill</b> at noon' }).waitFor();
-await page.getByRole('link', { name: 'db3.cluster7:3306', exact: true }).waitFor();
+await page.getByRole('link', { name: 'db3.cluster7.dc0:3306', exact: true }).first().waitFor();
 await page.locator('.node:not(.titles)').nth(3).waitFor();
 check(await page.getByRole('button', { name: 'Switch over' }).isDisabled(), 'nothing can be pressed');
 await page.getByRole('button', { name: 'actions on' }).nth(1).click();

@@ -15,6 +15,7 @@ mod fleet;
 pub mod http;
 mod net;
 mod options;
+mod play;
 mod proxy;
 mod raft;
 mod replication;
@@ -28,6 +29,7 @@ pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, empower, least_grants, r
 pub use fleet::{Fleet, chain, co_primaries, star};
 pub use net::{Net, Place};
 pub use options::{Flavor, Options};
+pub use play::{browser_tools, play_with};
 pub use proxy::{Proxy, haproxy};
 pub use raft::{Raft, free_seats, role, seat_settings, told};
 pub use server::{Row, Server, servers_folder};

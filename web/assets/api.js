@@ -59,10 +59,10 @@ async function asked(ask) {
 }
 
 /** Reads.
- * @param {string} path @param {Record<string, string | undefined>} [query] @returns {Promise<any>} */
-export async function get(path, query = {}) {
+ * @param {string} path @param {Record<string, string | undefined>} [query] @param {AbortSignal} [signal] @returns {Promise<any>} */
+export async function get(path, query = {}, signal) {
   const url = API + path + written(query);
-  return told(await asked(() => fetch(url, { cache: 'no-store' })));
+  return told(await asked(() => fetch(url, { cache: 'no-store', signal })));
 }
 
 /** Changes something.

@@ -1,10 +1,12 @@
-// Follows what changes: one stream, one load, and the stream again where it broke off.
+// Follows what changes: one load, the stream from there on, and the stream again where it broke off.
 
 import { API, Refused, get } from './api.js';
-import { apply, fleet, forget, live, replace, update } from './store.js';
+import { apply, forget, live, replace, update } from './store.js';
 
 /** baton says something at least every five seconds. */
 const SILENCE_MAX = 12_000;
+/** All rows of a large fleet, through a thin line. */
+const LOADING_MAX = 60_000;
 const PAUSE_MIN = 250;
 const PAUSE_MAX = 5_000;
 /** Browsers allow few connections to one host: a page nobody sees gives its own back. */
@@ -41,50 +43,34 @@ async function* events(body) {
   }
 }
 
-/** Loads everything; what changes meanwhile waits.
- * @param {string} token @param {import('./types').Rows[]} waiting */
-async function load(token, waiting) {
-  const rows = await get('fleet');
-  if (rows.Token !== token) throw new Refused('another node leads now', 0);
+/** Loads everything, and where the stream goes on from there.
+ * @param {AbortSignal} signal */
+async function load(signal) {
+  const rows = await get('fleet', {}, AbortSignal.any([signal, AbortSignal.timeout(LOADING_MAX)]));
   replace(rows);
-  waiting.filter((it) => it.Generation > rows.Generation).forEach(apply);
   forget();
+  lastEvent = rows.Event;
 }
 
 async function follow() {
   open = new AbortController();
   const signal = open.signal;
+  if (!lastEvent) await load(signal);
   live.heardAt = Date.now();
-  /** @type {Record<string, string>} */
-  const headers = lastEvent && fleet.isLoaded ? { 'Last-Event-ID': lastEvent } : {};
-  const response = await fetch(`${API}events`, { headers, signal, cache: 'no-store' });
+  const response = await fetch(`${API}events`, { headers: { 'Last-Event-ID': lastEvent }, signal, cache: 'no-store' });
   if (!response.ok || !response.body) {
     throw new Refused(`no events: ${response.status} ${response.statusText}`, response.status);
   }
-  /** @type {import('./types').Rows[] | null} */
-  let waiting = null;
   for await (const event of events(response.body)) {
     const data = JSON.parse(event.data);
-    if (event.kind === 'change') {
-      if (waiting) waiting.push(data);
-      else if (data.Generation > fleet.generation) apply(data);
-    } else if (!data.Resumed) {
-      /** @type {import('./types').Rows[]} */
-      const held = [];
-      waiting = held;
-      load(data.Token, held)
-        .then(() => {
-          if (waiting === held) waiting = null;
-          up();
-        })
-        .catch(() => {
-          lastEvent = '';
-          open?.abort();
-        });
-    } else {
-      up();
-    }
     lastEvent = event.id;
+    if (event.kind === 'change') {
+      apply(data);
+      continue;
+    }
+    // Something was missed, or another node leads. What changes meanwhile comes after, once more maybe.
+    if (!data.Resumed) await load(signal);
+    up();
   }
 }
 

@@ -6,10 +6,6 @@
 /** @typedef {import('./types').Rows} Rows */
 
 export const fleet = {
-  /** The process the rows are from. */
-  token: '',
-  node: '',
-  generation: 0,
   /** Anything there at all? */
   isLoaded: false,
   /** Grows with each change. */
@@ -87,7 +83,6 @@ function drop(key) {
 /** Takes in rows that are different, or all of them.
  * @param {Rows} rows */
 export function apply(rows) {
-  fleet.generation = rows.Generation;
   fleet.version += 1;
   if (rows.State) fleet.state = rows.State;
   rows.GoneInstances?.forEach(drop);
@@ -121,14 +116,12 @@ export function apply(rows) {
 }
 
 /** Begins anew with all rows.
- * @param {Rows & {Token: string, Node: string}} rows */
+ * @param {import('./types').Whole} rows */
 export function replace(rows) {
   fleet.clusters.clear();
   fleet.instances.clear();
   fleet.members.clear();
   fleet.recoveries.clear();
-  fleet.token = rows.Token;
-  fleet.node = rows.Node;
   fleet.isLoaded = true;
   apply(rows);
 }

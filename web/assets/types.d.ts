@@ -103,6 +103,13 @@ export interface Rows {
   GoneInstances?: string[];
 }
 
+/** What `/api/fleet` answers. */
+export interface Whole extends Rows {
+  Token: string;
+  Node: string;
+  Event: string;
+}
+
 export interface Session {
   User: string;
   MayWrite: boolean;

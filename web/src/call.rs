@@ -67,6 +67,14 @@ impl Call {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether whoever asks takes a compressed answer.
+    pub(crate) fn takes_gzip(&self) -> bool {
+        let accepted = self.headers.iter().filter(|(name, _)| name == "accept-encoding");
+        let mut encodings = accepted.flat_map(|(_, value)| value.split(','));
+        encodings.any(|it| matches!(it.split_once(';').unwrap_or((it, "")), (name, quality)
+            if name.trim() == "gzip" && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")))
+    }
+
     /// Whether it is only to be told what would be done.
     pub(crate) fn is_dry_run(&self) -> bool {
         self.query("dry_run").is_some_and(|text| !matches!(text, "false" | "0"))

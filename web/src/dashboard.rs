@@ -75,7 +75,7 @@ fn page(request: &HttpRequest, prefix: &str) -> HttpResponse {
     let Some(page) = Assets::get(PAGE) else { return missing() };
     let page = String::from_utf8_lossy(&page.data);
     let files = format!("{}{HOME}/{FILES}/{version}", escaped(prefix));
-    let page = page.replace("{files}", &files);
+    let page = page.replace("{modules}", &modules()).replace("{files}", &files);
     let tag = format!("\"{version}\"");
     let mut response =
         if is_known(request, &tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
@@ -86,6 +86,13 @@ fn page(request: &HttpRequest, prefix: &str) -> HttpResponse {
         .insert_header(("Cross-Origin-Opener-Policy", "same-origin"));
     harden(&mut response);
     response.content_type("text/html; charset=utf-8").body(page)
+}
+
+/// Has browsers load all modules at once, and not each when another one turns out to need it.
+fn modules() -> String {
+    let scripts = Assets::iter().filter(|name| name.ends_with(".js"));
+    let links = scripts.map(|it| format!("<link rel=\"modulepreload\" href=\"{{files}}/{it}\">"));
+    links.collect::<Vec<_>>().join("\n")
 }
 
 /// A file; one that is asked for by another version's name is not to be kept.

@@ -3,10 +3,11 @@
 //! One thread compares snapshots, as long as somebody listens, and puts what is different into a
 //! ring of bounded size. A reader has a place in that ring and no queue: whoever reads too slowly,
 //! or comes back too late, is told to load everything again (`resync`). An event is made once,
-//! however many read it.
+//! however many read it, and so are all rows together ([`Whole`]), from which a stream goes on.
 
 mod ring;
 mod seen;
+mod whole;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,13 +20,14 @@ use baton_topology::recovery::gate::Runner;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::compat::to_go_json;
 use crate::view::Rows;
 use ring::Ring;
 use seen::{Look, Seen};
+pub(crate) use whole::Whole;
 
 /// So many may listen at a time.
 pub(crate) const STREAMS_MAX: usize = 1_000;
@@ -65,15 +67,43 @@ struct Shared {
     mark: watch::Sender<Mark>,
     readers: watch::Sender<usize>,
     streams: AtomicUsize,
+    /// Somebody wants all rows.
+    wanted: Notify,
+    whole: watch::Sender<Option<Offer>>,
+}
+
+/// All rows, as long as nothing else was told.
+#[derive(Clone)]
+struct Offer {
+    /// They are still true of the snapshot of this number.
+    generation: u64,
+    /// The newest event in them.
+    number: u64,
+    whole: Arc<Whole>,
+}
+
+/// Counts a reader for as long as he reads.
+struct Listening(Arc<Shared>);
+
+impl Listening {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.readers.send_modify(|readers| *readers += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.readers.send_modify(|readers| *readers = readers.saturating_sub(1));
+    }
 }
 
 /// Counts a stream for as long as it is open.
-struct Seat(Arc<Shared>);
+struct Seat(Listening);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-        self.0.readers.send_modify(|readers| *readers = readers.saturating_sub(1));
+        self.0.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -118,6 +148,8 @@ impl Events {
             mark: watch::Sender::new(mark),
             readers: watch::Sender::new(0),
             streams: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            whole: watch::Sender::new(None),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let teller = Teller { shared: Arc::clone(&shared), snapshot, clock, runner };
@@ -135,12 +167,26 @@ impl Events {
             (count < STREAMS_MAX).then_some(count + 1)
         });
         seated.ok()?;
-        let seat = Seat(Arc::clone(shared));
-        shared.readers.send_modify(|readers| *readers += 1);
+        let seat = Seat(Listening::begin(shared));
         let mark = shared.mark.subscribe();
         let epoch = mark.borrow().epoch;
         let reader = Reader { seat, mark, at: 0, epoch, begun: Begun::Not(known) };
         Some(stream::unfold(reader, Reader::next).boxed())
+    }
+
+    /// All rows, from a snapshot of this number or a later one; nothing once it is over.
+    pub(crate) async fn whole(&self, generation: u64) -> Option<Arc<Whole>> {
+        let shared = &self.shared;
+        let _listening = Listening::begin(shared);
+        let (mut offers, mut mark) = (shared.whole.subscribe(), shared.mark.subscribe());
+        let is_new = |it: &Option<Offer>| it.as_ref().is_some_and(|it| it.generation >= generation);
+        if !is_new(&offers.borrow()) {
+            shared.wanted.notify_one();
+        }
+        tokio::select! {
+            _ = mark.wait_for(|mark| mark.is_closed) => None,
+            offer = offers.wait_for(is_new) => Some(Arc::clone(&offer.ok()?.as_ref()?.whole)),
+        }
     }
 
     /// Sends all readers away: they come back, maybe elsewhere.
@@ -202,7 +248,7 @@ impl Reader {
     }
 
     fn piece(&mut self) -> Option<Bytes> {
-        let shared = &self.seat.0;
+        let shared = &self.seat.0.0;
         let ring = shared.ring();
         if let Begun::Not(known) = &self.begun {
             let known = known.as_deref();
@@ -262,13 +308,19 @@ impl Teller {
         seen.advance(&fleet, Look::All, self.clock.now());
         self.go_live();
         let mut sweep_at = Instant::now() + SWEEP_EVERY;
+        let mut look_at = Instant::now();
         let mut leave_at = None;
         loop {
-            tokio::select! {
-                changed = self.snapshot.changed() => changed.ok()?,
-                () = sleep_until(sweep_at) => {}
-            }
-            let pace = Instant::now() + PACE;
+            let changed = async {
+                sleep_until(look_at).await;
+                self.snapshot.changed().await
+            };
+            let is_wanted = tokio::select! {
+                changed = changed => changed.map(|()| false).ok()?,
+                () = sleep_until(sweep_at) => false,
+                () = self.shared.wanted.notified() => true,
+            };
+            look_at = Instant::now() + PACE;
             let is_due = Instant::now() >= sweep_at;
             if is_due {
                 sweep_at = Instant::now() + SWEEP_EVERY;
@@ -276,17 +328,35 @@ impl Teller {
             let fleet = self.snapshot.borrow_and_update().clone();
             let look = if is_due { Look::All } else { Look::Changed };
             self.publish(&seen.advance(&fleet, look, self.clock.now()));
+            if is_wanted {
+                self.offer(&seen);
+            }
             match (*readers.borrow_and_update(), leave_at) {
                 (0, None) => leave_at = Some(Instant::now() + LINGER),
                 (0, Some(at)) if Instant::now() >= at => {
                     self.shared.mark.send_modify(|mark| mark.is_live = false);
+                    self.shared.whole.send_replace(None);
                     return Some(());
                 }
                 (0, Some(_)) => {}
                 _ => leave_at = None,
             }
-            sleep_until(pace).await;
         }
+    }
+
+    /// Gives all rows to whoever wants them: the same again as long as nothing else was told.
+    fn offer(&self, seen: &Seen) {
+        let number = self.shared.ring().newest();
+        let generation = seen.generation();
+        let known = self.shared.whole.borrow().clone().filter(|it| it.number == number);
+        let offer = match known {
+            Some(known) => Offer { generation, ..known },
+            None => {
+                let Ok(whole) = Whole::of(&seen.whole(self.shared.name(number))) else { return };
+                Offer { generation, number, whole: Arc::new(whole) }
+            }
+        };
+        self.shared.whole.send_replace(Some(offer));
     }
 
     /// From now on, what is in the ring follows what readers may load.

@@ -26,7 +26,9 @@ pub(crate) struct Reply {
 
 enum Body {
     /// JSON.
-    Text(String),
+    Text(Bytes),
+    /// JSON that is compressed already.
+    Gzip(Bytes),
     /// Server-sent events, as they come.
     Events(BoxStream<'static, Bytes>),
 }
@@ -34,7 +36,8 @@ enum Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => f.write_str(text),
+            Self::Text(text) => f.write_str(&String::from_utf8_lossy(text)),
+            Self::Gzip(_) => f.write_str("compressed"),
             Self::Events(_) => f.write_str("events"),
         }
     }
@@ -68,12 +71,17 @@ impl Reply {
 
     /// A bare value with a status of its own.
     pub(crate) fn bare_with(status: StatusCode, value: &impl Serialize) -> Outcome {
-        Ok(Self { status, body: Body::Text(to_go_json(value)?) })
+        Ok(Self { status, body: Body::Text(to_go_json(value)?.into()) })
     }
 
     /// A bare value that is JSON already.
-    pub(crate) fn json(text: &str) -> Self {
-        Self { status: StatusCode::OK, body: Body::Text(text.to_owned()) }
+    pub(crate) fn json(text: Bytes) -> Self {
+        Self { status: StatusCode::OK, body: Body::Text(text) }
+    }
+
+    /// The same, for whoever takes it compressed.
+    pub(crate) fn gzip(text: Bytes) -> Self {
+        Self { status: StatusCode::OK, body: Body::Gzip(text) }
     }
 
     /// Events, as they come.
@@ -84,7 +92,7 @@ impl Reply {
     /// A wrapped success.
     pub(crate) fn ok(message: &str, details: impl Serialize) -> Outcome {
         let body = to_go_json(&Wrapped { code: "OK", message, details })?;
-        Ok(Self { status: StatusCode::OK, body: Body::Text(body) })
+        Ok(Self { status: StatusCode::OK, body: Body::Text(body.into()) })
     }
 }
 
@@ -129,6 +137,11 @@ pub(crate) fn respond(outcome: Outcome) -> HttpResponse {
         Ok(Reply { status, body: Body::Text(body) }) => {
             HttpResponse::build(status).content_type(JSON).body(body)
         }
+        Ok(Reply { status, body: Body::Gzip(body) }) => HttpResponse::build(status)
+            .content_type(JSON)
+            .insert_header(ContentEncoding::Gzip)
+            .insert_header((header::VARY, "accept-encoding"))
+            .body(body),
         Ok(Reply { status, body: Body::Events(events) }) => HttpResponse::build(status)
             .content_type("text/event-stream")
             // Compressing would hold events back, and so would proxies that collect.

@@ -8,7 +8,7 @@ mod cluster;
 mod instance;
 mod recovery;
 
-use baton_topology::recovery::gate::{self, Runner};
+use baton_topology::recovery::gate;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 use serde::Serialize;
@@ -71,22 +71,6 @@ impl Rows {
     /// The beginning of an event.
     pub(crate) fn none(fleet: &FleetSnapshot, now: Timestamp) -> Self {
         Self { generation: fleet.generation, at: moment(now), ..Self::default() }
-    }
-
-    /// Everything.
-    pub(crate) fn all(fleet: &FleetSnapshot, runner: &Runner, now: Timestamp) -> Self {
-        let clusters = fleet.clusters.values();
-        let instances = fleet.members();
-        let newest = newest_recoveries(fleet);
-        Self {
-            state: Some(State::of(fleet, now)),
-            clusters: clusters.map(|it| ClusterRow::of(it, fleet, runner, now)).collect(),
-            instances: instances
-                .map(|(cluster, member)| InstanceRow::of(cluster, member, fleet, now))
-                .collect(),
-            recoveries: newest.map(RecoveryRow::of).collect(),
-            ..Self::none(fleet, now)
-        }
     }
 
     /// Whether there is nothing to tell.

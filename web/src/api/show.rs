@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
 use baton_topology::cluster::Cluster;
 use baton_topology::key::InstanceKey;
 use baton_topology::recovery::{Cause, Hooks, gate, preview};
@@ -14,22 +15,14 @@ use crate::auth::Verdict;
 use crate::call::Call;
 use crate::compat::to_go_json;
 use crate::reply::{Failure, Outcome, Reply};
-use crate::view::Rows;
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct FleetJson<'a> {
-    /// The process whose events go on from here.
-    token: &'a str,
-    node: &'a str,
-    #[serde(flatten)]
-    rows: Rows,
-}
 
 pub(super) async fn fleet(call: Call) -> Outcome {
-    let node = &call.services.node;
-    let rows = Rows::all(&call.fleet, &call.runner(), call.now);
-    Reply::bare(&FleetJson { token: &node.token, node: &node.hostname, rows })
+    let whole = call.events.whole(call.fleet.generation).await;
+    let whole = whole.ok_or_else(|| Failure::later("this node ends"))?;
+    Ok(match call.takes_gzip() {
+        true => Reply::gzip(whole.gzip.clone()),
+        false => Reply::json(whole.plain.clone()),
+    })
 }
 
 /// The header by which browsers and libraries say what they have read.
@@ -211,5 +204,6 @@ pub(super) async fn readiness(call: Call) -> Outcome {
         let rows: Vec<ReadinessRow> = clusters.filter_map(|it| row(&held_back, it)).collect();
         to_go_json(&rows)
     };
-    Ok(Reply::json(&call.readiness.get(call.now, READINESS_EVERY, make)?))
+    let rows = call.readiness.get(call.now, READINESS_EVERY, make)?;
+    Ok(Reply::json(Bytes::copy_from_slice(rows.as_bytes())))
 }

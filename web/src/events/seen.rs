@@ -10,7 +10,8 @@ use baton_topology::recovery::gate::Runner;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
-use crate::view::{ClusterRow, InstanceRow, RecoveryRow, Rows, State, newest_recoveries};
+use super::whole::WholeJson;
+use crate::view::{ClusterRow, InstanceRow, RecoveryRow, Rows, State, moment, newest_recoveries};
 
 /// How much is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) struct Seen {
     instances: BTreeMap<InstanceKey, InstanceRow>,
     recoveries: BTreeMap<u64, Arc<Recovery>>,
     state: State,
+    /// When that was.
+    at: Timestamp,
 }
 
 impl Seen {
@@ -41,7 +44,29 @@ impl Seen {
             instances: BTreeMap::new(),
             recoveries: BTreeMap::new(),
             state: State::default(),
+            at: Timestamp::EPOCH,
         }
+    }
+
+    /// Everything readers have been told, up to the event of this name.
+    pub(super) fn whole(&self, event: String) -> WholeJson<'_> {
+        let newest_first = self.recoveries.values().rev();
+        WholeJson {
+            token: &self.runner.token,
+            node: &self.runner.node,
+            event,
+            generation: self.generation(),
+            at: moment(self.at),
+            state: &self.state,
+            clusters: self.clusters.values().collect(),
+            instances: self.instances.values().collect(),
+            recoveries: newest_first.map(RecoveryRow::of).collect(),
+        }
+    }
+
+    /// The number of the newest snapshot that was looked at.
+    pub(super) fn generation(&self) -> u64 {
+        self.fleet.as_ref().map_or(0, |fleet| fleet.generation)
     }
 
     /// What is different in `fleet`; readers are taken to be told of it.
@@ -51,6 +76,7 @@ impl Seen {
         look: Look,
         now: Timestamp,
     ) -> Rows {
+        self.at = now;
         let before = self.fleet.replace(Arc::clone(fleet));
         let before = before.as_deref();
         let is_same_ledger = before.is_some_and(|it| Arc::ptr_eq(&it.ledger, &fleet.ledger));

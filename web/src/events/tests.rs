@@ -27,6 +27,11 @@ impl Scene {
         self.fleet.send_replace(Arc::new(next.snapshot));
     }
 
+    async fn whole(&self) -> Arc<Whole> {
+        let generation = self.fleet.borrow().generation;
+        timeout(Duration::from_secs(20), self.events.whole(generation)).await.unwrap().unwrap()
+    }
+
     fn listen(&self, known: Option<&str>) -> BoxStream<'static, Bytes> {
         self.events.stream(known.map(str::to_owned)).unwrap()
     }
@@ -63,6 +68,41 @@ async fn readers_are_told_what_changes_and_go_on_where_they_were() {
     assert!(hello.contains("hello") && hello.contains("\"Resumed\":true"), "{hello}");
     let missed = next(&mut back).await;
     assert!(missed.contains("\"Key\":\"q:3306\"") && !missed.contains("p:3306"), "{missed}");
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_from_all_rows() {
+    let scene = scene();
+    scene.find("p");
+    let whole = scene.whole().await;
+    let rows: serde_json::Value = serde_json::from_slice(&whole.plain).unwrap();
+    assert_eq!((&rows["Token"], &rows["Instances"][0]["Key"]), (&"token".into(), &"p:3306".into()));
+    scene.find("q");
+    let mut reader = scene.listen(rows["Event"].as_str());
+    let hello = next(&mut reader).await;
+    assert!(hello.contains("\"Resumed\":true"), "{hello}");
+    let missed = next(&mut reader).await;
+    assert!(missed.contains("\"Key\":\"q:3306\"") && !missed.contains("p:3306"), "{missed}");
+}
+
+#[tokio::test]
+async fn all_rows_are_written_once_until_something_is_different() {
+    let scene = scene();
+    scene.find("p");
+    let whole = scene.whole().await;
+    assert!(Arc::ptr_eq(&whole, &scene.whole().await), "the snapshot is the same");
+    scene.find("p");
+    assert!(Arc::ptr_eq(&whole, &scene.whole().await), "another one, which looks the same");
+    scene.find("q");
+    let other = scene.whole().await;
+    assert!(String::from_utf8_lossy(&other.plain).contains("q:3306"));
+    let mut plain = String::new();
+    let mut unpacked = flate2::read::GzDecoder::new(&other.gzip[..]);
+    std::io::Read::read_to_string(&mut unpacked, &mut plain).unwrap();
+    assert_eq!(plain.as_bytes(), &other.plain[..]);
+    scene.events.close();
+    let closed = scene.events.whole(u64::MAX).await;
+    assert!(closed.is_none(), "nobody waits for what never comes");
 }
 
 #[tokio::test]
