@@ -42,6 +42,7 @@ async fn run(instances: usize, seconds: u64) -> std::io::Result<()> {
         open_store: MemoryStore::default().opener(),
         ledger: None,
         peers: None,
+        probing: baton_actors::sharing::Probing::Everybody,
         seeds: seeds.clone(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),

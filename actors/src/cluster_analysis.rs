@@ -449,7 +449,9 @@ fn concerned(inputs: &[FleetInput]) -> (Vec<InstanceKey>, Vec<InstanceKey>) {
     let mut forgotten = Vec::new();
     for input in inputs {
         match input {
-            FleetInput::Probed(result) => probed.push(result.key.clone()),
+            FleetInput::Probed(result) | FleetInput::Relayed(result) => {
+                probed.push(result.key.clone());
+            }
             FleetInput::Forgotten(keys) => forgotten.extend(keys.iter().cloned()),
             _ => {}
         }

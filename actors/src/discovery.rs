@@ -28,9 +28,11 @@ use crate::supervisor::{Child, Outlet, Place, Queued, Restart};
 mod handle;
 mod housekeeping;
 pub mod resolve;
+mod told;
 
 pub use handle::DiscoveryHandle;
 use resolve::HostResolver;
+pub use told::{DutyChanged, SeenElsewhere};
 
 /// Messages that may wait for discovery.
 pub const MAILBOX: usize = 20_000;

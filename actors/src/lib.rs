@@ -13,6 +13,7 @@ pub mod probe;
 pub mod quorum;
 pub mod raft;
 pub mod recovery;
+pub mod sharing;
 pub mod store;
 mod strand;
 pub mod supervisor;

@@ -23,10 +23,13 @@ use baton_topology::recovery::extra::{ExportCommand, Extra, Transaction};
 use baton_topology::recovery::{self, Recovery};
 use baton_topology::relocate::{Place, Plan, Preview, Refused, Request};
 use baton_topology::snapshot::FleetSnapshot;
+use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
+
+use crate::sharing::Telling;
 
 /// The newest published snapshot: borrow it, clone the `Arc`, never hold the borrow.
 pub type SnapshotReader = watch::Receiver<Arc<FleetSnapshot>>;
@@ -422,6 +425,8 @@ pub enum PeerMessage {
     Look(quorum::Question),
     /// Are you there, and where is that?
     RollCall,
+    /// This is what I saw.
+    Seen(Telling),
 }
 
 /// What they answer.
@@ -435,10 +440,20 @@ pub enum PeerAnswer {
         /// What it sees.
         sight: quorum::Sight,
     },
+    /// I know what you saw.
+    Heard {
+        /// The data centre of the node; empty when not known.
+        data_center: String,
+        /// When it heard that, by its own clock.
+        at: Timestamp,
+    },
     /// I am.
     Here {
         /// The data centre of the node; empty when not known.
         data_center: String,
+        /// Why it does not believe its own eyes, if it does not.
+        #[serde(default)]
+        cut_off: Option<String>,
     },
 }
 

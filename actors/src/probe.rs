@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::ports::{Parting, ProbeSession, ProbeTarget, Reading};
+use crate::sharing::Sharing;
 use crate::supervisor::{Outlet, Queued, Undelivered};
 
 pub mod schedule;
@@ -39,6 +40,11 @@ const STOOD_AFTER: Duration = Duration::from_secs(30);
 const RESEND_AFTER: Duration = Duration::from_millis(50);
 /// What an instance leads to is told again after this time even if it did not change.
 const RETELL_AFTER: Duration = Duration::from_secs(60);
+/// An instance that others look at is looked at when nothing was heard of it for two intervals and
+/// this.
+const HEARD_LATE: Duration = Duration::from_secs(2);
+/// What becomes a node's to probe is looked at within this time.
+const TAKE_OVER_WITHIN: Duration = Duration::from_millis(500);
 /// An instance known by hearsay only is given up after this many failures.
 const HEARSAY_FAILURES_MAX: u32 = 3;
 
@@ -50,6 +56,22 @@ pub struct ProbeNow {
 }
 
 impl Message for ProbeNow {
+    type Result = ();
+}
+
+/// Another node looked, and saw it well.
+#[derive(Debug)]
+pub struct Relieved;
+
+impl Message for Relieved {
+    type Result = ();
+}
+
+/// Whoever probes the instance may be another one now.
+#[derive(Debug)]
+pub struct Reassigned;
+
+impl Message for Reassigned {
     type Result = ();
 }
 
@@ -109,6 +131,8 @@ pub struct ProbeWorld {
     pub reports: Outlet<ProbeFinished>,
     /// Who follows what they find.
     pub sightings: Outlet<Sighting>,
+    /// Who else looks, where looks are shared.
+    pub sharing: Option<Sharing>,
 }
 
 /// When a new probe begins to look.
@@ -250,11 +274,24 @@ impl ProbeActor {
         if wanted_again {
             self.look_now(ctx);
         } else {
-            let poll = self.world.policy.borrow().poll_interval;
-            let pause =
-                schedule::pause(&self.key, self.failing, poll, self.world.backoff, ended_at);
-            self.look_in(pause, ctx);
+            self.look_by_schedule(ended_at, ctx);
         }
+    }
+
+    fn look_by_schedule(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        let poll = self.world.policy.borrow().poll_interval;
+        let pause = if self.is_watched_by_another() {
+            poll * 2 + HEARD_LATE
+        } else {
+            schedule::pause(&self.key, self.failing, poll, self.world.backoff, now)
+        };
+        self.look_in(pause, ctx);
+    }
+
+    /// Whether this node need not look. In trouble it does.
+    fn is_watched_by_another(&self) -> bool {
+        let sharing = self.world.sharing.as_ref();
+        self.failing.is_none() && sharing.is_some_and(|it| !it.is_mine(&self.key))
     }
 
     fn answered(
@@ -271,7 +308,7 @@ impl ProbeActor {
         // Under another name it is somebody else's to report.
         if canonical == self.key {
             self.counts.store(true, Ordering::Relaxed);
-            if facts.replicas.is_empty() {
+            if facts.replicas.is_empty() || self.is_watched_by_another() {
                 self.unpark(ctx);
             } else {
                 self.park(ctx);
@@ -324,6 +361,9 @@ impl ProbeActor {
     }
 
     fn report(&mut self, result: ProbeResult, ctx: &mut Context<Self>) {
+        if let Some(sharing) = &self.world.sharing {
+            sharing.tell(&result);
+        }
         let is_resend_due = self.unsent.is_some();
         match self.world.reports.try_send(ProbeFinished(result)) {
             Ok(()) => self.unsent = None,
@@ -425,6 +465,39 @@ impl Handler<Queued<ProbeNow>> for ProbeActor {
             self.waiting.push(reply);
         }
         self.look_now(ctx);
+    }
+}
+
+impl Handler<Queued<Relieved>> for ProbeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Relieved>, ctx: &mut Self::Context) {
+        let (Relieved, _handling) = message.open();
+        // The first look is everybody's own.
+        let has_looked = self.last_began.is_some() && self.activity == Activity::Idle;
+        if has_looked && self.is_watched_by_another() {
+            self.unpark(ctx);
+            self.look_by_schedule(self.world.clock.now(), ctx);
+        }
+    }
+}
+
+impl Handler<Queued<Reassigned>> for ProbeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Queued<Reassigned>, ctx: &mut Self::Context) {
+        let (Reassigned, _handling) = message.open();
+        if self.last_began.is_none() || self.activity != Activity::Idle || self.failing.is_some() {
+            return;
+        }
+        let now = self.world.clock.now();
+        if self.is_watched_by_another() {
+            self.unpark(ctx);
+            self.look_by_schedule(now, ctx);
+        } else if self.parked.is_none() {
+            let backoff = self.world.backoff;
+            self.look_in(schedule::pause(&self.key, None, TAKE_OVER_WITHIN, backoff, now), ctx);
+        }
     }
 }
 

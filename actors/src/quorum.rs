@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::cluster_analysis::Happened;
 use crate::discovery::LookNow;
 use crate::ports::{Ear, PeerAnswer, PeerError, PeerMessage, Peers, SnapshotReader};
+use crate::sharing::Sharing;
 use crate::supervisor::Outlet;
 
 /// So long the others are waited for. Who has not answered by then does not count.
@@ -44,6 +45,11 @@ pub struct Witness {
 }
 
 impl Witness {
+    /// Why this node does not believe its own eyes, if it does not (I7).
+    fn cut_off(&self) -> Option<String> {
+        quorum::isolation(&self.snapshot.borrow().clone(), self.clock.now())
+    }
+
     /// What this node sees, once it has looked; or what it has seen so far, when that takes long.
     pub async fn look(&self, question: &Question) -> Sight {
         let asked_at = self.clock.now();
@@ -74,15 +80,25 @@ pub struct Answering {
     pub witness: Witness,
     /// The rules in force: they say where this node is.
     pub policy: watch::Receiver<Arc<Policy>>,
+    /// Who takes in what others saw, where looks are shared.
+    pub sharing: Option<Sharing>,
 }
 
 impl Ear for Answering {
     fn hear(&self, message: PeerMessage) -> BoxFuture<'static, Option<PeerAnswer>> {
         let witness = self.witness.clone();
         let data_center = self.policy.borrow().node_data_center.clone();
+        let sharing = self.sharing.clone();
         async move {
             Some(match message {
-                PeerMessage::RollCall => PeerAnswer::Here { data_center },
+                PeerMessage::Seen(telling) => {
+                    let at = sharing?.hear(telling);
+                    PeerAnswer::Heard { data_center, at }
+                }
+                PeerMessage::RollCall => {
+                    let cut_off = witness.cut_off();
+                    PeerAnswer::Here { data_center, cut_off }
+                }
                 PeerMessage::Look(question) => {
                     let sight = witness.look(&question).await;
                     tracing::debug!(key = %question.key, ?sight, "asked by the leader");
@@ -180,7 +196,9 @@ impl Electorate {
                 self.note(peer, &data_center);
                 (data_center, Ok(sight))
             }
-            Ok(PeerAnswer::Here { data_center }) => (data_center, Ok(Sight::Unknown)),
+            Ok(PeerAnswer::Here { data_center, .. } | PeerAnswer::Heard { data_center, .. }) => {
+                (data_center, Ok(Sight::Unknown))
+            }
             // It answered, and cannot say anything of what it sees.
             Err(PeerError::NotUnderstood(why)) => (String::new(), Ok(Sight::Blind { why })),
             Err(PeerError::Unanswered(why)) => (String::new(), Err(why)),
@@ -202,7 +220,7 @@ impl Electorate {
     pub async fn call_roll(&self) {
         let calls = self.peers.others().into_iter().map(|peer| async move {
             let called = self.peers.ask(&peer, PeerMessage::RollCall, ANSWER_WITHIN).await;
-            if let Ok(PeerAnswer::Here { data_center }) = called {
+            if let Ok(PeerAnswer::Here { data_center, .. }) = called {
                 self.note(&peer, &data_center);
             }
         });

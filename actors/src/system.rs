@@ -28,6 +28,7 @@ use crate::probe::ProbeWorld;
 use crate::probe::schedule::Backoff;
 use crate::quorum::{Answering, Electorate, Witness};
 use crate::recovery::{self, Announcer, RecoveryActor, RecoveryHandle, RecoveryWorld};
+use crate::sharing::{Probing, Sharing, SharingWorld};
 use crate::store::{
     self, Drain, Kept, OpenBackend, SoloLedger, StoreActor, StoreError, StoreHistory, StoreWorld,
 };
@@ -63,6 +64,8 @@ pub struct Options {
     pub ledger: Option<Arc<dyn Ledger>>,
     /// The nodes that agree there, if there are others.
     pub peers: Option<Arc<dyn Peers>>,
+    /// Whether they share the looks at servers.
+    pub probing: Probing,
     /// Instances to begin with.
     pub seeds: Vec<InstanceKey>,
     /// Where probes run; on the arbiter that starts the system when empty.
@@ -325,6 +328,7 @@ fn start_watching(
         metrics: handles.metrics.clone(),
     };
     actors.analysis.start(&Place::Here, move || ClusterAnalysisActor::new(analysis.clone()));
+    let sharing = sharing(options, handles);
     let recovery = RecoveryWorld {
         clock: Arc::clone(&options.clock),
         snapshot: handles.snapshot.clone(),
@@ -337,7 +341,7 @@ fn start_watching(
         node: options.recovery.node.clone(),
         token: options.recovery.token.clone(),
         metrics: handles.metrics.clone(),
-        electorate: electorate(options, handles),
+        electorate: electorate(options, handles, sharing.clone()),
     };
     actors.recovery.start(&Place::Here, move || RecoveryActor::new(recovery.clone()));
     let probes = ProbeWorld {
@@ -349,6 +353,7 @@ fn start_watching(
         metrics: handles.metrics.clone(),
         reports: actors.analysis.outlet(),
         sightings: actors.discovery.outlet(),
+        sharing,
     };
     let discovery = DiscoveryWorld {
         probes,
@@ -365,8 +370,27 @@ fn start_watching(
     actors.discovery.start(&Place::Here, move || DiscoveryActor::new(discovery.clone()));
 }
 
+/// Shares the looks at servers with other nodes from here on, where that is wanted.
+fn sharing(options: &Options, handles: &Handles) -> Option<Sharing> {
+    let peers = options.peers.clone().filter(|_| options.probing == Probing::Shared)?;
+    let sharing = Sharing::new(SharingWorld {
+        peers,
+        clock: Arc::clone(&options.clock),
+        snapshot: handles.snapshot.clone(),
+        policy: handles.policy.subscribe(),
+        relayed: handles.actors.discovery.outlet(),
+        duty: handles.actors.discovery.outlet(),
+    });
+    tokio::task::spawn_local(sharing.clone().run());
+    Some(sharing)
+}
+
 /// All nodes that decide together, this one included, which answers the others from here on.
-fn electorate(options: &Options, handles: &Handles) -> Option<Electorate> {
+fn electorate(
+    options: &Options,
+    handles: &Handles,
+    sharing: Option<Sharing>,
+) -> Option<Electorate> {
     let peers = options.peers.clone()?;
     let witness = Witness {
         clock: Arc::clone(&options.clock),
@@ -374,7 +398,7 @@ fn electorate(options: &Options, handles: &Handles) -> Option<Electorate> {
         looks: handles.actors.discovery.outlet(),
     };
     let policy = handles.policy.subscribe();
-    peers.answer_with(Arc::new(Answering { witness: witness.clone(), policy }));
+    peers.answer_with(Arc::new(Answering { witness: witness.clone(), policy, sharing }));
     Some(Electorate::new(peers, witness, handles.actors.analysis.outlet()))
 }
 

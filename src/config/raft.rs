@@ -33,6 +33,7 @@ pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
         timing,
         confirmation: r.choice("RaftFailureConfirmation", &confirmations),
         data_center: r.some_text("RaftDataCenter"),
+        shared_probing: r.flag("RaftSharedProbing"),
         bail_out: bail_out.map(|it: Duration| it.max(Duration::from_secs(1))),
     };
     if !raft.enabled {

@@ -347,6 +347,7 @@ pub struct Raft {
     pub timing: RaftTiming,
     pub confirmation: RaftConfirmation,
     pub data_center: Option<String>,
+    pub shared_probing: bool,
     pub bail_out: Option<Duration>,
 }
 

@@ -1,20 +1,32 @@
 //! The seat of this node in a raft: when it has to be given up, and what it hands over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::ports::StoreHealth;
+use baton_actors::clock::Clock;
+use baton_actors::ports::{PeerAnswer, PeerMessage, Peers, SnapshotReader, StoreHealth};
 use baton_actors::raft::{RaftNode, Role, Standing};
+use baton_topology::quorum::isolation;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// A leader whose store is sick for so long lets somebody else lead.
 const SICK_AT_MOST: Duration = Duration::from_secs(5);
 
+/// A leader that lost sight of most of the servers for so long lets somebody lead who has not (I7).
+const BLIND_AT_MOST: Duration = Duration::from_secs(3);
+/// How often that is looked into.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long another node may take to say whether it can see.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
 /// The seat.
 pub(super) struct Seat {
     pub(super) node: RaftNode,
     pub(super) bail_out: Option<Duration>,
     pub(super) store: watch::Receiver<StoreHealth>,
+    pub(super) fleet: SnapshotReader,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Seat {
@@ -24,6 +36,35 @@ impl Seat {
             why = self.ended() => why,
             why = self.outside() => why,
             why = self.storeless() => why,
+            () = self.see() => std::future::pending().await,
+        }
+    }
+
+    /// Sees to it that nobody leads who cannot see, while somebody else can. Never ends.
+    async fn see(&self) {
+        let mut blind_for = Duration::ZERO;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let leads = self.node.leadership().borrow().role == Role::Leader;
+            let fleet = self.fleet.borrow().clone();
+            let cut_off = isolation(&fleet, self.clock.now()).filter(|_| leads);
+            blind_for = if cut_off.is_some() { blind_for + LOOK_EVERY } else { Duration::ZERO };
+            if blind_for < BLIND_AT_MOST {
+                continue;
+            }
+            blind_for = Duration::ZERO;
+            for peer in self.node.others() {
+                let message = PeerMessage::RollCall;
+                let told = Peers::ask(&self.node, &peer, message, ANSWER_WITHIN).await;
+                if !matches!(told, Ok(PeerAnswer::Here { cut_off: None, .. })) {
+                    continue;
+                }
+                tracing::warn!(why = cut_off, peer, "somebody else is to lead");
+                match self.node.hand_over(Some(&peer)).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::warn!(%error, "it did not take over"),
+                }
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use baton_actors::operations::{Locks, Workshop};
 use baton_actors::ports::{Ledger, Peers};
 use baton_actors::probe::schedule::Backoff;
 use baton_actors::raft::{CarriedOver, RaftNode};
+use baton_actors::sharing::Probing;
 use baton_actors::system::{self, Handles, RecoverySetup};
 use baton_topology::key::InstanceKey;
 use baton_topology::time::Timestamp;
@@ -68,12 +69,10 @@ impl Service {
             open_store: wiring::open_store(config, Arc::clone(&clock))?,
             ledger: raft.clone().map(|node| Arc::new(node) as Arc<dyn Ledger>),
             peers: raft.clone().map(|node| Arc::new(node) as Arc<dyn Peers>),
+            probing: if config.raft.shared_probing { Probing::Shared } else { Probing::Everybody },
             seeds,
             arbiters: arbiters.iter().map(Arbiter::handle).collect(),
-            backoff: Backoff {
-                factor: config.discovery.dead_poll_factor,
-                cap: config.discovery.dead_poll_max,
-            },
+            backoff: backoff(config),
             probe_deadline,
             instances_max: INSTANCES_MAX,
             resolver: wiring::resolver(config),
@@ -115,7 +114,7 @@ impl Service {
         if let Some(node) = &raft {
             tokio::task::spawn_local(forget_ledger(node.clone(), handles.clone()));
         }
-        let seat = raft.map(|node| seat(node, config, &handles));
+        let seat = raft.map(|node| seat(node, config, &handles, clock));
         Ok(Self { handles, server, reloader, arbiters, seat })
     }
 
@@ -185,8 +184,19 @@ fn start_server(config: &Config, services: Services) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-fn seat(node: RaftNode, config: &Config, handles: &Handles) -> Seat {
-    Seat { node, bail_out: config.raft.bail_out, store: handles.store_health.clone() }
+/// How often servers that do not answer are looked at.
+fn backoff(config: &Config) -> Backoff {
+    Backoff { factor: config.discovery.dead_poll_factor, cap: config.discovery.dead_poll_max }
+}
+
+fn seat(node: RaftNode, config: &Config, handles: &Handles, clock: Arc<dyn Clock>) -> Seat {
+    Seat {
+        node,
+        bail_out: config.raft.bail_out,
+        store: handles.store_health.clone(),
+        fleet: handles.snapshot.clone(),
+        clock,
+    }
 }
 
 /// What changes servers.

@@ -9,6 +9,7 @@ mod eyes;
 mod five;
 mod leaders;
 mod machines;
+mod sharing;
 mod weather;
 mod wire;
 mod world;

@@ -154,6 +154,7 @@ async fn serve(
         open_store: MemoryStore::default().opener(),
         ledger: None,
         peers: None,
+        probing: baton_actors::sharing::Probing::Everybody,
         seeds,
         arbiters: Vec::new(),
         backoff: Backoff::default(),

@@ -4,13 +4,14 @@
 //! milliseconds later than we do. Waiting for their next regular probe would cost seconds, so
 //! replicas that still seem to replicate from a suspect are looked at again and again for a
 //! moment: often at first, then less, then not at all. Also here: signs of life, which cut the
-//! back-off of a dead server short. Nothing here decides what is wrong; see [`crate::analysis`].
+//! back-off of a dead server short. And where nodes share the looks: whoever loses sight of one server
+//! looks at the others itself, for it may be its own eyes (I7). Nothing here decides what is wrong; see [`crate::analysis`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, ClusterId, Member};
-use crate::instance::ThreadState;
+use crate::instance::{Health, ThreadState};
 use crate::key::InstanceKey;
 use crate::policy::Policy;
 use crate::snapshot::FleetSnapshot;
@@ -24,6 +25,9 @@ pub const QUICK_FOR: Duration = Duration::from_secs(2);
 pub const SLOW_PACE: Duration = Duration::from_millis(250);
 /// How long that lasts. Then regular probes have to do.
 pub const SLOW_FOR: Duration = Duration::from_secs(30);
+/// How many instances that others look at are looked at in one go, and how often that is.
+const HEARSAY_AT_ONCE: usize = 500;
+const HEARSAY_PACE: Duration = Duration::from_millis(250);
 /// No more looks than this are asked for at once; the rest comes with the next round.
 pub const LOOKS_MAX: usize = 1_000;
 
@@ -40,6 +44,8 @@ pub struct Looks {
 #[derive(Debug, Clone, Default)]
 pub struct Watchlist {
     suspects: BTreeMap<InstanceKey, Suspect>,
+    /// When what others look at was last looked at for suspicion.
+    looked_around_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,11 +84,13 @@ impl Watchlist {
         if self.suspects.len() > snapshot.instance_count() {
             self.suspects.retain(|key, _| snapshot.cluster_of.contains_key(key));
         }
+        let hearsay = self.hearsay(snapshot, now);
         self.suspects.retain(|key, suspect| {
             if suspect.next_at.is_some_and(|at| at <= now) {
                 let Some((cluster, member)) = snapshot.member(key) else { return false };
                 let wanted = witnesses(cluster, member, suspect.since);
-                suspect.next_at = next_round(suspect.since, now).filter(|_| !wanted.is_empty());
+                let is_open = !wanted.is_empty() || !hearsay.is_empty();
+                suspect.next_at = next_round(suspect.since, now).filter(|_| is_open);
                 if !wanted.is_empty() && is_overdue(member, SLOW_PACE, now) {
                     looks.keys.push(key.clone());
                 }
@@ -90,11 +98,27 @@ impl Watchlist {
             }
             true
         });
+        if self.looked_around_at.is_none_or(|at| now.since(at) >= HEARSAY_PACE) {
+            let step = hearsay.len() / HEARSAY_AT_ONCE + 1;
+            looks.keys.extend(hearsay.into_iter().step_by(step));
+            self.looked_around_at = Some(now);
+        }
         looks.keys.sort();
         looks.keys.dedup();
         looks.keys.truncate(LOOKS_MAX);
         looks.again_at = self.suspects.values().filter_map(|suspect| suspect.next_at).min();
         looks
+    }
+
+    /// What this node knows of from others alone, while it suspects something. What it saw as late
+    /// as if nobody told it anything will do.
+    fn hearsay(&self, snapshot: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
+        let due = self.suspects.values().filter(|it| it.next_at.is_some_and(|at| at <= now));
+        let Some(since) = due.map(|it| it.since).max() else { return Vec::new() };
+        let late = since.minus(snapshot.policy.poll_interval);
+        let instances = snapshot.members().map(|(_, member)| &member.instance);
+        let is_told = |it: &Health| it.is_hearsay() && it.own_attempt < Some(late);
+        instances.filter(|it| is_told(&it.health)).map(|it| it.key.clone()).collect()
     }
 
     fn note(&mut self, member: &Member, now: Timestamp) {
@@ -122,7 +146,7 @@ fn next_round(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
 /// others around it that were not looked at since it became one.
 fn witnesses(cluster: &Cluster, suspect: &Member, since: Timestamp) -> Vec<InstanceKey> {
     let is_stale =
-        |member: &Member| member.instance.health.last_attempt.is_none_or(|attempt| attempt < since);
+        |member: &Member| member.instance.health.own_attempt.is_none_or(|attempt| attempt < since);
     let replicas = suspect
         .replicas
         .iter()

@@ -27,6 +27,8 @@ mod rebuild;
 pub enum FleetInput {
     /// A probe finished.
     Probed(ProbeResult),
+    /// Another node saw an instance.
+    Relayed(ProbeResult),
     /// An instance is known to exist; it was not probed yet.
     Found(InstanceKey),
     /// Instances come back from the store, with the identity of their clusters.
@@ -124,6 +126,7 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             let instance = fold(current(next, changes, &result.key), &result);
             changes.instances.insert(result.key, Some(Arc::new(instance)));
         }
+        FleetInput::Relayed(result) => relay(next, changes, result, now),
         FleetInput::Found(key) => {
             if current(next, changes, &key).is_none() && !next.ledger.is_forgotten(&key, now) {
                 let instance = Instance::unprobed(key.clone());
@@ -163,6 +166,23 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
         }
         FleetInput::Polls(polls) => next.polls = polls,
     }
+}
+
+/// Takes in what another node saw of an instance this one knows. Nothing goes back in time, and in
+/// trouble a node believes its own eyes alone.
+fn relay(next: &mut FleetSnapshot, changes: &mut Changes, result: ProbeResult, now: Timestamp) {
+    let Some(before) = current(next, changes, &result.key) else { return };
+    let is_older = before.health.last_attempt > Some(result.started_at);
+    let is_unwanted =
+        next.ledger.is_forgotten(&result.key, now) || is_ignored(&next.policy, &result.key);
+    if result.outcome.is_err() || before.is_failed() || is_older || is_unwanted {
+        return;
+    }
+    let before = before.clone();
+    let result = placed(result, &next.policy);
+    let mut instance = fold(Some(&before), &result);
+    instance.health.own_attempt = before.health.own_attempt;
+    changes.instances.insert(result.key, Some(Arc::new(instance)));
 }
 
 /// Whether a recovery made a primary of an instance after what is kept of it was seen. The ledger

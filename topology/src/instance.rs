@@ -48,6 +48,16 @@ pub struct Health {
     pub failures: u32,
     /// How long the newest successful probe took.
     pub latency: Duration,
+    /// When the newest probe of this node itself began: that one is older when another node told
+    /// of the newest. Failures are always a node's own: nobody believes in one he has not seen.
+    pub own_attempt: Option<Timestamp>,
+}
+
+impl Health {
+    /// Whether the newest look was another node's, which told of it.
+    pub fn is_hearsay(&self) -> bool {
+        self.own_attempt != self.last_attempt
+    }
 }
 
 /// The verdict of the newest probe.

@@ -31,6 +31,7 @@ pub mod reading;
 pub mod recovery;
 pub mod relocate;
 pub mod search;
+pub mod sharing;
 pub mod snapshot;
 pub mod status;
 pub mod tags;

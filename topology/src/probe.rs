@@ -46,6 +46,7 @@ pub fn fold(previous: Option<&Instance>, result: &ProbeResult) -> Instance {
                 last_seen: Some(result.ended_at),
                 failures: 0,
                 latency: result.duration(),
+                own_attempt: Some(result.started_at),
             };
             Instance { key: before.key, facts, health, binlog_unmoved_since }
         }
@@ -55,6 +56,7 @@ pub fn fold(previous: Option<&Instance>, result: &ProbeResult) -> Instance {
                 last_attempt: Some(result.started_at),
                 last_check: Some(result.ended_at),
                 failures: before.health.failures.saturating_add(1),
+                own_attempt: Some(result.started_at),
                 ..before.health
             };
             Instance { health, ..before }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{FailureKind, HealthStatus, Instance, ProbeFailure, ThreadState};
+use crate::instance::{FailureKind, Health, HealthStatus, Instance, ProbeFailure, ThreadState};
 use crate::key::InstanceKey;
 use crate::recovery::{Cause, Kind, Recovery};
 use crate::snapshot::FleetSnapshot;
@@ -254,7 +254,7 @@ enum Seen<'a> {
 fn seen(instance: &Instance, asked_at: Timestamp) -> Seen<'_> {
     let health = &instance.health;
     match &health.status {
-        HealthStatus::Valid if health.last_attempt >= Some(asked_at) => Seen::Answering,
+        HealthStatus::Valid if health.own_attempt >= Some(asked_at) => Seen::Answering,
         HealthStatus::Invalid(failure)
             if health.last_check >= Some(asked_at.minus(FAILED_COUNTS_FOR)) =>
         {
@@ -288,11 +288,15 @@ pub fn isolation(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
     if now < fleet.ledger.breaker_released_until {
         return None;
     }
+    // Nobody is looked at less often, and a look may take a while.
+    let moment = fleet.policy.poll_interval * 2;
+    let is_seen = |it: &Health| !it.is_hearsay() || it.own_attempt >= Some(now.minus(moment));
     let mut valid = 0;
     let mut lost = Vec::new();
     for (_, member) in fleet.members() {
         match &member.instance.health.status {
-            HealthStatus::Valid => valid += 1,
+            // What others see says nothing of this node's own eyes.
+            HealthStatus::Valid => valid += usize::from(is_seen(&member.instance.health)),
             HealthStatus::Invalid(failure) if is_no_answer(failure) => {
                 let is_expected = fleet.ledger.downtime_of(member.key(), now).is_some();
                 lost.extend(member.instance.health.last_seen.filter(|_| !is_expected));
@@ -304,8 +308,6 @@ pub fn isolation(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
         return None;
     }
     lost.sort_unstable();
-    // Nobody is looked at less often, and a look may take a while.
-    let moment = fleet.policy.poll_interval * 2;
     lost.iter().enumerate().find_map(|(before, began)| {
         let at_once = lost[before..].iter().filter(|it| it.since(*began) <= moment).count();
         let were_there = valid + lost.len() - before;

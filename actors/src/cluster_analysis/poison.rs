@@ -40,6 +40,7 @@ pub(super) fn advance(
 fn subject(input: &FleetInput) -> String {
     match input {
         FleetInput::Probed(result) => format!("a look at {}", result.key),
+        FleetInput::Relayed(result) => format!("another node's look at {}", result.key),
         FleetInput::Found(key) => format!("the finding of {key}"),
         FleetInput::Restored(_) => "restored instances".into(),
         FleetInput::Forgotten(_) => "forgotten instances".into(),

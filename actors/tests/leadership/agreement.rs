@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::ports::{
     Ear, Parting, PeerAnswer, PeerError, PeerMessage, Peers, ProbeSession, ProbeTarget, Reading,
 };
+use baton_actors::sharing::Probing;
 use baton_actors::system::Options;
 use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore};
 use baton_topology::analysis::Code;
@@ -18,6 +20,7 @@ use baton_topology::policy::Policy;
 use baton_topology::quorum::Verdict;
 use baton_topology::recovery::gate::Request;
 use baton_topology::recovery::{Cause, Hooks, Recovery};
+use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -30,7 +33,7 @@ use super::support::{World, key, star, watch_with};
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 
 /// How one node sees servers.
-struct Eyes {
+pub(crate) struct Eyes {
     fleet: Arc<FakeFleet>,
     /// Whom it does not see at all.
     shut: watch::Sender<BTreeSet<InstanceKey>>,
@@ -39,7 +42,7 @@ struct Eyes {
 }
 
 impl Eyes {
-    fn close(&self, name: &str) {
+    pub(crate) fn close(&self, name: &str) {
         self.shut.send_modify(|shut| {
             shut.insert(key(name));
         });
@@ -89,10 +92,10 @@ impl ProbeSession for Glance {
 
 /// The lines between the nodes.
 #[derive(Default)]
-struct Exchange {
+pub(crate) struct Exchange {
     ears: Mutex<BTreeMap<usize, Arc<dyn Ear>>>,
     /// Nodes nobody reaches.
-    cut: Mutex<BTreeSet<usize>>,
+    pub(crate) cut: Mutex<BTreeSet<usize>>,
     /// Nodes of a version that does not understand questions.
     old: Mutex<BTreeSet<usize>>,
     /// Questions about instances, and who was asked.
@@ -128,11 +131,12 @@ impl Peers for Line {
         if let PeerMessage::Look(question) = &message {
             self.exchange.asked.lock().expect("it is whole").push((number, question.key.clone()));
         }
-        let exchange = Arc::clone(&self.exchange);
+        let (exchange, mine) = (Arc::clone(&self.exchange), self.number);
         let silence = || PeerError::Unanswered("no answer in time".into());
         let answer = async move {
             tokio::time::sleep(ROUND_TRIP / 2).await;
-            if exchange.cut.lock().expect("it is whole").contains(&number) {
+            let is_cut = |number| exchange.cut.lock().expect("it is whole").contains(number);
+            if is_cut(&number) || is_cut(&mine) {
                 std::future::pending::<()>().await;
             }
             if exchange.old.lock().expect("it is whole").contains(&number) {
@@ -153,34 +157,42 @@ impl Peers for Line {
 }
 
 /// Nodes that decide together, of which the first one leads.
-struct Nodes {
-    fleet: Arc<FakeFleet>,
+pub(crate) struct Nodes {
+    pub(crate) fleet: Arc<FakeFleet>,
     quorum: Arc<Quorum>,
-    exchange: Arc<Exchange>,
-    eyes: Vec<Arc<Eyes>>,
-    worlds: Vec<World>,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) eyes: Vec<Arc<Eyes>>,
+    pub(crate) worlds: Vec<World>,
+    clock: Arc<dyn Clock>,
 }
 
 /// One node that is to be.
 #[derive(Clone)]
-struct Plan {
-    data_center: &'static str,
-    is_watchful: bool,
-    poll_interval: Duration,
+pub(crate) struct Plan {
+    pub(crate) data_center: &'static str,
+    pub(crate) is_watchful: bool,
+    pub(crate) poll_interval: Duration,
+    pub(crate) probing: Probing,
 }
 
-const WATCHFUL: Plan =
-    Plan { data_center: "", is_watchful: true, poll_interval: Duration::from_secs(5) };
+pub(crate) const WATCHFUL: Plan = Plan {
+    data_center: "",
+    is_watchful: true,
+    poll_interval: Duration::from_secs(5),
+    probing: Probing::Everybody,
+};
 /// It notices nothing by itself for a long time.
 const DROWSY: Plan =
-    Plan { data_center: "", is_watchful: false, poll_interval: Duration::from_secs(3_600) };
+    Plan { is_watchful: false, poll_interval: Duration::from_secs(3_600), ..WATCHFUL };
 
 impl Nodes {
-    async fn of(plans: &[Plan]) -> Self {
+    pub(crate) async fn of(plans: &[Plan]) -> Self {
         let fleet = star();
         fleet.edit(&key("a"), |facts| facts.placement.data_center = "east".into());
         let (quorum, exchange) = (Quorum::of(plans.len()), Arc::<Exchange>::default());
         let (mut worlds, mut all_eyes) = (Vec::new(), Vec::new());
+        let start = Timestamp::from_secs(1_700_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
         for (number, plan) in plans.iter().cloned().enumerate() {
             let shut = watch::Sender::default();
             let fleet = Arc::clone(&fleet);
@@ -189,6 +201,7 @@ impl Nodes {
             let seat = Seat { quorum: Arc::clone(&quorum), number, fleet: Arc::clone(&fleet) };
             let line = Line { exchange: Arc::clone(&exchange), number, nodes: plans.len() };
             let sight = Arc::clone(&eyes);
+            let its_clock = Arc::clone(&clock);
             let adjust = move |options: &mut Options| {
                 options.policy = Arc::new(Policy {
                     recover_primary: vec![ClusterFilter::Any],
@@ -199,6 +212,8 @@ impl Nodes {
                 options.target = Arc::new(Target(sight));
                 options.ledger = Some(Arc::new(seat.clone()));
                 options.peers = Some(Arc::new(line));
+                options.probing = plan.probing;
+                options.clock = its_clock;
                 options.recovery.control = Arc::new(seat);
             };
             let world = watch_with(fleet, MemoryStore::default(), &["a"], adjust).await;
@@ -208,7 +223,7 @@ impl Nodes {
         }
         // Connections are parked by then, and the roll was called.
         tokio::time::sleep(Duration::from_secs(30)).await;
-        Self { fleet, quorum, exchange, eyes: all_eyes, worlds }
+        Self { fleet, quorum, exchange, eyes: all_eyes, worlds, clock }
     }
 
     async fn three() -> Self {
@@ -216,8 +231,18 @@ impl Nodes {
         Self::of(&[WATCHFUL, WATCHFUL, WATCHFUL]).await
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) async fn stop(self) {
+        for world in &self.worlds {
+            world.handles.shutdown().await;
+        }
+    }
+
     /// The replicas lose their source, though it lives.
-    fn cut_replicas_off(&self) {
+    pub(crate) fn cut_replicas_off(&self) {
         for name in ["b", "c", "d"] {
             self.fleet.edit(&key(name), |facts| {
                 let channel = &mut facts.channels[0];
@@ -233,7 +258,7 @@ impl Nodes {
     }
 
     /// How long it takes until a recovery begins; `None` when none does within a minute.
-    async fn until_begun(&self) -> Option<Duration> {
+    pub(crate) async fn until_begun(&self) -> Option<Duration> {
         let began = Instant::now();
         let mut state = self.quorum.state.subscribe();
         let begun = state.wait_for(|state| !state.recoveries.is_empty());
@@ -242,7 +267,7 @@ impl Nodes {
     }
 
     /// What the leader makes known of what the others said.
-    fn verdict(&self) -> Option<Verdict> {
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
         let fleet = self.worlds[0].snapshot();
         fleet.polls.newest.get(&key("a")).map(|it| it.verdict.clone())
     }

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod quorum;
+mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -35,6 +35,7 @@ pub(crate) fn options(fleet: &Arc<FakeFleet>, store: &MemoryStore, seeds: &[&str
         open_store: store.opener(),
         ledger: None,
         peers: None,
+        probing: baton_actors::sharing::Probing::Everybody,
         seeds: seeds.iter().copied().map(key).collect(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),

@@ -105,6 +105,7 @@ fn health(row: &Row<'_>) -> rusqlite::Result<Health> {
         last_seen: time(row, 6)?,
         failures: row.get(7)?,
         latency: Duration::from_micros(row.get::<_, i64>(8)?.try_into().unwrap_or(0)),
+        own_attempt: time(row, 3)?,
     })
 }
 

@@ -186,6 +186,13 @@ const RAFT: &[Key] = &[
          DataCenterPattern finds in the host of RaftAdvertise.",
     ),
     fixed(
+        "RaftSharedProbing",
+        Bool,
+        "false",
+        "Divide the servers among the nodes, by data centre where that is known: each is probed by \
+         one node, which tells the others. What one cannot reach all look at themselves. Alike on all.",
+    ),
+    fixed(
         "RaftBailOutSeconds",
         Uint,
         "600",

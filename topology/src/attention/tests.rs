@@ -43,6 +43,7 @@ fn member(look: Look, source: Option<&str>, replicas: &[&str]) -> Member {
     let health = Health {
         status: if look.is_up { HealthStatus::Valid } else { HealthStatus::Invalid(failure) },
         last_attempt: Some(look.attempt),
+        own_attempt: Some(look.attempt),
         facts_from: Some(look.attempt),
         ..Health::default()
     };
@@ -83,6 +84,38 @@ fn fleet(primary: Look, replicas: [Look; 2]) -> (FleetSnapshot, ClusterId) {
 }
 
 use crate::instance::ThreadState::{Other, Running, Stopped};
+
+#[test]
+fn whoever_loses_one_looks_at_all_that_others_look_at() {
+    let dead = down("a", at(10_000));
+    let receiving = |name| up(name, at(10_001), Running);
+    let (mut snapshot, id) = fleet(dead, [receiving("b"), receiving("c")]);
+    let mut others = (*snapshot.clusters[&id]).clone();
+    others.id = ClusterId::new("o");
+    let told = |number: usize, own_attempt| {
+        let mut it = member(up("o", at(9_999), Stopped), None, &[]);
+        let mut instance = (*it.instance).clone();
+        instance.key = key(&format!("o{number:04}"));
+        instance.health.own_attempt = Some(own_attempt);
+        it.instance = Arc::new(instance);
+        it
+    };
+    let lately = at(10_001).minus(snapshot.policy.poll_interval);
+    let members = (0..700).map(|number| told(number, if number == 0 { lately } else { T0 }));
+    others.members = members.map(|it| (it.key().clone(), it)).collect();
+    for key in others.members.keys() {
+        snapshot.cluster_of.insert_mut(key.clone(), others.id.clone());
+    }
+    snapshot.clusters.insert_mut(others.id.clone(), Arc::new(others));
+    let mut watchlist = Watchlist::default();
+    let looks = watchlist.review(&snapshot, &[id], at(10_001));
+    assert_eq!(looks.keys.len(), 2 + 350, "a part, from all over the fleet");
+    assert!(looks.keys.contains(&key("o0699")) && !looks.keys.contains(&key("o0000")));
+    let looks = watchlist.due(&snapshot, at(10_100));
+    assert_eq!(looks.keys, [key("b"), key("c")], "and not at once again");
+    let looks = watchlist.due(&snapshot, at(10_300));
+    assert!(looks.keys.len() > 300, "until it has looked at all: {}", looks.keys.len());
+}
 
 #[test]
 fn who_is_looked_at_right_after_a_primary_failed() {

@@ -305,3 +305,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_another_node_saw_is_taken_in_where_own_eyes_do_not_say_otherwise() {
+    let told = |uptime_seconds, secs| {
+        FleetInput::Relayed(answered("db1", secs, Facts { uptime_seconds, ..primary_facts() }))
+    };
+    let after = |inputs: Vec<FleetInput>| {
+        let fleet = advance(&empty(), inputs, at(100)).snapshot;
+        let instance = fleet.instance(&key("db1")).cloned();
+        instance.map(|it| (it.is_valid(), it.facts.uptime_seconds, it.health.is_hearsay()))
+    };
+    let own = || FleetInput::Probed(answered("db1", 10, primary_facts()));
+    let lost = || FleetInput::Probed(refused("db1", 20));
+    let gone = || FleetInput::Relayed(refused("db1", 30));
+    for (case, inputs, expected) in [
+        ("it is not known here", vec![told(7, 30)], None),
+        ("it is newer", vec![own(), told(7, 30)], Some((true, 7, true))),
+        ("it is older", vec![own(), told(7, 5)], Some((true, 0, false))),
+        ("own looks go on", vec![own(), told(7, 19), lost()], Some((false, 7, false))),
+        ("own eyes say otherwise", vec![own(), lost(), told(7, 30)], Some((false, 0, false))),
+        ("a failure is believed when it was seen", vec![own(), gone()], Some((true, 0, false))),
+    ] {
+        assert_eq!(after(inputs), expected, "case: {case}");
+    }
+}

@@ -335,6 +335,17 @@ fn a_node_says_what_it_saw_itself_since_it_was_asked() {
 }
 
 #[test]
+fn a_node_speaks_only_of_what_it_saw_itself() {
+    let fleet = fleet(vec![]);
+    let told = FleetInput::Relayed(answered("p", 103, primary_facts()));
+    let told = advance(&fleet, vec![told], at(103)).snapshot;
+    assert!(told.instance(&key("p")).unwrap().health.last_attempt > Some(at(100)));
+    let looked = look(&ask(&[]), &told, at(100));
+    assert!(matches!(looked.sight, Sight::Undecided { .. }), "{looked:?}");
+    assert_eq!(looked.wanted, [key("p")]);
+}
+
+#[test]
 fn a_node_that_does_not_know_the_instance_or_is_cut_off_is_blind() {
     let stranger = Question { key: key("x"), ..ask(&[]) };
     assert!(matches!(look(&stranger, &fleet(vec![]), at(100)).sight, Sight::Blind { .. }));
@@ -380,6 +391,24 @@ fn a_node_that_lost_most_of_the_fleet_at_once_is_isolated() {
         ),
     ] {
         let fleet = fleet(more);
+        let isolated = isolation(&fleet, at(100));
+        assert_eq!(isolated.is_some(), expected, "case: {case}: {isolated:?}");
+    }
+}
+
+#[test]
+fn what_others_see_does_not_make_a_node_believe_its_own_eyes() {
+    let names = ["x1", "x2", "x3", "x4"];
+    let own = |secs| names.map(|name| FleetInput::Probed(answered(name, secs, primary_facts())));
+    let told = || names.map(|name| FleetInput::Relayed(answered(name, 99, primary_facts())));
+    let lost = || ["p", "r1", "r2"].map(|name| FleetInput::Probed(refused(name, 99)));
+    for (case, seen, expected) in [
+        ("it saw them itself", own(98), false),
+        ("I7: it saw them itself long ago", own(50), true),
+        ("it saw them itself no longer ago than if it was not told", own(91), false),
+    ] {
+        let inputs = seen.into_iter().chain(told()).chain(lost()).collect();
+        let fleet = advance(&fleet(vec![]), inputs, at(100)).snapshot;
         let isolated = isolation(&fleet, at(100));
         assert_eq!(isolated.is_some(), expected, "case: {case}: {isolated:?}");
     }

@@ -131,6 +131,7 @@ fn options(fleet: &Arc<FakeFleet>, clock: Arc<dyn Clock>) -> Options {
         open_store: MemoryStore::default().opener(),
         ledger: None,
         peers: None,
+        probing: baton_actors::sharing::Probing::Everybody,
         seeds: Vec::new(),
         arbiters: Vec::new(),
         backoff: Backoff::default(),
