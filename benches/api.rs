@@ -29,13 +29,13 @@ const STREAMS: usize = 200;
 const LISTENED: Duration = Duration::from_secs(15);
 /// Linux counts processor time in hundredths of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// The first argument of the process that listens to events, before the port.
+/// The first argument of the process that listens to events, before the port and how many streams.
 const LISTEN: &str = "listen-to-events";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [LISTEN, port] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        return listen(port);
+    if let [LISTEN, port, streams] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return listen(port, streams.parse().expect("a number"));
     }
     let wanted = arguments.into_iter().find(|it| !it.starts_with('-')).unwrap_or_default();
     let parts: [(&str, fn()); 4] =
@@ -64,7 +64,7 @@ fn while_busy<T>(memory: &Memory, act: impl FnOnce() -> T) -> T {
             while !is_over.load(Ordering::Relaxed) {
                 memory.primaries.iter().for_each(|it| drop(memory.fleet.write(it)));
                 for cluster in (turn / 2 % 10..100).step_by(10) {
-                    let lag = if turn % 20 < 10 { 60 } else { 0 };
+                    let lag = if turn / 20 % 2 == 0 { 60 } else { 0 };
                     memory.fleet.edit(&memory::server(cluster, 1), |facts| {
                         facts.channels[0].seconds_behind = Some(lag);
                     });
@@ -116,14 +116,15 @@ fn streams() {
     let memory = thousand();
     while_busy(&memory, || {
         std::thread::sleep(Duration::from_secs(3));
-        let without = processor_share();
-        let listener = Listener::start(memory.port);
-        std::thread::sleep(Duration::from_secs(2));
-        let with = processor_share();
-        drop(listener);
+        let none = processor_share();
+        let [one, all] = [1, STREAMS].map(|streams| {
+            let _listener = Listener::start(memory.port, streams);
+            std::thread::sleep(Duration::from_secs(2));
+            processor_share() - none
+        });
         println!(
-            "{STREAMS} streams of events: {:.1} % of a core (bar 5); watching alone {without:.1} %",
-            with - without
+            "streams of events, in percent of a core: the first {one:.1}, {STREAMS} of them {all:.1} (bar 5); \
+             watching alone {none:.1}"
         );
     });
 }
@@ -147,9 +148,10 @@ fn processor_seconds() -> f64 {
 struct Listener(Child);
 
 impl Listener {
-    fn start(port: u16) -> Self {
+    fn start(port: u16, streams: usize) -> Self {
         let program = std::env::current_exe().expect("this program");
-        let child = Command::new(program).args([LISTEN, &port.to_string()]).spawn();
+        let child =
+            Command::new(program).args([LISTEN, &port.to_string(), &streams.to_string()]).spawn();
         Self(child.expect("it starts"))
     }
 }
@@ -161,10 +163,10 @@ impl Drop for Listener {
     }
 }
 
-fn listen(port: &str) {
+fn listen(port: &str, streams: usize) {
     let address = format!("127.0.0.1:{port}");
     std::thread::scope(|scope| {
-        for _ in 0..STREAMS {
+        for _ in 0..streams {
             scope.spawn(|| {
                 let mut stream = TcpStream::connect(&address).expect("it listens");
                 write!(stream, "GET /api/events HTTP/1.1\r\nHost: {address}\r\n\r\n")
@@ -177,6 +179,8 @@ fn listen(port: &str) {
 
 fn rows() {
     let memory = Memory::start(Plan::onlooked(Duration::from_secs(5)));
+    let first = ask(&memory, "/api/fleet", "").0;
+    println!("10,000 instances, all rows, the first time: {:.1} ms", first.as_secs_f64() * 1e3);
     for (name, headers) in [("plain", ""), ("compressed", "Accept-Encoding: gzip\r\n")] {
         let mut bytes = 0;
         let took = (0..20).map(|_| {

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use memory::{Memory, Plan};
 use serde_json::{Value, json};
-use support::{Baton, EVERYWHERE, Flavor, Raft, Server, browser_tools, play_with, shop};
+use support::{
+    Baton, EVERYWHERE, Flavor, Options, Raft, Server, browser_tools, play_with, shop, shop_with,
+};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 
@@ -37,6 +39,7 @@ fn fulfil(wish: &Value, batons: &mut [Baton], servers: &mut [Server]) -> Value {
         "kill" => servers[at].kill_9(),
         "restart" => servers[at].restart(),
         "exec" => servers[at].exec(text),
+        "exec unlogged" => servers[at].run_unlogged(text),
         "ask" => return json!(servers[at].value(text)),
         "stop baton" => batons[baton].kill_9(),
         "start baton" => batons[baton].launch(),
@@ -64,13 +67,32 @@ fn whoever_may_only_look_sees_everything_even_of_ten_thousand() {
     });
 }
 
-#[test]
-fn people_see_and_do_everything() {
-    let mut servers = shop(Flavor::MySql97);
+/// Plays something over a shop in which baton recovers what it finds.
+fn play_in_shop(name: &str) {
+    let plugins = |_, options: Options| {
+        let source = options.line("plugin-load-add=semisync_source.so");
+        source.line("plugin-load-add=semisync_replica.so")
+    };
+    let mut servers = shop_with(Flavor::MySql97, plugins);
     let settings = [&EVERYWHERE[..], &[("BATON_URLPREFIX", "/ops")]].concat();
     let baton = Baton::start(BATON, vec![servers[0].address()], &settings);
+    play(name, &mut [baton], &mut servers);
+}
+
+#[test]
+fn people_see_and_do_everything() {
     let name = std::env::var("PLAY").unwrap_or_else(|_| "dashboard.mjs".to_owned());
-    play(&name, &mut [baton], &mut servers);
+    play_in_shop(&name);
+}
+
+#[test]
+fn every_operation_is_done_from_a_menu() {
+    play_in_shop("operations.mjs");
+}
+
+#[test]
+fn people_recover_by_hand() {
+    play_in_shop("recoveries.mjs");
 }
 
 #[test]

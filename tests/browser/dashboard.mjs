@@ -1,49 +1,7 @@
 // People see and do everything: four real servers, one of them the primary, and a page that is open all the time.
 
-import { BASE, SERVERS, ask, browse, check, fits, isAccessible, isClean, same, until } from './lib.mjs';
-
-const UI = `${BASE}/ops/ui`;
-const { browser, visit, wrong } = await browse();
-const api = async (path) => (await fetch(`${BASE}/ops/api/${path}`)).json();
-const key = (at) => SERVERS[at];
-const path = (at) => SERVERS[at].replace(':', '/');
-
-/** The row of an instance in a tree. */
-const row = (page, at) => page.locator('.node', { has: page.getByRole('link', { name: key(at), exact: true }) });
-
-async function opened(address, options) {
-  const page = await visit(options);
-  await page.goto(address);
-  await page.locator('.live', { hasText: 'live' }).first().waitFor();
-  return page;
-}
-
-/** Opens the menu of an instance and chooses. */
-async function choose(page, at, label) {
-  await row(page, at).getByRole('button', { name: 'actions on' }).click();
-  await page.getByRole('menuitem', { name: new RegExp(`^${label.replace(/[()]/g, '.')}`) }).click();
-}
-
-/** Chooses in the menu of an instance, and goes through with it. */
-async function act(page, at, label, { fields = {}, alias = '' } = {}) {
-  await choose(page, at, label);
-  const dialog = page.locator('dialog[open]');
-  for (const [field, value] of Object.entries(fields)) {
-    const input = dialog.getByLabel(field, { exact: true });
-    if (await input.evaluate((it) => it.tagName === 'SELECT')) await input.selectOption(value);
-    else await input.fill(value);
-  }
-  if (alias) await dialog.getByLabel('to confirm').fill(alias);
-  await dialog.locator('button[type=submit]:enabled').click();
-  const outcome = await until(`${label} has an end`, async () => {
-    if (!(await dialog.count())) return 'done';
-    if (await dialog.locator('.fine').count()) return 'done';
-    const trouble = dialog.locator('.trouble');
-    return (await trouble.count()) ? trouble.first().textContent() : '';
-  });
-  same(outcome, 'done', label);
-  if (await dialog.count()) await dialog.getByRole('button', { name: 'Close' }).click();
-}
+import { BASE, ask, check, fits, isAccessible, isClean, same, until } from './lib.mjs';
+import { UI, act, api, badge as badgeOf, becomes, choose, isAtLevel, key, opened, path, play, press, row, went } from './shop.mjs';
 
 const scenes = {
   async 'the root and old addresses lead to the pages'() {
@@ -124,6 +82,7 @@ const scenes = {
     await page.keyboard.press('Enter');
     await row(page, 2).locator('.badge', { hasText: 'downtime' }).waitFor();
     const known = await api(`instance/${path(2)}`);
+    went('Begin downtime');
     same([known.IsDowntimed, known.DowntimeOwner, known.DowntimeReason], [true, 'ann', 'moving house'], 'the downtime');
     await page.goto(`${UI}/downtimes`);
     await page.getByText('moving house').waitFor();
@@ -163,24 +122,22 @@ const scenes = {
     await dialog.getByText('relocated below').waitFor();
     await dialog.getByRole('button', { name: 'Close' }).click();
     await until('it replicates from there', async () => (await api(`instance/${path(3)}`)).MasterKey.Port === Number(key(1).split(':')[1]));
-    await until('the tree shows it', async () => (await row(page, 3).getAttribute('aria-level')) === '3');
-    await choose(page, 3, 'Move up one level');
-    await page.locator('dialog[open]').getByRole('button', { name: 'Move up one level' }).click();
-    await until('it is back', async () => (await row(page, 3).getAttribute('aria-level')) === '2');
+    await isAtLevel(page, 3, 3);
+    went('Move below');
+    await act(page, 3, 'Move up one level');
+    await isAtLevel(page, 3, 2);
     await page.context().close();
   },
 
   async 'what a menu offers is done to the server'() {
     const page = await opened(`${UI}/cluster/shop`);
-    const known = (at) => api(`instance/${path(at)}`);
-    const badge = (at, text) => row(page, at).locator('.badge', { hasText: text });
-    const is = (text, at, field, wanted) => until(`${text}: ${field} is ${wanted}`, async () => JSON.stringify((await known(at))[field]) === JSON.stringify(wanted));
+    const badge = (at, text) => badgeOf(page, at, text);
 
     await act(page, 2, 'Stop replication');
-    await is('stopped', 2, 'ReplicationSQLThreadRuning', false);
+    await becomes(2, 'ReplicationSQLThreadRuning', false);
     await row(page, 2).locator('.said', { hasText: 'replication is stopped' }).waitFor();
-    await choose(page, 2, 'Start replication');
-    await is('started', 2, 'ReplicationSQLThreadRuning', true);
+    await press(page, 2, 'Start replication');
+    await becomes(2, 'ReplicationSQLThreadRuning', true);
 
     await act(page, 2, 'Delay replication', { fields: { Seconds: '5' } });
     await badge(2, 'delayed 5 s').waitFor();
@@ -192,9 +149,7 @@ const scenes = {
     await row(page, 2).waitFor({ state: 'detached' });
     await page.goto(`${UI}/instance/${key(2)}`);
     await page.locator('.badge', { hasText: 'detached' }).waitFor();
-    await page.getByRole('button', { name: 'Actions' }).click();
-    await page.getByRole('menuitem', { name: 'Reattach' }).click();
-    await page.locator('dialog[open]').getByRole('button', { name: 'Reattach' }).click();
+    await act(page, 2, 'Reattach');
     await page.locator('.badge', { hasText: 'detached' }).waitFor({ state: 'detached' });
     await page.goto(`${UI}/cluster/shop`);
     await row(page, 2).waitFor();
@@ -214,13 +169,13 @@ const scenes = {
     await badge(2, 'prefer not').waitFor({ state: 'detached' });
     await act(page, 2, 'Begin maintenance', { fields: { Who: 'ann', Why: 'disk' } });
     await badge(2, 'maintenance').waitFor();
-    await choose(page, 2, 'End maintenance');
+    await press(page, 2, 'End maintenance');
     await badge(2, 'maintenance').waitFor({ state: 'detached' });
 
     await act(page, 2, 'Make writable', { alias: 'shop' });
     await badge(2, 'writable').waitFor();
     await ask({ do: 'exec', server: 2, sql: 'CREATE DATABASE stray' });
-    await choose(page, 2, 'Look at it now');
+    await press(page, 2, 'Look at it now');
     await badge(2, '1 errant').waitFor();
     await act(page, 2, 'Make read-only', { alias: 'shop' });
     await badge(2, 'writable').waitFor({ state: 'detached' });
@@ -228,9 +183,9 @@ const scenes = {
     await badge(2, 'errant').waitFor({ state: 'detached' });
 
     await act(page, 1, 'Take its siblings');
-    await until('they are below it', async () => (await row(page, 3).getAttribute('aria-level')) === '3');
+    await isAtLevel(page, 3, 3);
     await act(page, 1, 'Move its replicas up one level');
-    await until('they are back', async () => (await row(page, 3).getAttribute('aria-level')) === '2');
+    await isAtLevel(page, 3, 2);
 
     await act(page, 3, 'Forget', { alias: 'shop' });
     await row(page, 3).waitFor({ state: 'detached' });
@@ -260,9 +215,10 @@ const scenes = {
     await isAccessible(page, 'a plan');
     await promote.click();
     await dialog.locator('.fine').waitFor();
+    went('Promote in place');
     same(await ask({ do: 'ask', server: 1, sql: 'SELECT @@global.read_only' }), '0', 'the new primary');
     await dialog.getByRole('button', { name: 'Close' }).click();
-    await until('the tree shows it', async () => (await row(page, 1).getAttribute('aria-level')) === '1');
+    await isAtLevel(page, 1, 1);
     await page.context().close();
     // The old one has the primary's place again for the scenes that follow.
     await until('all replicate', async () => (await api('problems')) === null);
@@ -340,23 +296,4 @@ const scenes = {
   },
 };
 
-let failed = 0;
-for (const [name, scene] of Object.entries(scenes)) {
-  if (process.env.SCENE && !name.includes(process.env.SCENE)) continue;
-  const began = Date.now();
-  try {
-    await scene();
-    console.log(`well: ${name} (${Date.now() - began} ms)`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED: ${name}: ${error.stack}`);
-    if (process.env.SHOTS) {
-      const pages = browser.contexts().flatMap((it) => it.pages());
-      for (const [at, page] of pages.entries()) await page.screenshot({ path: `${process.env.SHOTS}/failed-${failed}-${at}.png` });
-    }
-    for (const context of browser.contexts()) await context.close();
-  }
-}
-await browser.close();
-if (wrong.length) console.log(`errors in pages:\n${[...new Set(wrong)].join('\n')}`);
-process.exit(failed || wrong.length ? 1 : 0);
+await play('dashboard', scenes);

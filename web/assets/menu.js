@@ -37,7 +37,8 @@ document.addEventListener('keydown', (event) => {
 /** The button, and the menu while it is open.
  * @param {import('./types').Instance} row @param {string} [label] */
 export function instanceMenu(row, label = '') {
-  const id = `menu ${row.Key}`;
+  // A primary has two: one in its row, one at the head of the page.
+  const id = `${label} ${row.Key}`;
   const isOpen = openFor === id;
   /** @param {Event} event */
   const toggle = (event) => {

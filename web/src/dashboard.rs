@@ -75,7 +75,9 @@ fn page(request: &HttpRequest, prefix: &str) -> HttpResponse {
     let Some(page) = Assets::get(PAGE) else { return missing() };
     let page = String::from_utf8_lossy(&page.data);
     let files = format!("{}{HOME}/{FILES}/{version}", escaped(prefix));
+    let api = format!("{}/api", escaped(prefix));
     let page = page.replace("{modules}", &modules()).replace("{files}", &files);
+    let page = page.replace("{api}", &api);
     let tag = format!("\"{version}\"");
     let mut response =
         if is_known(request, &tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };

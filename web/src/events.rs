@@ -32,7 +32,7 @@ pub(crate) use whole::Whole;
 /// So many may listen at a time.
 pub(crate) const STREAMS_MAX: usize = 1_000;
 /// Events are not closer to each other than this.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(150);
 /// How often everything is compared, for what changes by the passing of time alone.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A stream is never silent for longer: readers know from that that it is alive.

@@ -12,6 +12,7 @@ use super::candidate::Situation;
 use super::check::check;
 use super::gate::{self, Request, Runner};
 use super::plan::{arrange, freeze, plan};
+use super::scene::scene;
 use super::{Chain, Kind, Lost, Need, Plan, Recovery, Refused, Stage};
 
 /// What a recovery would do.
@@ -64,13 +65,11 @@ pub fn preview(
     runner: &Runner,
     now: Timestamp,
 ) -> Result<Preview, Refused> {
-    let recovery = gate::begin(request, fleet, runner, now)?;
-    let Some((cluster, _)) = fleet.member(&request.key) else {
-        return Err(Refused::because(format!("{} is not known", request.key)));
-    };
+    let mut recovery = gate::begin(request, fleet, runner, now)?;
+    // A former primary is not in the cluster it comes back to.
+    let cluster = &scene(&recovery, fleet);
     let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
     let mut stages = Vec::new();
-    let mut recovery = recovery;
     if recovery.kind == Kind::Takeover {
         let (designated, stage) = arrange(&recovery, &situation)?;
         recovery.wanted = Some(designated);

@@ -1,0 +1,134 @@
+// Every operation that moves replicas, steers replication or names things, as people find it in menus and on pages.
+
+import { ask, check, isClean, same, until } from './lib.mjs';
+import { UI, act, api, badge, becomes, choose, confirm, isAtLevel, key, opened, path, play, port, post, press, row } from './shop.mjs';
+
+const isWell = () => until('all replicate', async () => (await api('problems')) === null);
+
+/** Something a replica has of its own: nobody but this play may write there. */
+async function stray(at, sql, unlogged) {
+  await ask({ do: 'exec', server: at, sql: 'SET GLOBAL super_read_only = OFF' });
+  await ask({ do: unlogged ? 'exec unlogged' : 'exec', server: at, sql });
+  await ask({ do: 'exec', server: at, sql: 'SET GLOBAL super_read_only = ON' });
+}
+
+const scenes = {
+  async 'replicas are moved'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await act(page, 3, 'Move below', { fields: { Below: key(1) } });
+    await isAtLevel(page, 3, 3);
+    await act(page, 3, 'Change places with its source');
+    await isAtLevel(page, 3, 2);
+    await isAtLevel(page, 1, 3);
+    await act(page, 3, 'Move its replicas below', { fields: { Below: key(0) } });
+    await isAtLevel(page, 1, 2);
+    await act(page, 2, 'Name its source again');
+    await isWell();
+    await act(page, 0, 'Regroup its replicas');
+    const levels = () => Promise.all([1, 2, 3].map((at) => row(page, at).getAttribute('aria-level')));
+    await until('one has taken the others', async () => (await levels()).sort().join() === '2,3,3');
+    const head = (await levels()).indexOf('2') + 1;
+    await act(page, head, 'Move its replicas below', { fields: { Below: key(0) } });
+    for (const at of [1, 2, 3]) await isAtLevel(page, at, 2);
+    await isClean(page);
+    await page.context().close();
+  },
+
+  async 'two replicate from each other, until one forgets its source'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await act(page, 1, 'Make co-primary', { alias: 'shop' });
+    for (const at of [0, 1]) await badge(page, at, 'co-primary').waitFor();
+    await act(page, 0, 'Reset replication', { alias: 'shop' });
+    for (const at of [0, 1]) await badge(page, at, 'co-primary').waitFor({ state: 'detached' });
+    await isAtLevel(page, 1, 2);
+    await isWell();
+    await page.context().close();
+  },
+
+  async 'replication is stopped, started and brought past what fails'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await act(page, 2, 'Stop with everything applied');
+    await becomes(2, 'ReplicationSQLThreadRuning', false);
+    await row(page, 2).locator('.said', { hasText: 'replication is stopped' }).waitFor();
+    await press(page, 2, 'Restart replication');
+    await becomes(2, 'ReplicationSQLThreadRuning', true);
+
+    await stray(3, 'CREATE TABLE shop.twice (id INT PRIMARY KEY)', true);
+    await ask({ do: 'exec', server: 0, sql: 'CREATE TABLE shop.twice (id INT PRIMARY KEY)' });
+    await row(page, 3).locator('.said', { hasText: 'replication failed' }).waitFor();
+    await act(page, 3, 'Skip the failed transaction');
+    await becomes(3, 'ReplicationSQLThreadRuning', true);
+
+    await stray(3, 'CREATE DATABASE stray');
+    await press(page, 3, 'Look at it now');
+    await badge(page, 3, '1 errant').waitFor();
+    await act(page, 3, 'Errant transactions: reset its logs', { alias: 'shop' });
+    await badge(page, 3, 'errant').waitFor({ state: 'detached' });
+    await isWell();
+
+    const log = () => ask({ do: 'ask', server: 0, sql: 'SHOW BINARY LOG STATUS' });
+    const before = await log();
+    await press(page, 0, 'Begin a new binary log');
+    await until('there is another one', async () => (await log()) !== before);
+    await page.context().close();
+  },
+
+  async 'semi-sync is switched on and off'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await act(page, 1, 'Acknowledge what it receives');
+    await badge(page, 1, 'acks').waitFor();
+    await act(page, 0, 'Wait for acknowledgements');
+    await badge(page, 0, 'semi-sync').waitFor();
+    await ask({ do: 'exec', server: 0, sql: 'CREATE TABLE shop.acknowledged (id INT PRIMARY KEY)' });
+    await act(page, 0, 'Wait for acknowledgements no more');
+    await badge(page, 0, 'semi-sync').waitFor({ state: 'detached' });
+    await act(page, 1, 'Acknowledge no more');
+    await badge(page, 1, 'acks').waitFor({ state: 'detached' });
+    await page.context().close();
+  },
+
+  async 'downtime begins and ends in the menu'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await act(page, 2, 'Begin downtime', { fields: { Who: 'ann', Why: 'moving house', For: '10m' } });
+    await badge(page, 2, 'downtime').waitFor();
+    await press(page, 2, 'End downtime');
+    await badge(page, 2, 'downtime').waitFor({ state: 'detached' });
+    await page.context().close();
+  },
+
+  async 'pools, names and nodes'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await page.getByRole('button', { name: 'Submit a pool' }).click();
+    await confirm(page, 'a pool', { fields: { Pool: 'reporting', 'Instances (host:port, …)': `${key(2)},${key(3)}` } });
+    await page.locator('dt', { hasText: 'reporting' }).waitFor();
+    same((await api('cluster-pool-instances/shop/reporting')).Details?.reporting?.map((it) => it.Port).sort(), [port(2), port(3)].sort(), 'the pool');
+
+    await page.getByRole('button', { name: 'Rename' }).click();
+    await confirm(page, 'another alias', { fields: { Alias: 'stall' } });
+    await page.goto(`${UI}/cluster/stall`);
+    await page.getByRole('heading', { name: 'stall' }).waitFor();
+    await page.getByRole('button', { name: 'Rename' }).click();
+    await confirm(page, 'the old alias', { fields: { Alias: 'shop' } });
+
+    await page.goto(`${UI}/nodes`);
+    for (const name of ['Reload configuration', 'Reset host names']) {
+      await page.getByRole('button', { name }).click();
+      await confirm(page, name);
+    }
+    await isClean(page);
+    await page.context().close();
+  },
+
+  async 'a cluster is forgotten and found again'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await page.getByRole('button', { name: 'Forget' }).click();
+    await confirm(page, 'the cluster is forgotten', { alias: 'shop' });
+    await page.getByText('baton knows no cluster of that name').waitFor();
+    for (const at of [0, 1, 2, 3]) check((await post(`discover/${path(at)}`)).Code === 'OK', `${key(at)} is found`);
+    await page.goto(`${UI}/cluster/shop`);
+    for (const at of [0, 1, 2, 3]) await row(page, at).waitFor();
+    await page.context().close();
+  },
+};
+
+await play('operations', scenes);
