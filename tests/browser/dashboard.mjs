@@ -15,7 +15,7 @@ const scenes = {
   },
 
   async 'every page is there, clean, accessible, and fits'() {
-    const pages = ['/', '/cluster/shop', `/instance/${key(1)}`, '/recoveries', '/detections', '/audit', '/downtimes', '/nodes', '/search?s=127', '/discover', '/nosuch'];
+    const pages = ['/', '/problems', '/cluster/shop', `/instance/${key(1)}`, '/recoveries', '/detections', '/audit', '/downtimes', '/nodes', '/search?s=127', '/discover', '/nosuch'];
     for (const colorScheme of ['light', 'dark']) {
       const page = await opened(`${UI}/`, { colorScheme });
       for (const it of pages) {

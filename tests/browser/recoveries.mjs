@@ -1,7 +1,7 @@
 // People recover by hand, from what baton is told to leave alone: every way there is, one after the other.
 
-import { ask, check, isAccessible, isClean, same, until } from './lib.mjs';
-import { UI, act, api, confirm, key, opened, path, play, port, post, row, went } from './shop.mjs';
+import { ask, check, fits, isAccessible, isClean, same, until } from './lib.mjs';
+import { UI, act, api, choose, confirm, key, opened, path, play, port, post, row, shoot } from './shop.mjs';
 
 const SERVERS = [0, 1, 2, 3];
 const isReadOnly = (at) => ask({ do: 'ask', server: at, sql: 'SELECT @@global.read_only' });
@@ -26,6 +26,29 @@ async function replaced(page, old, heir) {
   return now[0];
 }
 
+/** One page has what baton concluded and what is the matter with each instance. */
+async function everythingWrongIsTold(dead) {
+  const page = await opened(`${UI}/problems`, { colorScheme: 'dark' });
+  await page.locator('.problem.critical', { hasText: 'The primary is dead' }).waitFor();
+  await page.locator('.problem.critical .verdict').waitFor();
+  await page.locator('.ailing .row', { hasText: key(dead) }).locator('.c-wrong', { hasText: 'does not answer' }).waitFor();
+  const listed = async () => [await page.locator('.problem').count(), await page.locator('.ailing .row:not(.titles)').count()];
+  await until('its replicas are there as well', async () => (await listed())[1] === SERVERS.length);
+  await isAccessible(page, 'all problems');
+  await shoot(page, 'problems');
+  for (const width of [360, 1280]) {
+    await page.setViewportSize({ width, height: 800 });
+    await fits(page, `the problems at ${width}`);
+    await shoot(page, `problems-${width}`);
+  }
+  await page.getByLabel('How bad').selectOption('critical');
+  await page.getByLabel('Filter problems').fill(key(dead));
+  await until('only what is looked for is listed', async () => JSON.stringify(await listed()) === '[1,1]');
+  await page.getByLabel('Filter problems').fill('no such thing');
+  await page.getByText('No problem matches.').waitFor();
+  await page.context().close();
+}
+
 /** The one that was given up comes back, as a replica of who replaced it. */
 async function back(at) {
   const page = await opened(`${UI}/instance/${key(at)}`);
@@ -38,6 +61,21 @@ async function back(at) {
   await page.context().close();
 }
 
+/** What the README shows. */
+async function shootForReadme(page, dead) {
+  if (!process.env.SHOTS) return;
+  await page.setViewportSize({ width: 1180, height: 735 });
+  await page.locator('.card', { hasText: 'would take over.' }).waitFor();
+  await page.mouse.move(0, 0);
+  await shoot(page, 'cluster');
+  const phone = await opened(`${UI}/cluster/shop`, { colorScheme: 'dark', viewport: { width: 360, height: 720 }, deviceScaleFactor: 1.5 });
+  await shoot(phone, 'phone');
+  await choose(phone, dead, 'Recover from its failure');
+  await phone.locator('dialog[open] .plan li').first().waitFor();
+  await shoot(phone, 'phone-plan');
+  await phone.context().close();
+}
+
 const scenes = {
   async 'a dead primary is recovered from'() {
     await post('disable-global-recoveries');
@@ -45,6 +83,8 @@ const scenes = {
     const { primary } = await heads();
     await ask({ do: 'kill', server: primary });
     await page.locator('.problem.critical').waitFor();
+    await everythingWrongIsTold(primary);
+    await shootForReadme(page, primary);
     await act(page, primary, 'Recover from its failure', { alias: 'shop' });
     await replaced(page, primary);
     await page.context().close();

@@ -89,6 +89,11 @@ export async function press(page, at, label) {
   went(label);
 }
 
+/** A picture for who works on the pages: SHOTS names the folder. */
+export async function shoot(page, name) {
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}.png` });
+}
+
 /** Plays all scenes, and ends. */
 export async function play(name, scenes) {
   let failed = 0;

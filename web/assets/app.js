@@ -9,6 +9,7 @@ import { clusterPage } from './pages/cluster.js';
 import { detectionsPage, recoveriesPage, recoveryPage } from './pages/recoveries.js';
 import { fleetPage } from './pages/fleet.js';
 import { instancePage } from './pages/instance.js';
+import { problemsPage } from './pages/problems.js';
 import { amend, go, here, start, to } from './router.js';
 import { fleet, live, memo, session, update, watch } from './store.js';
 import { setRecoveries } from './tasks.js';
@@ -18,7 +19,7 @@ import { html, nothing, render } from './vendor/lit-html/lit-html.js';
 
 /** @type {[string, string][]} */
 const PAGES = [
-  ['', 'Fleet'], ['recoveries', 'Recoveries'], ['detections', 'Detections'], ['audit', 'Audit'],
+  ['', 'Fleet'], ['problems', 'Problems'], ['recoveries', 'Recoveries'], ['detections', 'Detections'], ['audit', 'Audit'],
   ['downtimes', 'Downtimes'], ['nodes', 'Nodes'], ['discover', 'Discover'],
 ];
 
@@ -30,7 +31,8 @@ function page() {
   const { segments } = here();
   const [first = '', second = ''] = segments;
   switch (first) {
-    case '': case 'problems': return fleetPage();
+    case '': return fleetPage();
+    case 'problems': return problemsPage();
     case 'cluster': return clusterPage(segments.slice(1).join('/'));
     case 'instance': return instancePage(second);
     case 'recoveries': return recoveriesPage();

@@ -185,6 +185,7 @@ fn new_address(old: &str, query: &str) -> String {
         ["search"] if !query.is_empty() => format!("/search?{query}"),
         ["search"] => "/search".to_owned(),
         ["discover"] => "/discover".to_owned(),
+        ["clusters-analysis"] => "/problems".to_owned(),
         ["audit", "instance", host, port, ..] => format!("/audit?instance={host}:{port}"),
         ["audit", ..] => "/audit".to_owned(),
         ["audit-recovery", "uid", uid] => format!("/recovery/{uid}"),
@@ -207,7 +208,7 @@ mod tests {
         for (old, new) in [
             ("", "/"),
             ("/clusters", "/"),
-            ("/clusters-analysis", "/"),
+            ("/clusters-analysis", "/problems"),
             ("/cluster/db1:3306", "/cluster/db1:3306"),
             ("/cluster/alias/shop%2Feu", "/cluster/shop%2Feu"),
             ("/cluster/instance/db1/3306", "/cluster/db1:3306"),

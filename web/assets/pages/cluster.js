@@ -193,6 +193,13 @@ function clusterActions(cluster) {
   </div>`;
 }
 
+/** @param {Cluster} cluster */
+function recoveryOf(cluster) {
+  if (fleet.state.RecoveriesDisabled) return 'whoever dies is replaced by hand while recoveries are switched off';
+  const primary = `a dead primary is replaced ${cluster.RecoversPrimary ? 'automatically' : 'by hand'}`;
+  return cluster.RecoversIntermediate ? `${primary}, ${cluster.RecoversPrimary ? 'so are intermediate sources' : 'intermediate sources automatically'}` : primary;
+}
+
 /** @param {string} text */
 export function clusterPage(text) {
   const cluster = clusterNamed(text);
@@ -204,7 +211,7 @@ export function clusterPage(text) {
   return html`
     <header class="head"><h1>${mark(health)} ${name(cluster.Alias || cluster.Name)}</h1>
       <p class="total">${cluster.Alias !== cluster.Name ? html`<span class="key">${name(cluster.Name)}</span> · ` : nothing}${counted(cluster.Size, 'instance')} ·
-        ${cluster.RecoversPrimary ? 'a dead primary is replaced automatically' : 'a dead primary is replaced by hand'}${cluster.RecoversIntermediate ? ', so are intermediate sources' : ''}${cluster.Domain ? html` · ${name(cluster.Domain)}` : nothing}</p>
+        ${recoveryOf(cluster)}${cluster.Domain ? html` · ${name(cluster.Domain)}` : nothing}</p>
       ${clusterActions(cluster)}</header>
     ${running ? html`<section class="running" aria-labelledby="running-title"><h2 id="running-title">${mark('busy')} Being recovered: ${running.Phase}</h2>
       <p>${instanceLink(running.Failed)}${running.Successor ? html` is succeeded by ${instanceLink(running.Successor)}` : nothing}; begun ${when(running.BegunAt)} on ${name(running.Node)}.</p>

@@ -1,7 +1,7 @@
 // The fleet: what is wrong first, then all clusters.
 
 import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../health.js';
-import { amend, here } from '../router.js';
+import { amend, here, to } from '../router.js';
 import { get } from '../api.js';
 import { byName, fleet, loaded, membersOf, memo } from '../store.js';
 import { badge, clusterAddress, clusterLink, empty, instanceLink, mark, name, shortKey, virtual, when } from '../ui.js';
@@ -143,7 +143,7 @@ function problemList(found) {
         </div></li>`;
       })}
     </ul>
-    ${urgent.length > MAX || single.length > MAX ? html`<p class="more">and ${counted(Math.max(0, urgent.length - MAX) + Math.max(0, single.length - MAX), 'more problem')}: filter below</p>` : nothing}
+    ${urgent.length > MAX || single.length > MAX ? html`<p class="more">and ${counted(Math.max(0, urgent.length - MAX) + Math.max(0, single.length - MAX), 'more problem')}; <a href=${to(['problems'])}>all of them</a></p>` : nothing}
   </section>`;
 }
 
