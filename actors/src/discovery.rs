@@ -127,6 +127,8 @@ pub struct DiscoveryWorld {
 pub struct DiscoveryActor {
     world: DiscoveryWorld,
     resolving: BTreeSet<InstanceKey>,
+    /// The ledger as far as it was followed.
+    followed: Arc<LedgerState>,
     unsent: VecDeque<FleetInput>,
     are_names_due: bool,
     next_arbiter: usize,
@@ -140,6 +142,7 @@ impl DiscoveryActor {
         Self {
             world,
             resolving: BTreeSet::new(),
+            followed: Arc::default(),
             unsent: VecDeque::new(),
             are_names_due: false,
             next_arbiter: 0,
@@ -386,6 +389,13 @@ impl DiscoveryActor {
             keys.filter(|key| roster.contains_key(*key)).cloned().collect()
         };
         self.forget(forgotten, ctx);
+        let before = std::mem::replace(&mut self.followed, Arc::clone(&ledger));
+        let is_new = |(key, at): &(&_, &_)| before.discovered.get(*key) != Some(*at);
+        let news = ledger.discovered.iter().filter(is_new);
+        for (key, _) in news {
+            // Somebody saw it from another node. Whether it is to be seen from here, time will tell.
+            self.enlist(key.clone(), Standing::Hearsay, None, ctx);
+        }
         let mut changes = self.world.ledger.clone();
         let changed = async move { changes.changed().await.is_ok() };
         ctx.spawn(changed.into_actor(self).map(|is_open, act, ctx| {

@@ -213,6 +213,24 @@ async fn forgotten_instances_stay_forgotten_until_then_and_are_found_again() {
 }
 
 #[actix::test]
+async fn what_somebody_had_discovered_through_another_node_is_found_at_once() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    let until = world.snapshot().at.plus(Duration::from_secs(15));
+    let propose = |command| world.handles.ledger.propose(command);
+    propose(Command::Forget { keys: vec![key("b")], until }).await.unwrap();
+    world.until("b is gone", |fleet| fleet.instance(&key("b")).is_none()).await;
+    for name in ["b", "nowhere"] {
+        propose(Command::Discover { key: key(name), at: world.snapshot().at }).await.unwrap();
+    }
+    let took = world.until_valid(&["b"]).await;
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.snapshot().instance(&key("nowhere")).is_none(), "it does not exist");
+}
+
+#[actix::test]
 async fn a_restart_goes_on_with_all_that_was_known_and_set() {
     tokio::time::pause();
     let store = MemoryStore::default();

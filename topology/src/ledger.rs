@@ -56,6 +56,8 @@ pub struct LedgerState {
     pub cluster_aliases: RedBlackTreeMapSync<ClusterId, Arc<str>>,
     /// Instances forgotten on purpose, until when they are not discovered again.
     pub forgotten: RedBlackTreeMapSync<InstanceKey, Timestamp>,
+    /// Instances that people had discovered, and when they last did: all nodes look at them.
+    pub discovered: RedBlackTreeMapSync<InstanceKey, Timestamp>,
     /// Failures detected recently, by instance and code.
     #[serde(with = "detections")]
     pub detections: RedBlackTreeMapSync<(InstanceKey, Code), Detection>,
@@ -252,10 +254,12 @@ pub enum Command {
         /// Until when.
         until: Timestamp,
     },
-    /// Let a forgotten instance be discovered again.
-    Remember {
+    /// Have all nodes discover an instance, even one that was forgotten.
+    Discover {
         /// The instance.
         key: InstanceKey,
+        /// When somebody said so.
+        at: Timestamp,
     },
     /// Record that a failure was detected; refused while the same detection is still fresh.
     RecordDetection {

@@ -161,8 +161,14 @@ impl Call {
         message: String,
         command: Command,
     ) -> Result<Applied, Failure> {
-        let applied = self.services.ledger.propose(command).await?;
+        let applied = self.agree(command).await?;
         self.audit(kind, key, message);
+        Ok(applied)
+    }
+
+    /// Has a command agreed upon that is nobody's to read about.
+    pub(crate) async fn agree(&self, command: Command) -> Result<Applied, Failure> {
+        let applied = self.services.ledger.propose(command).await?;
         // Whoever asks next sees what was just set. Should publishing lag behind, the change is
         // made all the same.
         let mut snapshot = self.services.snapshot.clone();

@@ -161,7 +161,9 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         }
         Command::SetClusterAlias { cluster, alias } => set_alias(state, cluster, alias),
         Command::Forget { keys, until } => forget(state, keys, *until),
-        Command::Remember { key } => {
+        Command::Discover { key, at } => {
+            check_key(key)?;
+            insert(&mut state.discovered, key, *at, "discovered instances")?;
             state.forgotten.remove_mut(key);
             Ok(vec![key.clone()])
         }
@@ -375,6 +377,7 @@ fn forget(
     keys.dedup();
     for key in &keys {
         insert(&mut state.forgotten, key, until, "forgotten instances")?;
+        state.discovered.remove_mut(key);
     }
     Ok(keys)
 }

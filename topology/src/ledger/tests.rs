@@ -187,11 +187,15 @@ fn the_rest_is_set_and_taken_back() {
     all.extend([
         Command::DeregisterVirtualName { key: key("a") },
         Command::SetClusterAlias { cluster, alias: "".into() },
-        Command::Remember { key: key("a") },
-        Command::Remember { key: key("b") },
+        Command::Discover { key: key("a"), at: at(5) },
+        Command::Discover { key: key("b"), at: at(6) },
         Command::SetRecoveriesDisabled { disabled: false },
     ]);
-    assert_eq!(run(&all), LedgerState { index: 9, ..LedgerState::default() });
+    let known = run(&all);
+    assert_eq!(known.forgotten.size(), 0, "whoever has it discovered means it");
+    assert_eq!(known.discovered.get(&key("b")), Some(&at(6)));
+    all.extend([set[2].clone(), Command::Purge { before: at(9) }]);
+    assert_eq!(run(&all), LedgerState { index: 11, ..LedgerState::default() });
 }
 
 #[test]
@@ -263,7 +267,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             alias: w.into(),
         }),
         (name(), time()).prop_map(|(n, to)| Command::Forget { keys: vec![key(n)], until: at(to) }),
-        name().prop_map(|n| Command::Remember { key: key(n) }),
+        (name(), time()).prop_map(|(n, when)| Command::Discover { key: key(n), at: at(when) }),
         (code, time(), time()).prop_map(|(c, when, after)| detect(c, when, after)),
         any::<bool>().prop_map(|disabled| Command::SetRecoveriesDisabled { disabled }),
         time().prop_map(|before| Command::Purge { before: at(before) }),

@@ -17,8 +17,13 @@ const FORGOTTEN_POLLS: u32 = 3;
 
 pub(super) async fn discover(call: Call) -> Outcome {
     let key = call.raw_key()?;
-    remember(&call, &key).await?;
+    let is_forgotten = call.services.ledger.state().borrow().is_forgotten(&key, call.now);
+    if is_forgotten {
+        // Whoever discovers it on purpose means it.
+        tell_all(&call, &key).await?;
+    }
     let found = call.services.discovery.discover(key).await?;
+    tell_all(&call, &found.key).await?;
     call.audit("discover", Some(&found.key), String::from("discovered on request"));
     let fleet = call.services.snapshot.borrow().clone();
     let gone = || Failure::new(format!("{} is gone again", found.key));
@@ -29,16 +34,15 @@ pub(super) async fn discover(call: Call) -> Outcome {
 
 pub(super) async fn discover_later(call: Call) -> Outcome {
     let key = call.raw_key()?;
-    remember(&call, &key).await?;
+    tell_all(&call, &key).await?;
     call.services.discovery.discover_later(key.clone())?;
     Reply::ok(&format!("Asynchronous discovery initiated for Instance: {key}"), ())
 }
 
-/// Whoever discovers an instance on purpose means it, even if it was forgotten a moment ago.
-async fn remember(call: &Call, key: &InstanceKey) -> Result<(), Failure> {
-    if call.fleet.ledger.is_forgotten(key, call.now) {
-        call.services.ledger.propose(Command::Remember { key: key.clone() }).await?;
-    }
+/// Has all nodes discover an instance, even if it was forgotten a moment ago.
+async fn tell_all(call: &Call, key: &InstanceKey) -> Result<(), Failure> {
+    let command = Command::Discover { key: key.clone(), at: call.now };
+    call.agree(command).await?;
     Ok(())
 }
 
