@@ -82,6 +82,12 @@ pub struct Recovery {
     /// Candidates and donors that failed before anything was opened; replicas that could not be
     /// made to acknowledge, or not to.
     pub tried: Vec<InstanceKey>,
+    /// How often everything was made to stand still again, because somebody did not.
+    #[serde(default)]
+    pub freezes: u32,
+    /// How often the successor was told to open. Once it may have been, nobody else can be (I6).
+    #[serde(default)]
+    pub openings: u32,
     /// Servers that were given up.
     pub lost: Vec<InstanceKey>,
     /// What went wrong on the way.

@@ -247,6 +247,8 @@ fn draft(
         plan: None,
         successor: None,
         tried: Vec::new(),
+        freezes: 0,
+        openings: 0,
         lost: Vec::new(),
         errors: Vec::new(),
         log: Vec::new(),

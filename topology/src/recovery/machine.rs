@@ -12,11 +12,15 @@ use crate::ledger::{Command, Downtime};
 
 use super::candidate::Situation;
 use super::check::check;
-use super::plan::{arrange, freeze, plan, roll_back};
+use super::plan::{arrange, freeze, plan, receives_again, roll_back};
 use super::{Cause, End, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
 
 /// So many candidates are tried before a recovery gives up.
 pub const TRIES_MAX: usize = 3;
+/// So often everything is made to stand still again.
+const FREEZES_MAX: u32 = 2;
+/// So often the same successor is told to open before a person has to look.
+const OPENINGS_MAX: u32 = 5;
 /// So many errors are kept.
 const ERRORS_MAX: usize = 100;
 /// Downtime of what was lost in a recovery bears this reason; programs look for it.
@@ -121,6 +125,7 @@ pub fn step(recovery: &Recovery, event: Event, situation: &Situation<'_>) -> Ste
             note_failures(&mut next, &ran);
             end(next, if held(&ran) { End::Done } else { End::Stuck }, situation)
         }
+        (Phase::RollingBack, Event::Looked) => roll_back_now(next, situation),
         (Phase::RollingBack, Event::Ran(ran)) => rolled_back(next, &ran, situation),
         (Phase::Ended(_), _) => to(next, recovery.phase, Effect::Finish),
         (_, Event::Resumed) => resume(next, situation),
@@ -180,10 +185,13 @@ fn arranged(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> S
 
 fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
     let stage = freeze(&recovery, situation);
-    if stage.chains.is_empty() {
-        return begin_weighing(recovery);
+    if !stage.chains.is_empty() {
+        return to(recovery, Phase::Freezing, Effect::Run(stage));
     }
-    to(recovery, Phase::Freezing, Effect::Run(stage))
+    match recovery.plan.is_some() {
+        true => begin_opening(recovery),
+        false => begin_weighing(recovery),
+    }
 }
 
 fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
@@ -193,8 +201,12 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
             // It lives, and cannot be made to refuse writes (I1).
             let error = format!("I1: {} cannot be fenced: {error}", recovery.failed());
             note(&mut recovery, error);
-            begin_rolling_back(recovery, situation)
+            match recovery.plan.is_some() {
+                true => stuck(recovery, situation),
+                false => begin_rolling_back(recovery, situation),
+            }
         }
+        _ if recovery.plan.is_some() => begin_opening(recovery),
         Some(Outcome::NoAnswer { error, .. }) if recovery.kind == Kind::Takeover => {
             let error = format!("{}: {error}", recovery.failed());
             note(&mut recovery, error);
@@ -219,6 +231,10 @@ fn begin_weighing(recovery: Recovery) -> Step {
 }
 
 fn weighed(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
+    if recovery.freezes < FREEZES_MAX && receives_again(&recovery, situation) {
+        recovery.freezes += 1;
+        return begin_freezing(recovery, situation);
+    }
     let checked = plan(&recovery, situation)
         .and_then(|plan| check(&plan, &recovery, situation).map(|()| plan));
     match checked {
@@ -235,12 +251,17 @@ fn weighed(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
 
 fn begin_preparing(mut recovery: Recovery, plan: Plan, stage: usize) -> Step {
     let effect = plan.prepare.get(stage).cloned();
-    let open = plan.open.clone();
     recovery.plan = Some(plan);
     match effect {
         Some(work) => to(recovery, Phase::Preparing { stage }, Effect::Run(work)),
-        None => to(recovery, Phase::Opening, Effect::Run(open)),
+        None => begin_opening(recovery),
     }
+}
+
+fn begin_opening(mut recovery: Recovery) -> Step {
+    recovery.openings += 1;
+    let open = recovery.plan.as_ref().map(|plan| plan.open.clone()).unwrap_or_default();
+    to(recovery, Phase::Opening, Effect::Run(open))
 }
 
 fn prepared(mut recovery: Recovery, stage: usize, ran: &[Ran], situation: &Situation<'_>) -> Step {
@@ -266,6 +287,7 @@ fn try_another(
 ) -> Step {
     recovery.tried.extend(without);
     recovery.plan = None;
+    recovery.openings = 0;
     if recovery.kind == Kind::Takeover || recovery.tried.len() >= TRIES_MAX {
         return begin_rolling_back(recovery, situation);
     }
@@ -277,13 +299,22 @@ fn opened(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
     note_failures(&mut recovery, ran);
     let outcome = ran.iter().find(|it| it.on == plan.successor).map(|it| &it.outcome);
     let last = plan.open.chains.first().map_or(0, |chain| chain.actions.len().saturating_sub(1));
+    let was_told = recovery.openings > 1;
     match outcome {
-        Some(Outcome::Refused { .. }) => try_another(recovery, vec![plan.successor], situation),
-        Some(Outcome::NoAnswer { at, .. }) if *at < last => {
+        Some(Outcome::Refused { .. }) if !was_told => {
             try_another(recovery, vec![plan.successor], situation)
         }
-        // It may accept writes, or not: nobody else can be opened now (I6).
-        Some(Outcome::NoAnswer { .. }) => stuck(recovery, situation),
+        Some(Outcome::NoAnswer { at, .. }) if *at < last && !was_told => {
+            try_another(recovery, vec![plan.successor], situation)
+        }
+        // It may accept writes, or not: nobody else can be opened now (I6), and this one only
+        // while the old one is closed (I1).
+        Some(Outcome::Refused { .. } | Outcome::NoAnswer { .. })
+            if recovery.openings < OPENINGS_MAX =>
+        {
+            begin_freezing(recovery, situation)
+        }
+        Some(Outcome::Refused { .. } | Outcome::NoAnswer { .. }) => stuck(recovery, situation),
         None if !plan.open.chains.is_empty() => stuck(recovery, situation),
         Some(Outcome::Done) | None => {
             recovery.successor = Some(plan.successor.clone());
@@ -319,6 +350,18 @@ fn after_opening(recovery: &Recovery, situation: &Situation<'_>) -> Vec<Command>
 }
 
 fn begin_rolling_back(recovery: Recovery, situation: &Situation<'_>) -> Step {
+    // Where siblings were arranged to was not looked at yet.
+    let was_looked =
+        !matches!(recovery.phase, Phase::Arranging | Phase::Announcing | Phase::Freezing);
+    if recovery.kind != Kind::Takeover || was_looked {
+        return roll_back_now(recovery, situation);
+    }
+    let mut keys = recovery.replicas.clone();
+    keys.push(recovery.failed().clone());
+    to(recovery, Phase::RollingBack, Effect::Look(keys))
+}
+
+fn roll_back_now(recovery: Recovery, situation: &Situation<'_>) -> Step {
     let stage = roll_back(&recovery, situation);
     if stage.chains.is_empty() {
         return end(recovery, End::RolledBack, situation);
@@ -351,10 +394,9 @@ fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
         && matches!(recovery.cause, Cause::Found | Cause::Hung | Cause::Asked)
         && recovery.kind.promotes();
     match recovery.phase {
-        Phase::Opening => {
-            let open = recovery.plan.as_ref().map(|plan| plan.open.clone()).unwrap_or_default();
-            to(recovery, Phase::Opening, Effect::Run(open))
-        }
+        Phase::Opening => begin_freezing(recovery, situation),
+        // It was told to open before; `openings` says so.
+        Phase::Freezing if recovery.plan.is_some() => begin_freezing(recovery, situation),
         Phase::Gathering => {
             let gather = recovery.plan.as_ref().map(|plan| plan.gather.clone()).unwrap_or_default();
             to(recovery, Phase::Gathering, Effect::Run(gather))
@@ -365,7 +407,7 @@ fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
             Some(plan) => begin_preparing(recovery, plan, stage),
             None => begin_weighing(recovery),
         },
-        Phase::RollingBack => begin_rolling_back(recovery, situation),
+        Phase::RollingBack => roll_back_now(recovery, situation),
         _ if recovery.kind == Kind::Takeover || is_back => {
             let why = match is_back {
                 true => format!("{} answers again", recovery.failed()),

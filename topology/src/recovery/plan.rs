@@ -152,8 +152,9 @@ fn acknowledge_no_more(former: &Member) -> Vec<Action> {
 
 fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
     let replicas = members(recovery, situation);
-    let (reachable, silent): (Vec<&Member>, Vec<&Member>) =
-        replicas.iter().partition(|it| it.instance.is_valid() && stands_still(it, recovery));
+    let (reachable, silent): (Vec<&Member>, Vec<&Member>) = replicas
+        .iter()
+        .partition(|it| it.instance.is_valid() && stands_still(it, recovery, situation));
     enough_in_sight(recovery, reachable.len(), silent.len())?;
     let failed = situation.cluster.member(recovery.failed());
     let source_had = failed.map(everything).unwrap_or_default();
@@ -184,10 +185,26 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
 }
 
 /// Once everybody was stopped, whoever still receives could acknowledge what nobody else will have.
-fn stands_still(member: &Member, recovery: &Recovery) -> bool {
-    let channel = member.instance.facts.main_channel();
-    let receives = channel.is_some_and(|it| it.receiver == ThreadState::Running);
-    recovery.phase != Phase::Weighing || !receives
+/// So could whoever was started anew since, and tries to connect; somebody else who does was told
+/// to stop, and only takes its time.
+fn stands_still(member: &Member, recovery: &Recovery, situation: &Situation<'_>) -> bool {
+    let facts = &member.instance.facts;
+    let since = situation.now.since(recovery.begun_at).as_secs() + 1;
+    let receiver = facts.main_channel().map_or(ThreadState::Absent, |it| it.receiver);
+    recovery.phase != Phase::Weighing
+        || match receiver {
+            ThreadState::Running => false,
+            ThreadState::Stopped | ThreadState::Absent => true,
+            ThreadState::Other => facts.uptime_seconds > since,
+        }
+}
+
+/// Whether somebody who was stopped does not stand still.
+pub fn receives_again(recovery: &Recovery, situation: &Situation<'_>) -> bool {
+    matches!(recovery.kind, Kind::Primary | Kind::CoPrimary)
+        && members(recovery, situation)
+            .iter()
+            .any(|it| it.instance.is_valid() && !stands_still(it, recovery, situation))
 }
 
 /// Whether so many witnesses are there that nothing that was acknowledged can be missed (I3, I5).

@@ -7,6 +7,7 @@ use super::gate::{Request, Runner, begin};
 use super::machine::{Effect, Event, Outcome, Ran, Step, step};
 use super::*;
 use crate::action::{Threads, Until};
+use crate::cluster::Cluster;
 use crate::fleet::{FleetInput, advance};
 use crate::gtid::{GtidSet, Gtids};
 use crate::instance::{Facts, PromotionRule, SourceLink, ThreadState};
@@ -15,6 +16,7 @@ use crate::policy::Policy;
 use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
+mod again;
 mod closed;
 mod donors;
 mod gathering;
@@ -53,6 +55,7 @@ fn uuid(name: &str) -> uuid::Uuid {
 fn replica(name: &str, received: &str, executed: &str) -> (String, Facts) {
     let mut facts = replica_facts(&key("p"));
     facts.server_uuid = Some(uuid(name));
+    facts.uptime_seconds = 1_000;
     facts.gtid.executed = of_p(executed);
     let channel = &mut facts.channels[0];
     channel.received = of_p(received);

@@ -18,7 +18,7 @@ use crate::status::is_replicating;
 use crate::time::Timestamp;
 
 use super::machine::LOST_IN_RECOVERY;
-use super::{Chain, Kind, Need, Recovery, Stage, scouts};
+use super::{Chain, End, Kind, Need, Phase, Recovery, Stage, scouts};
 
 /// A source that does not answer hangs when its replicas have received nothing for this long.
 pub const QUIET_FOR: Duration = Duration::from_millis(300);
@@ -386,34 +386,26 @@ pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
 }
 
 /// Those whom a recovery stopped and could not bring to their new source, such as one that was too
-/// busy to stop in time, are brought there as soon as they let us (I9).
+/// busy to stop in time, are brought there as soon as they let us (I9). So are those that it could
+/// not start again when nothing came of it.
 fn left_stopped(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
-    let ledger = &fleet.ledger;
-    let recent = ledger.recoveries.values().filter(|it| {
-        it.is_successful() && it.ended_at.is_some_and(|ended| now.since(ended) < FENCE_FOR)
-    });
+    let recoveries = &fleet.ledger.recoveries;
+    let recent = recoveries
+        .values()
+        .filter(|it| it.ended_at.is_some_and(|ended| now.since(ended) < FENCE_FOR));
     let mut chores = Vec::new();
     for recovery in recent {
-        let Some(plan) = &recovery.plan else { continue };
-        let is_outdated = ledger.recoveries.values().any(|later| {
-            later.id > recovery.id && later.changes(&plan.successor) && later.kind != Kind::Rejoin
-        });
-        let successor = fleet.instance(&plan.successor).filter(|it| it.is_valid());
-        if is_outdated || successor.is_none() {
-            continue;
-        }
-        for chain in &plan.gather.chains {
+        for (chain, why) in unfinished(recovery, fleet) {
             let key = &chain.on;
-            let is_taken = ledger.maintenance_of(key, now).is_some()
-                || ledger.recoveries.values().any(|it| it.id > recovery.id && it.changes(key));
-            let noted = ledger.chores.get(key).copied();
+            let is_taken = fleet.ledger.maintenance_of(key, now).is_some()
+                || recoveries.values().any(|it| it.id > recovery.id && it.changes(key));
+            let noted = fleet.ledger.chores.get(key).copied();
             let is_due = noted.is_none_or(|at| now.since(at) >= LEFT_AGAIN_AFTER);
-            if !is_taken && is_due && waits_to_be_moved(key, recovery, fleet) {
-                let (id, successor) = (recovery.id, &plan.successor);
+            if !is_taken && is_due && stands_where_it_was_left(key, recovery, fleet) {
                 chores.push(Chore {
                     note: Command::NoteChore { key: key.clone(), at: now, scout: None },
-                    stage: Stage { chains: vec![chain.clone()] },
-                    why: format!("{key} could not be brought to {successor} in recovery {id}"),
+                    stage: Stage { chains: vec![chain] },
+                    why,
                     source: None,
                     done: None,
                 });
@@ -423,8 +415,36 @@ fn left_stopped(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
     chores
 }
 
+/// What a recovery meant to do with those that it had stopped, and why that is done now.
+fn unfinished(recovery: &Recovery, fleet: &FleetSnapshot) -> Vec<(Chain, String)> {
+    let id = recovery.id;
+    if recovery.phase == Phase::Ended(End::RolledBack) && recovery.kind.promotes() {
+        let start = |key: &InstanceKey| Chain {
+            on: key.clone(),
+            actions: vec![Action::Start(Threads::Both)],
+            need: Need::Should,
+        };
+        let why = |key: &InstanceKey| format!("{key} could not be started again in recovery {id}");
+        return recovery.replicas.iter().map(|key| (start(key), why(key))).collect();
+    }
+    let Some(plan) = recovery.plan.as_ref().filter(|_| recovery.is_successful()) else {
+        return Vec::new();
+    };
+    let successor = &plan.successor;
+    let is_outdated = fleet
+        .ledger
+        .recoveries
+        .values()
+        .any(|later| later.id > id && later.changes(successor) && later.kind != Kind::Rejoin);
+    if is_outdated || fleet.instance(successor).is_none_or(|it| !it.is_valid()) {
+        return Vec::new();
+    }
+    let why = |key| format!("{key} could not be brought to {successor} in recovery {id}");
+    plan.gather.chains.iter().map(|chain| (chain.clone(), why(&chain.on))).collect()
+}
+
 /// It answers, the recovery could not do with it what it meant to, and it stands still since.
-fn waits_to_be_moved(key: &InstanceKey, recovery: &Recovery, fleet: &FleetSnapshot) -> bool {
+fn stands_where_it_was_left(key: &InstanceKey, recovery: &Recovery, fleet: &FleetSnapshot) -> bool {
     let Some((_, member)) = fleet.member(key) else { return false };
     let (instance, failed) = (&member.instance, recovery.failed());
     let channel = instance.facts.main_channel();

@@ -24,12 +24,13 @@ use baton_actors::raft::simulated::repeat;
 use baton_topology::filter::ClusterFilter;
 use baton_topology::ledger::{Command, Downtime};
 use baton_topology::policy::{Policy, RecoveryPolicy};
-use baton_topology::recovery::gate::Request;
+use baton_topology::recovery::gate::{Request, Runner};
+use baton_topology::recovery::preview::verdict;
 use baton_topology::recovery::{Acknowledgement, Cause, Hooks};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use mysql::Micros;
+use mysql::{Micros, Server};
 use net::End;
 use node::Nodes;
 use script::{Fault, Script, Whom};
@@ -351,7 +352,24 @@ impl World {
                 self.look_personally();
             }
         }
+        self.note_how_it_stands();
         self.sim.lock().is_broken("liveness", wrong.join("; "));
+    }
+
+    /// For whoever reads the trace of a schedule that does not end well.
+    fn note_how_it_stands(&self) {
+        let mut inner = self.sim.lock();
+        let mut lines: Vec<String> = inner.servers.iter().map(Server::told).collect();
+        for fleet in self.nodes.leaders().into_iter().filter_map(|it| self.nodes.handles(it)) {
+            let fleet = fleet.snapshot.borrow().clone();
+            for analysis in fleet.clusters.values().flat_map(|it| &it.analyses) {
+                let runner = Runner { uid: "x".into(), node: "n".into(), token: "t".into() };
+                let verdict = verdict(&analysis.key, &fleet, &runner, fleet.at).join("; ");
+                lines.push(format!("{}: {:?}: {verdict}", analysis.key, analysis.code));
+            }
+        }
+        let now = inner.now;
+        lines.into_iter().for_each(|line| inner.trace.note(now, || line));
     }
 
     /// Everything that is not as it should be once nothing goes wrong any more.

@@ -156,6 +156,23 @@ impl Server {
         self.is_up() && !self.read_only && !self.is_closing
     }
 
+    /// How it stands, in a line.
+    pub(crate) fn told(&self) -> String {
+        let Self { key, power, read_only, semi, .. } = self;
+        let waits = self.waiting.len();
+        let open = if *read_only { "closed" } else { "open" };
+        let follows = self.channel.as_ref().map(|line| {
+            let Line { source, receiver, applier, is_connected, error, .. } = line;
+            format!(
+                "follows db{source}, receiver {receiver}, applier {applier}, connected \
+                 {is_connected}, {error:?}, received {}",
+                line.received
+            )
+        });
+        let logged = &self.logged;
+        format!("{key}: {power:?}, {open}, {waits} wait, {semi:?}, has {logged}, {follows:?}")
+    }
+
     /// Everything it has, applied or not.
     pub(crate) fn has(&self) -> GtidSet {
         match &self.channel {

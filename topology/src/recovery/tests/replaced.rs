@@ -352,6 +352,14 @@ fn who_was_stopped_and_not_moved_is_moved_later() {
         let review = super::super::upkeep::Vigil::default().review(&fleet, now);
         review.chores.into_iter().map(|it| it.why).collect::<Vec<_>>()
     };
+    let rolled_back: fn(&mut Recovery) = |it| {
+        it.errors = vec!["b:3306: no answer within 5000 ms".into()];
+        it.phase = Phase::Ended(End::RolledBack);
+        it.successor = None;
+    };
+    let started = ["b:3306 could not be started again in recovery 1"];
+    assert_eq!(done(stopped, rolled_back, 102), started);
+    assert!(done(running, rolled_back, 102).is_empty(), "somebody started it");
     let why = ["b:3306 could not be brought to a:3306 in recovery 1"];
     let nothing: [&str; 0] = [];
     assert_eq!(done(stopped, failed_there, 102), why);

@@ -449,7 +449,7 @@ fn whatever_happens_while_replicas_are_switched_nobody_stays_stopped_and_nothing
             for stage in 1..5 {
                 for resume in std::iter::once(None).chain((1..8).map(Some)) {
                     let (recovery, servers) =
-                        sequences::drive(&found, &victim, stage, fate, resume);
+                        sequences::drive(&found, &victim, stage..stage + 1, fate, resume);
                     let case = format!(
                         "{fate:?} of {victim} at {stage}, resumed at {resume:?}: {recovery:#?} {servers:?}"
                     );

@@ -1,6 +1,7 @@
 //! Every sequence of what may happen: at its end nothing is stopped, at most one is open.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::*;
 
@@ -78,12 +79,12 @@ fn run(servers: &mut Servers, stage: &Stage, victim: Option<&InstanceKey>, fate:
         .collect()
 }
 
-/// Drives a recovery to its end; at the `n`-th stage the victim meets its fate, and before the
-/// `m`-th step somebody else goes on with it.
+/// Drives a recovery to its end; in these stages the victim meets its fate, and before the `m`-th
+/// step somebody else goes on with it.
 pub(super) fn drive(
     fleet: &FleetSnapshot,
     victim: &InstanceKey,
-    at_stage: usize,
+    bad_stages: Range<usize>,
     fate: Fate,
     resume_at: Option<usize>,
 ) -> (Recovery, Servers) {
@@ -117,7 +118,7 @@ pub(super) fn drive(
             Effect::Finish => return (recovery, servers),
             Effect::Run(stage) => {
                 stages += 1;
-                let victim = (stages == at_stage).then_some(victim);
+                let victim = bad_stages.contains(&stages).then_some(victim);
                 Event::Ran(run(&mut servers, &stage, victim, fate))
             }
         };
@@ -138,11 +139,12 @@ fn whatever_fails_at_whichever_stage_nobody_stays_stopped_and_one_at_most_is_ope
         let fates = (0..6).flat_map(|at| [Fate::RefusedAt(at), Fate::NoAnswerAt(at)]);
         for fate in fates.chain([Fate::Done]) {
             for victim in ["a", "b", "c", "p"].map(key) {
-                for stage in 1..7 {
+                for stages in (1..7).flat_map(|at| [at..at + 1, at..at + 30]) {
                     for resume in [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6)] {
-                        let (recovery, servers) = drive(&fleet, &victim, stage, fate, resume);
+                        let (recovery, servers) =
+                            drive(&fleet, &victim, stages.clone(), fate, resume);
                         let case = format!(
-                            "{fate:?} of {victim} at {stage}, resumed at {resume:?}: {recovery:#?} {servers:?}"
+                            "{fate:?} of {victim} at {stages:?}, resumed at {resume:?}: {recovery:#?} {servers:?}"
                         );
                         let Phase::Ended(end) = recovery.phase else { panic!("{case}") };
                         *ends.entry(format!("{end:?}")).or_insert(0) += 1;
@@ -173,7 +175,7 @@ fn whatever_fails_at_whichever_stage_nobody_stays_stopped_and_one_at_most_is_ope
 fn a_primary_that_lives_and_cannot_be_fenced_ends_it() {
     let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
     let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
-    let (recovery, servers) = drive(&fleet, &key("p"), 1, Fate::RefusedAt(0), None);
+    let (recovery, servers) = drive(&fleet, &key("p"), 1..2, Fate::RefusedAt(0), None);
     assert_eq!(recovery.phase, Phase::Ended(End::RolledBack));
     assert!(recovery.errors[0].starts_with("I1: p:3306 cannot be fenced"), "{recovery:?}");
     assert!(servers.stopped.is_empty() && servers.open.is_empty(), "{servers:?}");

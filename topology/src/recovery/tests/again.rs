@@ -1,0 +1,167 @@
+//! What is done once more: standing still, opening, and where siblings are when nothing came of it.
+
+use super::*;
+
+type Situated = (Recovery, Cluster);
+
+/// A recovery from the death of `p` in some phase, and what it sees.
+fn in_phase(
+    cause: Cause,
+    phase: Phase,
+    replicas: [(String, Facts); 2],
+) -> (FleetSnapshot, Situated) {
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let recovery = begin(&request(cause, None), &fleet, &runner(), now()).unwrap();
+    let scene = super::super::scene::scene(&recovery, &fleet);
+    let recovery = Recovery { phase, ..recovery };
+    (fleet, (recovery, scene))
+}
+
+fn next(fleet: &FleetSnapshot, at: &Situated, event: Event) -> Step {
+    let ledger = &fleet.ledger;
+    let policy = &fleet.policy;
+    step(&at.0, event, &Situation { cluster: &at.1, ledger, policy, now: now() })
+}
+
+fn everybody_done(stage: &Stage) -> Vec<Ran> {
+    let done = |it: &Chain| Ran { on: it.on.clone(), need: it.need, outcome: Outcome::Done };
+    stage.chains.iter().map(done).collect()
+}
+
+/// I5: a server that was told to stop, and started anew, acknowledges again.
+#[test]
+fn who_receives_again_is_stopped_again_and_does_not_count_in_the_end() {
+    let cases: [(&str, Change, bool); 5] = [
+        ("it stands still", |it| it.channels[0].receiver = ThreadState::Stopped, false),
+        ("it receives", |it| it.channels[0].receiver = ThreadState::Running, true),
+        ("it connects, and was told to stop", |_| {}, false),
+        ("it connects since it was started", |it| it.uptime_seconds = 0, true),
+        (
+            "it was started and stands still",
+            |it| {
+                it.uptime_seconds = 0;
+                it.channels[0].receiver = ThreadState::Stopped;
+            },
+            false,
+        ),
+    ];
+    for (case, change, is_stopped_again) in cases {
+        let replicas = ["a", "b"].map(|name| replica(name, "1-9", "1-9"));
+        let (_, b) = with(replicas[1].clone(), change);
+        let (fleet, mut at) = in_phase(Cause::Found, Phase::Weighing, replicas);
+        super::super::scene::refresh(&mut at.1, &[answered("b", 101, b)]);
+        at.0.acknowledging = Acknowledging::By(1);
+        let mut freezes = 0;
+        let mut then = next(&fleet, &at, Event::Looked);
+        while let (Phase::Freezing, Effect::Run(stage)) = (then.recovery.phase, &then.effect) {
+            assert!(stage.chains.iter().any(|it| it.on == key("b")), "{case}");
+            freezes += 1;
+            at.0 = then.recovery.clone();
+            then = next(&fleet, &at, Event::Ran(everybody_done(stage)));
+            assert_eq!(then.recovery.phase, Phase::Weighing, "{case}");
+            at.0 = then.recovery;
+            then = next(&fleet, &at, Event::Looked);
+        }
+        assert_eq!(freezes, if is_stopped_again { 2 } else { 0 }, "{case}");
+        let errors = then.recovery.errors.join("; ");
+        let is_refused = errors.contains("writes were acknowledged once 1 had them");
+        assert_eq!(is_refused, is_stopped_again, "{case}: {errors}");
+    }
+}
+
+/// I1, I6: whoever may have been opened is the only one who may be, and not while the old one is.
+#[test]
+fn an_opening_without_an_answer_is_tried_again_behind_a_new_fence() {
+    let no_answer = |stage: &Stage, at: usize| {
+        let outcome = Outcome::NoAnswer { at, error: "gone".into() };
+        vec![Ran { on: stage.chains[0].on.clone(), need: Need::Must, outcome }]
+    };
+    let refused = |stage: &Stage, at: usize| {
+        let outcome = Outcome::Refused { at, error: "no".into() };
+        vec![Ran { on: stage.chains[0].on.clone(), need: Need::Must, outcome }]
+    };
+    let replicas = || [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let (fleet, mut at) = in_phase(Cause::Found, Phase::Weighing, replicas());
+    let mut then = next(&fleet, &at, Event::Looked);
+    at.0 = then.recovery;
+    let Effect::Run(stage) = then.effect else { panic!("{:?}", at.0) };
+    then = next(&fleet, &at, Event::Ran(everybody_done(&stage)));
+    let Effect::Run(open) = then.effect else { panic!("{:?}", at.0) };
+    at.0 = then.recovery;
+    assert_eq!((at.0.phase, open.chains[0].on.host()), (Phase::Opening, "a"));
+    let last = open.chains[0].actions.len() - 1;
+    let begun = at.0.clone();
+
+    let mut openings = 1;
+    let mut answer = no_answer(&open, last);
+    loop {
+        then = next(&fleet, &at, Event::Ran(answer));
+        at.0 = then.recovery;
+        if at.0.phase != Phase::Freezing {
+            break;
+        }
+        let Effect::Run(fence) = then.effect else { panic!("{:?}", at.0) };
+        assert!(fence.chains.iter().any(|it| it.actions.contains(&Action::SetReadOnly)));
+        then = next(&fleet, &at, Event::Ran(everybody_done(&fence)));
+        assert_eq!((then.recovery.phase, then.effect), (Phase::Opening, Effect::Run(open.clone())));
+        at.0 = then.recovery;
+        openings += 1;
+        // That it refuses now says nothing of what it did before.
+        answer = if openings % 2 == 0 { refused(&open, 0) } else { no_answer(&open, 0) };
+    }
+    assert_eq!((at.0.phase, openings), (Phase::Ended(End::Stuck), 5));
+
+    let again = next(&fleet, &(begun.clone(), at.1.clone()), Event::Resumed);
+    assert_eq!(again.recovery.phase, Phase::Freezing, "whoever goes on fences first");
+    let Effect::Run(fence) = &again.effect else { panic!("{again:?}") };
+    let lives = Outcome::Refused { at: 0, error: "no".into() };
+    let ran = fence.chains.iter().map(|it| Ran {
+        on: it.on.clone(),
+        need: it.need,
+        outcome: if it.on == key("p") { lives.clone() } else { Outcome::Done },
+    });
+    let ran = ran.collect();
+    let end = next(&fleet, &(again.recovery, at.1.clone()), Event::Ran(ran));
+    assert_eq!(end.recovery.phase, Phase::Ended(End::Stuck), "I1");
+
+    let first = next(&fleet, &(begun, at.1), Event::Ran(refused(&open, last)));
+    assert_eq!(first.recovery.phase, Phase::Weighing, "it did not open: somebody else may");
+    assert_eq!((first.recovery.openings, first.recovery.tried), (0, vec![key("a")]));
+}
+
+/// I9: siblings that were arranged below the one who was to take over come back.
+#[test]
+fn what_a_takeover_arranged_is_taken_back() {
+    let running: Change = |it| it.channels[0].receiver = ThreadState::Running;
+    let both = ["a", "b"].map(|name| with(replica(name, "1-9", "1-9"), running));
+    let seen_below_a = |it: &mut Facts| it.channels[0].source = SourceLink::Attached(key("a"));
+    for phase in [Phase::Arranging, Phase::Announcing, Phase::Freezing] {
+        let (fleet, mut at) = in_phase(Cause::TakeoverAuto, phase, both.clone());
+        let event = match phase {
+            Phase::Announcing => Event::Announced(Err("no".into())),
+            _ => Event::Ran(vec![Ran {
+                on: key("p"),
+                need: Need::Must,
+                outcome: Outcome::NoAnswer { at: 0, error: "gone".into() },
+            }]),
+        };
+        let then = next(&fleet, &at, event);
+        let everybody = vec![key("a"), key("b"), key("p")];
+        assert_eq!(
+            (then.recovery.phase, then.effect),
+            (Phase::RollingBack, Effect::Look(everybody))
+        );
+        let mut b = both[1].1.clone();
+        seen_below_a(&mut b);
+        super::super::scene::refresh(&mut at.1, &[answered("b", 101, b)]);
+        at.0 = then.recovery;
+        let then = next(&fleet, &at, Event::Looked);
+        let Effect::Run(stage) = then.effect else { panic!("{:?}", then.recovery) };
+        let of = |name: &str| {
+            let chain = stage.chains.iter().find(|it| it.on == key(name)).unwrap();
+            chain.actions.clone()
+        };
+        assert_eq!(of("b"), super::super::plan::follow(&key("p")), "{phase:?}");
+        assert_eq!(of("a"), [Action::Start(Threads::Both)], "{phase:?}");
+    }
+}
