@@ -50,6 +50,8 @@ fn main() -> std::io::Result<()> {
         sum(|it| it.acknowledged),
     )?;
     writeln!(out, "  {} needed a person", sum(|it| u64::from(it.needed_a_person)))?;
+    let left = sum(|it| u64::from(it.was_left_to_people));
+    writeln!(out, "  {left} did not get well by themselves, and baton said so")?;
     end(&mut out, &outcomes)
 }
 

@@ -21,8 +21,9 @@ use baton_topology::hooks::HookList;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::quorum::Polls;
+use baton_topology::recovery::former::{regroupable, rejoinable};
 use baton_topology::recovery::gate::{self, Request, Runner};
-use baton_topology::recovery::upkeep::{Review, Vigil, rejoinable};
+use baton_topology::recovery::upkeep::{Review, Vigil};
 use baton_topology::recovery::{Cause, Hooks, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -235,6 +236,10 @@ impl RecoveryActor {
         }
         for key in rejoinable(&fleet, self.world.clock.now()) {
             let cause = Cause::RejoinAuto;
+            self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Skip }, ctx);
+        }
+        for key in regroupable(&fleet) {
+            let cause = Cause::RegroupAuto;
             self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Skip }, ctx);
         }
         let recoverable = fleet.clusters.values().flat_map(|cluster| &cluster.analyses);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::action::Action;
 use crate::analysis::{Analysis, Code};
 use crate::cluster::ClusterId;
 use crate::crawl::is_ignored;
@@ -16,7 +17,7 @@ use crate::names::HostNames;
 use crate::policy::Policy;
 use crate::probe::{ProbeResult, fold};
 use crate::quorum::Polls;
-use crate::recovery::Recovery;
+use crate::recovery::{Plan, Recovery};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -138,9 +139,7 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             let watched = |it: &(Instance, ClusterId)| !is_ignored(&next.policy, &it.0.key);
             for (mut instance, id) in restored.into_iter().filter(watched) {
                 if was_made_primary_since(&instance, &next.ledger) {
-                    let facts = Arc::make_mut(&mut instance.facts);
-                    facts.channels.clear();
-                    facts.read_only = false;
+                    make_primary(&mut instance);
                 }
                 changes.identities.insert(instance.key.clone(), id);
                 changes.instances.insert(instance.key.clone(), Some(Arc::new(instance)));
@@ -152,7 +151,14 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
         FleetInput::Ledger(ledger) => {
             let concerned = concerned(next, &ledger);
             changes.dirty.extend(concerned);
+            let opened = just_opened(&next.ledger, &ledger);
             next.ledger = ledger;
+            for key in opened {
+                if let Some(mut instance) = current(next, changes, &key).cloned() {
+                    make_primary(&mut instance);
+                    changes.instances.insert(key, Some(Arc::new(instance)));
+                }
+            }
         }
         FleetInput::Policy(policy) => {
             next.policy = policy;
@@ -183,6 +189,27 @@ fn relay(next: &mut FleetSnapshot, changes: &mut Changes, result: ProbeResult, n
     let mut instance = fold(Some(&before), &result);
     instance.health.own_attempt = before.health.own_attempt;
     changes.instances.insert(result.key, Some(Arc::new(instance)));
+}
+
+/// Those who forgot their source and were opened, as a recovery tells. Whoever dies before it is seen
+/// as a primary would else be taken for the replica that it was.
+fn just_opened(old: &LedgerState, new: &LedgerState) -> Vec<InstanceKey> {
+    let opened = different(&old.recoveries, &new.recoveries).filter_map(|id| {
+        let (before, after) = (old.recoveries.get(id)?, new.recoveries.get(id)?);
+        let opens = |plan: &Plan| {
+            let mut actions = plan.open.chains.iter().flat_map(|chain| &chain.actions);
+            actions.any(|action| *action == Action::ForgetSource)
+        };
+        let is_news = before.successor.is_none() && after.plan.as_ref().is_some_and(opens);
+        after.successor.clone().filter(|_| is_news)
+    });
+    opened.collect()
+}
+
+fn make_primary(instance: &mut Instance) {
+    let facts = Arc::make_mut(&mut instance.facts);
+    facts.channels.clear();
+    facts.read_only = false;
 }
 
 /// Whether a recovery made a primary of an instance after what is kept of it was seen. The ledger

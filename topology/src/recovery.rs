@@ -7,6 +7,7 @@
 pub mod candidate;
 pub mod check;
 pub mod extra;
+pub mod former;
 pub mod gate;
 mod holding;
 pub mod machine;
@@ -243,12 +244,14 @@ pub enum Cause {
     Rejoin,
     /// The configuration wants former primaries back, as replicas.
     RejoinAuto,
+    /// A former primary is back, and others still follow it.
+    RegroupAuto,
 }
 
 impl Cause {
     /// Whether a person asked for it.
     pub fn is_manual(self) -> bool {
-        !matches!(self, Self::Found | Self::Hung | Self::RejoinAuto)
+        !matches!(self, Self::Found | Self::Hung | Self::RejoinAuto | Self::RegroupAuto)
     }
 
     /// Whether it is a planned takeover.

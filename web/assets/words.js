@@ -112,6 +112,7 @@ const CAUSES = {
   'takeover-auto': 'planned takeover',
   rejoin: 'return of a former primary, asked for',
   'rejoin-auto': 'return of a former primary',
+  'regroup-auto': 'others still followed a former primary',
 };
 
 /** @param {string} cause */

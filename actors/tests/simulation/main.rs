@@ -29,6 +29,8 @@ fn whatever_goes_wrong_no_invariant_is_broken_and_all_gets_well_again() {
     // It is no simulation of nothing.
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     assert!(sum(|it| it.opened) > SCHEDULES / 10, "hardly anybody was ever opened");
+    let left = sum(|it| u64::from(it.was_left_to_people));
+    assert!(left <= SCHEDULES / 20, "{left} were left to people");
     assert!(sum(|it| it.acknowledged) > SCHEDULES * 10, "hardly anything was ever written");
 }
 

@@ -114,7 +114,7 @@ fn out_of_sight_but_replicating(e: &Evidence) -> bool {
 }
 
 /// Semi-sync is on and waits for more acknowledgements than there can be.
-fn waits_for_acknowledgements(e: &Evidence) -> bool {
+pub(super) fn waits_for_acknowledgements(e: &Evidence) -> bool {
     e.semi_sync_enabled
         && e.semi_sync_active
         && e.semi_sync_wait_for > 0
@@ -171,6 +171,14 @@ pub static PROBLEMS: [Problem; 30] = [
             e.is_primary && (out_of_sight_but_replicating(e) || half_seen)
         },
     ),
+    // Before those about semi-sync: nobody waits for acknowledgements where nobody may write.
+    row(Code::NoWriteablePrimary, Recover, "Master with replicas is read_only", |e, policy| {
+        policy.recover_non_writeable_primary
+            && e.is_primary
+            && e.is_valid
+            && e.is_read_only
+            && e.replicating_replicas > 0
+    }),
     row(
         Code::LockedSemiSyncPrimary,
         Recover,
@@ -196,13 +204,6 @@ pub static PROBLEMS: [Problem; 30] = [
                 && e.semi_sync_clients > e.semi_sync_wait_for
         },
     ),
-    row(Code::NoWriteablePrimary, Recover, "Master with replicas is read_only", |e, policy| {
-        policy.recover_non_writeable_primary
-            && e.is_primary
-            && e.is_valid
-            && e.is_read_only
-            && e.replicating_replicas > 0
-    }),
     row(
         Code::PrimarySingleReplicaNotReplicating,
         Show,

@@ -70,8 +70,12 @@ fn judge(
     policy: &Policy,
     now: Timestamp,
 ) -> Option<Analysis> {
-    let is_of_interest =
-        !evidence.is_valid || evidence.is_failing_to_connect || evidence.replicas > 0;
+    // Commits wait there for ever, though it has nobody whom that could concern.
+    let is_locked = evidence.is_primary && catalog::waits_for_acknowledgements(&evidence);
+    let is_of_interest = !evidence.is_valid
+        || evidence.is_failing_to_connect
+        || evidence.replicas > 0
+        || (is_locked && !evidence.is_read_only);
     if policy.reduce_analysis && !is_of_interest {
         return None;
     }

@@ -1,9 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::action::Threads;
 use crate::gtid::Gtids;
 use crate::instance::{Facts, SourceLink};
 use crate::ledger::Downtime;
+use crate::recovery::gate::{Request, Runner, begin};
+use crate::recovery::{Cause, Chain, Hooks, Loss, Need, Stage};
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 fn empty() -> FleetSnapshot {
@@ -329,4 +332,46 @@ fn what_another_node_saw_is_taken_in_where_own_eyes_do_not_say_otherwise() {
     ] {
         assert_eq!(after(inputs), expected, "case: {case}");
     }
+}
+
+/// Whoever dies right after it was opened is a primary that died, though nobody saw it as one.
+#[test]
+fn who_was_opened_is_a_primary_before_it_is_seen_as_one() {
+    let fleet = probed(&empty(), 10, &[("p", primary_facts()), ("a", replica("p"))]).snapshot;
+    let opening = |action: Action, successor: Option<&str>| {
+        let chain = Chain { on: key("a"), actions: vec![action], need: Need::Must };
+        let plan = Plan {
+            successor: key("a"),
+            why: Vec::new(),
+            prepare: Vec::new(),
+            open: Stage { chains: vec![chain] },
+            gather: Stage::default(),
+            lost: Vec::new(),
+            loss: Loss::default(),
+        };
+        let request = Request {
+            key: key("p"),
+            cause: Cause::ForcedFailover,
+            wanted: None,
+            hooks: Hooks::Skip,
+        };
+        let runner = Runner { uid: "x".into(), node: "n".into(), token: "t".into() };
+        let begun = begin(&request, &fleet, &runner, at(11)).unwrap();
+        Recovery { id: 1, plan: Some(plan), successor: successor.map(key), ..begun }
+    };
+    let told = |action: Action| {
+        let ledger = |recovery: Recovery| {
+            let recoveries = LedgerState::default().recoveries.insert(1, Arc::new(recovery));
+            FleetInput::Ledger(Arc::new(LedgerState { recoveries, ..LedgerState::default() }))
+        };
+        let before = ledger(opening(action.clone(), None));
+        let fleet = advance(&fleet, vec![before], at(12)).snapshot;
+        let after = ledger(opening(action, Some("a")));
+        let fleet = advance(&fleet, vec![after], at(13)).snapshot;
+        let a = fleet.instance(&key("a")).unwrap();
+        (a.facts.source().cloned(), a.facts.read_only)
+    };
+    assert_eq!(told(Action::ForgetSource), (None, false));
+    let (source, _) = told(Action::Start(Threads::Receiver));
+    assert_eq!(source, Some(key("p")), "a co-primary goes on following");
 }

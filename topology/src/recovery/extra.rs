@@ -16,7 +16,7 @@ use crate::key::InstanceKey;
 use crate::snapshot::FleetSnapshot;
 
 use super::Refused;
-use super::gate::replacement;
+use super::former::replacement;
 use super::holding::everything;
 
 pub use scan::{EVENTS_PER_QUESTION, Scan, Transaction};

@@ -3,7 +3,6 @@
 //! A person's command passes the same gate as baton's own decision; what it overrides is said
 //! here, and nowhere else (I8).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +16,10 @@ use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
 use super::candidate::Situation;
+use super::former::{replaced, replacement, rivals};
 use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
 use super::scene::scene;
-use super::upkeep::FENCE_FOR;
 use super::{Acknowledging, Cause, End, Hooks, Kind, Phase, Recovery, Refused};
 
 /// A recovery that changed nothing for good is tried again after this: what stood against it may
@@ -70,52 +69,21 @@ pub fn begin(
         Cause::ForcedFailover | Cause::ForcedTakeover => Some(Kind::Primary),
         Cause::Takeover | Cause::TakeoverAuto => Some(Kind::Takeover),
         Cause::Rejoin | Cause::RejoinAuto => Some(Kind::Rejoin),
+        Cause::RegroupAuto => Some(Kind::Regroup),
     };
     let Some(kind) = kind else {
         return Err(Refused::because(format!("there is no recovery for {:?}", analysis.code)));
     };
-    let mut recovery = draft(request, kind, analysis, (cluster, member), runner, now);
-    recovery.acknowledging = acknowledging(member, &fleet.ledger);
-    if matches!(kind, Kind::Primary | Kind::CoPrimary) {
-        recovery.replicas.extend(unseen_replicas(member, fleet));
-    }
-    let mut cluster = cluster;
-    match kind {
-        Kind::Rejoin => {
-            // They come along with it, untouched.
-            recovery.replicas.clear();
-            if recovery.wanted.is_none() {
-                recovery.wanted = replacement(&request.key, fleet).map(|(_, head)| head);
-            }
-        }
-        // There is a primary: another one would make two (I6).
-        Kind::Primary | Kind::CoPrimary => {
-            if let Some((replaced, head)) = replaced(member, fleet) {
-                if member.replicas.is_empty() {
-                    let (id, key) = (replaced.id, member.key());
-                    return Err(Refused::because(format!(
-                        "{key} was replaced in recovery {id}, and {head} is the primary now"
-                    )));
-                }
-                let (theirs, _) = fleet.member(&head).unwrap_or((cluster, member));
-                cluster = theirs;
-                recovery = regrouping(recovery, cluster, head);
-            }
-        }
-        Kind::ReadOnlyPrimary => {
-            let rivals = rivals(cluster, member, fleet);
-            if !rivals.is_empty() {
-                return Err(Refused(rivals));
-            }
-        }
-        _ => {}
-    }
+    let recovery = draft(request, kind, analysis, (cluster, member), runner, now);
+    let (recovery, cluster) = settled(recovery, cluster, member, fleet)?;
     let reasons = match request.cause {
         Cause::Found | Cause::Hung => {
             let mut reasons = held_back(&recovery, cluster, fleet, now);
             reasons.extend(unconfirmed(&recovery, fleet, now));
             reasons
         }
+        // Nothing failed, so there is nothing for others to confirm.
+        Cause::RegroupAuto => held_back(&recovery, cluster, fleet, now),
         // Whoever asks again and again would have receivers restarted again and again.
         _ if kind == Kind::SemiSync => {
             busy(&recovery, fleet).into_iter().chain(flapping(&recovery, fleet, now)).collect()
@@ -135,72 +103,50 @@ pub fn begin(
     }
 }
 
-/// The recovery that replaced an instance as the primary, and who heads the cluster now. `None`
-/// when it was made primary again since.
-pub(super) fn replacement<'a>(
-    key: &InstanceKey,
+/// Whom it is about in the end, and in which cluster.
+fn settled<'a>(
+    mut recovery: Recovery,
+    cluster: &'a Cluster,
+    member: &Member,
     fleet: &'a FleetSnapshot,
-) -> Option<(&'a Recovery, InstanceKey)> {
-    let about = |it: &&Arc<Recovery>| {
-        it.kind.promotes()
-            && it.successor.is_some()
-            && (it.failed() == key || it.successor.as_ref() == Some(key))
-    };
-    let last = fleet.ledger.recoveries.values().rfind(about).filter(|it| it.failed() == key)?;
-    let cluster = fleet.cluster(&last.cluster)?;
-    let primaries = cluster.primaries();
-    let head = primaries.iter().map(|member| member.key()).find(|head| *head != key)?;
-    Some((last, head.clone()))
-}
-
-/// The same, unless somebody opened the instance again after baton had kept it closed long enough:
-/// then it is meant to be a primary of its own.
-fn replaced<'a>(member: &Member, fleet: &'a FleetSnapshot) -> Option<(&'a Recovery, InstanceKey)> {
-    let (recovery, head) = replacement(member.key(), fleet)?;
-    (!was_opened_again(member, recovery)).then_some((recovery, head))
-}
-
-fn was_opened_again(former: &Member, recovery: &Recovery) -> bool {
-    let fenced_until = recovery.ended_at.unwrap_or(recovery.begun_at).plus(FENCE_FOR);
-    !former.instance.facts.read_only
-        && former.instance.health.facts_from.is_some_and(|seen| seen > fenced_until)
-}
-
-/// Why opening a primary that refuses writes could make two (I1, I6): others that headed the cluster
-/// accept writes, or the one that replaced it may. They need not be in the cluster any more.
-pub(super) fn rivals(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) -> Vec<String> {
-    let key = member.key();
-    let concerns = |it: &&Arc<Recovery>| {
-        it.kind.promotes()
-            && it.successor.is_some()
-            && (it.cluster == cluster.id
-                || it.failed() == key
-                || it.successor.as_ref() == Some(key))
-    };
-    let mut reasons = BTreeSet::new();
-    let mut newest = None;
-    for recovery in fleet.ledger.recoveries.values().filter(concerns) {
-        if recovery.failed() == key || recovery.successor.as_ref() == Some(key) {
-            newest = Some(recovery);
-        }
-        let heads = recovery.successor.iter().chain([recovery.failed()]);
-        for (_, other) in heads.filter(|it| *it != key).filter_map(|it| fleet.member(it)) {
-            let is_open = other.instance.is_valid() && !other.instance.facts.read_only;
-            let is_its_own = recovery.failed() == other.key() && was_opened_again(other, recovery);
-            if is_open && !is_its_own {
-                reasons.insert(format!("{} accepts writes", other.key()));
+) -> Result<(Recovery, &'a Cluster), Refused> {
+    recovery.acknowledging = acknowledging(member, &fleet.ledger);
+    let replaced = replaced(member, fleet);
+    match (recovery.kind, replaced) {
+        (Kind::Rejoin, _) => {
+            // They come along with it, untouched.
+            recovery.replicas.clear();
+            if recovery.wanted.is_none() {
+                recovery.wanted = replacement(member.key(), fleet).map(|(_, head)| head);
             }
         }
+        (Kind::Regroup, None) => {
+            return Err(Refused::because(format!("{} was not replaced", member.key())));
+        }
+        // There is a primary: another one would make two (I6).
+        (Kind::Regroup | Kind::Primary | Kind::CoPrimary, Some((replaced, head))) => {
+            if member.replicas.is_empty() {
+                let (id, key) = (replaced.id, member.key());
+                return Err(Refused::because(format!(
+                    "{key} was replaced in recovery {id}, and {head} is the primary now"
+                )));
+            }
+            recovery.replicas.extend(unseen_replicas(member, fleet));
+            let theirs = fleet.member(&head).map_or(cluster, |(theirs, _)| theirs);
+            return Ok((regrouping(recovery, theirs, head), theirs));
+        }
+        (Kind::Primary | Kind::CoPrimary, None) => {
+            recovery.replicas.extend(unseen_replicas(member, fleet));
+        }
+        (Kind::ReadOnlyPrimary, _) => {
+            let rivals = rivals(cluster, member, fleet);
+            if !rivals.is_empty() {
+                return Err(Refused(rivals));
+            }
+        }
+        _ => {}
     }
-    // One that answers is closed, or named already.
-    if let Some(recovery) = newest
-        && let Some(successor) = recovery.successor.as_ref().filter(|it| *it != key)
-        && fleet.instance(successor).is_some_and(|it| !it.is_valid())
-    {
-        let id = recovery.id;
-        reasons.insert(format!("{successor} replaced {key} in recovery {id}, and may be open"));
-    }
-    reasons.into_iter().collect()
+    Ok((recovery, cluster))
 }
 
 /// Nobody is promoted: whoever still follows the former primary follows the new one.
@@ -359,7 +305,7 @@ fn subject(request: &Request, cluster: &Cluster, now: Timestamp) -> Result<Analy
             })?;
             Ok(Analysis { code, ..it.clone() })
         }
-        Cause::Rejoin | Cause::RejoinAuto => {
+        Cause::Rejoin | Cause::RejoinAuto | Cause::RegroupAuto => {
             Ok(Analysis { code: Code::NoProblem, ..forced(&request.key, now) })
         }
         // Whatever is seen, it is treated as dead.

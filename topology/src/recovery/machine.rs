@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::action::Action;
 use crate::instance::HealthStatus;
 use crate::key::InstanceKey;
 use crate::ledger::{Command, Downtime};
@@ -188,7 +189,7 @@ fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
     if !stage.chains.is_empty() {
         return to(recovery, Phase::Freezing, Effect::Run(stage));
     }
-    match recovery.plan.is_some() {
+    match may_be_open(&recovery) {
         true => begin_opening(recovery),
         false => begin_weighing(recovery),
     }
@@ -201,12 +202,12 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
             // It lives, and cannot be made to refuse writes (I1).
             let error = format!("I1: {} cannot be fenced: {error}", recovery.failed());
             note(&mut recovery, error);
-            match recovery.plan.is_some() {
+            match may_be_open(&recovery) {
                 true => stuck(recovery, situation),
                 false => begin_rolling_back(recovery, situation),
             }
         }
-        _ if recovery.plan.is_some() => begin_opening(recovery),
+        _ if may_be_open(&recovery) => begin_opening(recovery),
         Some(Outcome::NoAnswer { error, .. }) if recovery.kind == Kind::Takeover => {
             let error = format!("{}: {error}", recovery.failed());
             note(&mut recovery, error);
@@ -256,6 +257,11 @@ fn begin_preparing(mut recovery: Recovery, plan: Plan, stage: usize) -> Step {
         Some(work) => to(recovery, Phase::Preparing { stage }, Effect::Run(work)),
         None => begin_opening(recovery),
     }
+}
+
+/// Somebody was told to open: nobody else can be (I6).
+fn may_be_open(recovery: &Recovery) -> bool {
+    recovery.openings > 0
 }
 
 fn begin_opening(mut recovery: Recovery) -> Step {
@@ -393,10 +399,14 @@ fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
     let is_back = status == Some(&HealthStatus::Valid)
         && matches!(recovery.cause, Cause::Found | Cause::Hung | Cause::Asked)
         && recovery.kind.promotes();
+    if may_be_open(&recovery) && is_as_it_was(&recovery, situation) {
+        recovery.openings = 0;
+        recovery.plan = None;
+    }
     match recovery.phase {
-        Phase::Opening => begin_freezing(recovery, situation),
-        // It was told to open before; `openings` says so.
-        Phase::Freezing if recovery.plan.is_some() => begin_freezing(recovery, situation),
+        Phase::Opening | Phase::Freezing if may_be_open(&recovery) => {
+            begin_freezing(recovery, situation)
+        }
         Phase::Gathering => {
             let gather = recovery.plan.as_ref().map(|plan| plan.gather.clone()).unwrap_or_default();
             to(recovery, Phase::Gathering, Effect::Run(gather))
@@ -419,4 +429,23 @@ fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
         Phase::Announcing => to(recovery, Phase::Announcing, Effect::Announce),
         _ => begin_freezing(recovery, situation),
     }
+}
+
+/// Whether the successor was not even told to forget its source, which comes before opening it: who
+/// led may have died before that.
+fn is_as_it_was(recovery: &Recovery, situation: &Situation<'_>) -> bool {
+    let Some(plan) = recovery.plan.as_ref() else { return false };
+    let forgets =
+        plan.open.chains.iter().any(|it| it.actions.first() == Some(&Action::ForgetSource));
+    let successor = situation.cluster.member(&plan.successor).map(|it| &it.instance);
+    let taken_up_at = recovery.log.last().map(|line| line.at);
+    recovery.phase != Phase::Gathering
+        && forgets
+        && taken_up_at.is_some()
+        && successor.is_some_and(|it| {
+            it.is_valid()
+                && it.health.facts_from >= taken_up_at
+                && it.facts.read_only
+                && it.facts.source() == Some(recovery.failed())
+        })
 }

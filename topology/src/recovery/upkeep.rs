@@ -17,6 +17,7 @@ use crate::snapshot::FleetSnapshot;
 use crate::status::is_replicating;
 use crate::time::Timestamp;
 
+use super::former::{FENCE_FOR, expected_back, see_to_returned_primaries};
 use super::machine::LOST_IN_RECOVERY;
 use super::{Chain, End, Kind, Need, Phase, Recovery, Stage, scouts};
 
@@ -26,14 +27,6 @@ pub const QUIET_FOR: Duration = Duration::from_millis(300);
 pub const SCOUT_PATIENCE: Duration = Duration::from_millis(700);
 /// No scout is sent to the same source more often.
 pub const RESTART_EVERY: Duration = Duration::from_secs(30);
-/// A fence that did not hold is tried again after this.
-const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// Not for longer than this after the recovery.
-pub const FENCE_FOR: Duration = Duration::from_secs(10 * 60);
-/// How often a former primary that is gone is looked for.
-const EXPECTED_BACK_EVERY: Duration = Duration::from_millis(100);
-/// A former primary that could not come back is tried again after this.
-const REJOIN_EVERY: Duration = Duration::from_secs(60);
 /// Who could not be brought to its new source is tried again after this.
 const LEFT_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A downtime after a recovery lasts at least this long.
@@ -265,124 +258,6 @@ fn may_restart(replica: &Member) -> bool {
     let is_applied = channel.read == channel.executed;
     channel.receiver == ThreadState::Running
         && (channel.positioning != Positioning::MariaDbGtid || is_applied)
-}
-
-/// A former primary that comes back still takes itself for one (I1). Unless people put it back in
-/// its place: then the one that replaced it, looked at after that, accepts no writes any more.
-fn see_to_returned_primaries(fleet: &FleetSnapshot, now: Timestamp, review: &mut Review) {
-    let ledger = &fleet.ledger;
-    let replaced = ledger
-        .recoveries
-        .values()
-        .filter(|it| matches!(it.kind, Kind::Primary | Kind::Takeover) && it.is_successful());
-    for recovery in replaced {
-        let key = recovery.failed();
-        let Some((_, member)) = fleet.member(key) else { continue };
-        let noted = ledger.chores.get(key).copied();
-        let is_news = noted
-            .is_none_or(|at| at < recovery.begun_at || is_still_coming_back(at, recovery, now));
-        // Who is being opened right now is not back, but promoted.
-        let is_busy = ledger.recoveries.values().any(|it| it.is_running() && it.changes(key));
-        if !is_news || is_busy || !still_takes_itself_for_primary(member, recovery, fleet) {
-            continue;
-        }
-        let successor = recovery.successor.as_ref().and_then(|key| fleet.instance(key));
-        let Some(successor) = successor.filter(|it| it.is_valid() && !it.facts.read_only) else {
-            continue;
-        };
-        if successor.health.facts_from < member.instance.health.last_seen {
-            review.looks.push(successor.key.clone());
-            continue;
-        }
-        let actions = vec![Action::SetReadOnly, Action::KillClients];
-        review.chores.push(Chore {
-            note: Command::NoteChore { key: key.clone(), at: now, scout: None },
-            stage: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Should }] },
-            why: format!("{key} was replaced in recovery {} and is back", recovery.id),
-            source: None,
-            done: None,
-        });
-    }
-}
-
-/// A fence that did not hold is tried again, for a while: whoever opens the server again after
-/// that means it.
-fn is_still_coming_back(fenced_at: Timestamp, recovery: &Recovery, now: Timestamp) -> bool {
-    let since = recovery.ended_at.unwrap_or(recovery.begun_at);
-    now.since(fenced_at) >= FENCE_AGAIN_AFTER && now.since(since) < FENCE_FOR
-}
-
-/// Former primaries that are gone: whoever comes back as one must not serve clients for long.
-fn expected_back(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
-    let recent = fleet.ledger.recoveries.values().filter(|it| {
-        it.kind == Kind::Primary
-            && it.is_successful()
-            && it.ended_at.is_some_and(|ended| now.since(ended) < FENCE_FOR)
-    });
-    let is_due = |key: &&InstanceKey| {
-        fleet.instance(key).is_some_and(|former| {
-            let attempt = former.health.last_attempt;
-            former.is_failed() && attempt.is_none_or(|at| now.since(at) >= EXPECTED_BACK_EVERY)
-        })
-    };
-    let mut keys: Vec<InstanceKey> = recent.map(|it| it.failed()).filter(is_due).cloned().collect();
-    keys.sort();
-    keys.dedup();
-    keys
-}
-
-/// Only of the newest recovery that says so: whoever was made primary again since is one.
-fn still_takes_itself_for_primary(
-    member: &Member,
-    recovery: &Recovery,
-    fleet: &FleetSnapshot,
-) -> bool {
-    let key = member.key();
-    // That its replicas were brought to the new primary says nothing of what it takes itself for.
-    let promoted_since = fleet.ledger.recoveries.values().any(|other| {
-        other.id > recovery.id
-            && other.kind != Kind::Regroup
-            && (other.successor.as_ref() == Some(key) || other.failed() == key)
-    });
-    let facts = &member.instance.facts;
-    let seen_since = member.instance.health.facts_from > recovery.ended_at;
-    member.instance.is_valid()
-        && seen_since
-        && !facts.read_only
-        && facts.source().is_none()
-        && !promoted_since
-}
-
-/// Former primaries that could come back as replicas, where the configuration wants that.
-pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
-    if !fleet.policy.recovery.rejoin_former_primaries {
-        return Vec::new();
-    }
-    let recoveries = &fleet.ledger.recoveries;
-    let was_tried_since = |replaced: &Recovery| {
-        recoveries.values().any(|it| {
-            it.kind == Kind::Rejoin
-                && it.failed() == replaced.failed()
-                && it.id > replaced.id
-                && now.since(it.begun_at) < REJOIN_EVERY
-        })
-    };
-    let is_back = |it: &&Recovery| {
-        fleet.instance(it.failed()).is_some_and(|former| {
-            former.is_valid() && former.facts.read_only && former.facts.source().is_none()
-        })
-    };
-    let mut keys: Vec<InstanceKey> = recoveries
-        .values()
-        .map(|it| &**it)
-        .filter(|it| it.kind == Kind::Primary && it.is_successful())
-        .filter(is_back)
-        .filter(|it| !was_tried_since(it))
-        .map(|it| it.failed().clone())
-        .collect();
-    keys.sort();
-    keys.dedup();
-    keys
 }
 
 /// Those whom a recovery stopped and could not bring to their new source, such as one that was too

@@ -96,7 +96,7 @@ pub(crate) struct NodeName<'a> {
 /// The old command that makes such a recovery; empty when nobody asked for it.
 pub(crate) fn command_hint(cause: Cause) -> &'static str {
     match cause {
-        Cause::Found | Cause::Hung | Cause::Asked | Cause::RejoinAuto => "",
+        Cause::Found | Cause::Hung | Cause::Asked | Cause::RejoinAuto | Cause::RegroupAuto => "",
         Cause::Rejoin => "rejoin",
         Cause::ForcedFailover => "force-master-failover",
         Cause::ForcedTakeover => "force-master-takeover",

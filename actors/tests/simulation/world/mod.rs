@@ -21,12 +21,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_actors::raft::simulated::repeat;
+use baton_topology::analysis::{Analysis, Code};
 use baton_topology::filter::ClusterFilter;
 use baton_topology::ledger::{Command, Downtime};
 use baton_topology::policy::{Policy, RecoveryPolicy};
 use baton_topology::recovery::gate::{Request, Runner};
 use baton_topology::recovery::preview::verdict;
-use baton_topology::recovery::{Acknowledgement, Cause, Hooks};
+use baton_topology::recovery::{
+    Acknowledgement, Cause, End as RecoveryEnd, Hooks, Phase, Recovery,
+};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -58,6 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) acknowledged: u64,
     /// Somebody had to acknowledge or force something.
     pub(crate) needed_a_person: bool,
+    /// It did not get well by itself, and baton said so.
+    pub(crate) was_left_to_people: bool,
 }
 
 /// Plays the schedule of a seed.
@@ -99,6 +104,7 @@ struct World {
     sim: Arc<Sim>,
     nodes: Nodes,
     needed_a_person: bool,
+    was_left_to_people: bool,
 }
 
 impl World {
@@ -115,7 +121,8 @@ impl World {
         let nodes = Nodes::new(Arc::clone(&sim), &script, Arc::new(policy(&script)));
         tokio::task::spawn_local(nodes.run());
         (0..script.nodes).for_each(|node| nodes.start(node));
-        let mut world = Self { script, sim, nodes, needed_a_person: false };
+        let mut world =
+            Self { script, sim, nodes, needed_a_person: false, was_left_to_people: false };
         world.begin().await;
         world.let_things_go_wrong().await;
         world.heal().await;
@@ -130,6 +137,7 @@ impl World {
             opened: inner.checks.opened,
             acknowledged: inner.checks.acknowledged.count(),
             needed_a_person: world.needed_a_person,
+            was_left_to_people: world.was_left_to_people,
         }
     }
 
@@ -353,7 +361,26 @@ impl World {
             }
         }
         self.note_how_it_stands();
+        self.was_left_to_people = self.is_left_to_people(&wrong);
+        if self.was_left_to_people {
+            return;
+        }
         self.sim.lock().is_broken("liveness", wrong.join("; "));
+    }
+
+    /// A recovery says that a person has to look; or all are where they should be, and commits wait
+    /// for more replicas than are left, because the others have something of their own.
+    fn is_left_to_people(&self, wrong: &[String]) -> bool {
+        let fleets = self.nodes.leaders().into_iter().filter_map(|it| self.nodes.handles(it));
+        let is_stuck = |it: &Recovery| it.phase == Phase::Ended(RecoveryEnd::Stuck);
+        let is_locked = |it: &Analysis| {
+            matches!(it.code, Code::LockedSemiSyncPrimary | Code::LockedSemiSyncPrimaryHypothesis)
+        };
+        fleets.map(|it| it.snapshot.borrow().clone()).any(|fleet| {
+            let mut analyses = fleet.clusters.values().flat_map(|it| &it.analyses);
+            fleet.ledger.recoveries.values().any(|it| is_stuck(it))
+                || (wrong.is_empty() && analyses.any(is_locked))
+        })
     }
 
     /// For whoever reads the trace of a schedule that does not end well.

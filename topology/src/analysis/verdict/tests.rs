@@ -413,6 +413,28 @@ fn a_semi_sync_primary_counts_as_locked_only_when_it_stays_so() {
     assert_eq!(finding(&moved), Some(Code::LockedSemiSyncPrimaryHypothesis), "it moved after all");
 }
 
+/// Nobody waits for acknowledgements where nobody may write; and whoever does has no replicas at all.
+#[test]
+fn a_closed_primary_is_not_called_locked_and_one_without_replicas_is() {
+    let waits = |facts: &mut Facts| {
+        facts.semi_sync.source_enabled = true;
+        facts.semi_sync.source_active = true;
+        facts.semi_sync.wait_for_replicas = 3;
+        facts.semi_sync.source_clients = 0;
+    };
+    let closed = move |facts: &mut Facts| {
+        waits(facts);
+        facts.read_only = true;
+    };
+    let locked = [("p".to_owned(), Code::LockedSemiSyncPrimaryHypothesis)];
+    let opens = Policy { recover_non_writeable_primary: true, ..Policy::default() };
+    let scene = Scene { policy: opens, ..Scene::pair().with("p", closed) };
+    assert_eq!(scene.codes(), [("p".to_owned(), Code::NoWriteablePrimary)]);
+    assert_eq!(Scene::pair().with("p", closed).codes(), locked, "nobody is to open it");
+    assert_eq!(Scene::pair().without("r1").with("p", waits).codes(), locked);
+    assert_eq!(Scene::pair().without("r1").with("p", closed).codes(), []);
+}
+
 #[test]
 fn a_locked_primary_is_only_shown_and_recorded_unless_somebody_says_what_to_do() {
     let locked = catalog::entry(Code::LockedSemiSyncPrimary).unwrap();

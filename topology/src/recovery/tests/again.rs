@@ -113,6 +113,17 @@ fn an_opening_without_an_answer_is_tried_again_behind_a_new_fence() {
 
     let again = next(&fleet, &(begun.clone(), at.1.clone()), Event::Resumed);
     assert_eq!(again.recovery.phase, Phase::Freezing, "whoever goes on fences first");
+    assert_eq!(again.recovery.openings, 1);
+    let mut taken_up = begun.clone();
+    taken_up.say(now(), "taken up again");
+    let mut scene = at.1.clone();
+    let seen = |change: Change| answered("a", 101, with(replica("a", "1-9", "1-9"), change).1);
+    super::super::scene::refresh(&mut scene, &[seen(|it| it.channels.clear())]);
+    let told = next(&fleet, &(taken_up.clone(), scene.clone()), Event::Resumed);
+    assert_eq!(told.recovery.openings, 1, "it was told");
+    super::super::scene::refresh(&mut scene, &[seen(|_| {})]);
+    let anew = next(&fleet, &(taken_up, scene), Event::Resumed);
+    assert_eq!((anew.recovery.openings, anew.recovery.plan), (0, None), "it was never told");
     let Effect::Run(fence) = &again.effect else { panic!("{again:?}") };
     let lives = Outcome::Refused { at: 0, error: "no".into() };
     let ran = fence.chains.iter().map(|it| Ran {

@@ -304,7 +304,7 @@ fn who_refuses_writes_is_not_opened_while_another_head_of_the_cluster_may_be_ope
         let inputs = vec![FleetInput::Probed(seen("a", a)), FleetInput::Probed(seen("p", p))];
         let fleet = advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot;
         let (cluster, member) = fleet.member(&key(name)).unwrap();
-        super::super::gate::rivals(cluster, member, &fleet).join("; ")
+        super::super::former::rivals(cluster, member, &fleet).join("; ")
     };
     assert_eq!(rivals_of("a", Some(closed), Some(open)), "p:3306 accepts writes");
     assert_eq!(rivals_of("a", Some(closed), Some(closed)), "");
@@ -376,4 +376,45 @@ fn who_was_stopped_and_not_moved_is_moved_later() {
     assert_eq!(done(running, failed_there, 102), nothing, "somebody started it");
     assert_eq!(done(stopped, |_| {}, 102), nothing, "the recovery did not stop it");
     assert_eq!(done(stopped, failed_there, 1_000), nothing, "that is long ago");
+}
+
+/// I9: `p` is back and closed, and `b` found it before anybody could bring it to `a`.
+#[test]
+fn who_still_follows_a_former_primary_that_is_back_is_brought_to_the_new_one() {
+    let running: Change = |it| it.channels[0].receiver = ThreadState::Running;
+    let back = |b_has: &str, change: Change| {
+        let fleet = after_failover(b_has, running, |_| {});
+        let mut p = primary_facts();
+        p.read_only = true;
+        p.gtid.executed = of_p("1-9");
+        change(&mut p);
+        let inputs = vec![FleetInput::Probed(answered("p", 103_000, p))];
+        advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot
+    };
+    let brought = "Regroup in its cluster: b below a";
+    let fleet = back("1-9", same);
+    assert_eq!(super::super::former::regroupable(&fleet), [key("p")]);
+    assert_eq!(decided(&fleet, Cause::RegroupAuto), brought);
+    let fleet = back("1-12", same);
+    let refused = decided(&fleet, Cause::RegroupAuto);
+    assert!(refused.starts_with("no: ") && refused.contains("lacks"), "I3: {refused}");
+    let follows_a: Change = |p| {
+        p.channels = replica("p", "1-9", "1-9").1.channels;
+        p.channels[0].source = SourceLink::Attached(key("a"));
+    };
+    let none: [InstanceKey; 0] = [];
+    for (case, change) in [
+        ("it is open: fenced first", (|it| it.read_only = false) as Change),
+        ("a replica", follows_a),
+    ] {
+        let fleet = back("1-9", change);
+        assert_eq!(super::super::former::regroupable(&fleet), none, "{case}");
+    }
+    let disabled = Command::SetRecoveriesDisabled { disabled: true };
+    let fleet = back("1-9", same);
+    let (ledger, _) = apply(&fleet.ledger, &disabled).unwrap();
+    let inputs = vec![FleetInput::Ledger(Arc::new(ledger))];
+    let fleet = advance(&fleet, inputs, Timestamp::from_secs(105)).snapshot;
+    let refused = decided(&fleet, Cause::RegroupAuto);
+    assert!(refused.contains("disabled globally"), "{refused}");
 }

@@ -8,14 +8,35 @@ const BACK: i64 = 200;
 
 /// What there is to see to when `a` was last looked at then and accepts writes or not.
 fn seen_to(successor_seen: i64, read_only: bool) -> (Vec<String>, Vec<String>) {
-    seen_to_after(&[], successor_seen, read_only)
+    seen_to_after(&[], successor_seen, if read_only { closed } else { open })
 }
 
-/// The same, if more recoveries of `p` followed.
-fn seen_to_after(
+fn open(a: &mut Facts) {
+    a.channels.clear();
+    a.read_only = false;
+}
+
+fn closed(a: &mut Facts) {
+    a.channels.clear();
+}
+
+fn started_anew(a: &mut Facts) {
+    closed(a);
+    a.uptime_seconds = 50;
+}
+
+/// The same, if more recoveries of `p` followed, and `a` is like this.
+fn seen_to_after(more: &[Kind], successor_seen: i64, a: Change) -> (Vec<String>, Vec<String>) {
+    let below_a: Change = |it| it.channels[0].source = SourceLink::Attached(key("a"));
+    seen_to_among(more, successor_seen, a, below_a)
+}
+
+/// The same, and `b` is like this.
+fn seen_to_among(
     more: &[Kind],
     successor_seen: i64,
-    read_only: bool,
+    a: Change,
+    b: Change,
 ) -> (Vec<String>, Vec<String>) {
     let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
     let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
@@ -34,13 +55,12 @@ fn seen_to_after(
         let command = Command::BeginRecovery { recovery: Arc::new(recovery) };
         apply(&ledger, &command).unwrap().0
     });
-    let mut opened = replica("a", "1-9", "1-9").1;
-    opened.channels.clear();
-    opened.read_only = read_only;
+    let [a, b] = [("a", a), ("b", b)].map(|(name, it)| with(replica(name, "1-9", "1-9"), it).1);
     let later = Timestamp::from_secs(BACK + 50);
     let inputs = vec![
         FleetInput::Ledger(Arc::new(ledger)),
-        FleetInput::Probed(answered("a", successor_seen, opened)),
+        FleetInput::Probed(answered("a", successor_seen, a)),
+        FleetInput::Probed(answered("b", successor_seen, b)),
         FleetInput::Probed(answered("p", BACK, primary_facts())),
     ];
     let fleet = advance(&fleet, inputs, later).snapshot;
@@ -65,8 +85,20 @@ fn a_former_primary_is_fenced_only_while_its_successor_is_one() {
 #[test]
 fn a_former_primary_is_fenced_though_its_replicas_were_brought_to_the_new_one_meanwhile() {
     let fenced = vec!["p".to_owned()];
-    assert_eq!(seen_to_after(&[Kind::Regroup], BACK + 2, false).0, fenced, "I1");
-    assert_eq!(seen_to_after(&[Kind::Rejoin], BACK + 2, false).0, [""; 0], "it was a replica");
+    assert_eq!(seen_to_after(&[Kind::Regroup], BACK + 2, open).0, fenced, "I1");
+    assert_eq!(seen_to_after(&[Kind::Rejoin], BACK + 2, open).0, [""; 0], "it was a replica");
+}
+
+/// I1: what was written to a successor that is closed since its own restart is not given up for
+/// what a former primary takes meanwhile.
+#[test]
+fn a_former_primary_is_fenced_though_its_successor_came_up_closed() {
+    let fenced = vec!["p".to_owned()];
+    assert_eq!(seen_to_after(&[], BACK + 2, started_anew).0, fenced);
+    assert_eq!(seen_to_after(&[], BACK + 2, closed).0, [""; 0], "people closed it");
+    let still_below_p: Change = |_| {};
+    let put_back = seen_to_among(&[], BACK + 2, started_anew, still_below_p).0;
+    assert_eq!(put_back, [""; 0], "b follows the former primary");
 }
 
 #[test]
