@@ -196,7 +196,8 @@ fn stands_still(member: &Member, recovery: &Recovery, situation: &Situation<'_>)
         || match receiver {
             ThreadState::Running => false,
             ThreadState::Stopped | ThreadState::Absent => true,
-            ThreadState::Other => facts.uptime_seconds > since,
+            // 0: not known.
+            ThreadState::Other => facts.uptime_seconds == 0 || facts.uptime_seconds > since,
         }
 }
 

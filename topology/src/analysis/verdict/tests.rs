@@ -426,7 +426,7 @@ fn a_closed_primary_is_not_called_locked_and_one_without_replicas_is() {
         waits(facts);
         facts.read_only = true;
     };
-    let locked = [("p".to_owned(), Code::LockedSemiSyncPrimaryHypothesis)];
+    let locked = [("p".to_owned(), Code::LockedSemiSyncPrimary)];
     let opens = Policy { recover_non_writeable_primary: true, ..Policy::default() };
     let scene = Scene { policy: opens, ..Scene::pair().with("p", closed) };
     assert_eq!(scene.codes(), [("p".to_owned(), Code::NoWriteablePrimary)]);

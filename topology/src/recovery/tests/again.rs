@@ -31,15 +31,16 @@ fn everybody_done(stage: &Stage) -> Vec<Ran> {
 /// I5: a server that was told to stop, and started anew, acknowledges again.
 #[test]
 fn who_receives_again_is_stopped_again_and_does_not_count_in_the_end() {
-    let cases: [(&str, Change, bool); 5] = [
+    let cases: [(&str, Change, bool); 6] = [
         ("it stands still", |it| it.channels[0].receiver = ThreadState::Stopped, false),
         ("it receives", |it| it.channels[0].receiver = ThreadState::Running, true),
         ("it connects, and was told to stop", |_| {}, false),
-        ("it connects since it was started", |it| it.uptime_seconds = 0, true),
+        ("it connects since it was started", |it| it.uptime_seconds = 1, true),
+        ("it connects, and does not tell since when it runs", |it| it.uptime_seconds = 0, false),
         (
             "it was started and stands still",
             |it| {
-                it.uptime_seconds = 0;
+                it.uptime_seconds = 1;
                 it.channels[0].receiver = ThreadState::Stopped;
             },
             false,
