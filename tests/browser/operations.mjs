@@ -1,7 +1,7 @@
 // Every operation that moves replicas, steers replication or names things, as people find it in menus and on pages.
 
-import { ask, check, isClean, same, until } from './lib.mjs';
-import { UI, act, api, badge, becomes, choose, confirm, isAtLevel, key, opened, path, play, port, post, press, row } from './shop.mjs';
+import { ask, check, fits, isClean, same, until } from './lib.mjs';
+import { UI, act, api, badge, becomes, choose, confirm, isAtLevel, key, opened, path, play, port, post, press, row, shoot } from './shop.mjs';
 
 const isWell = () => until('all replicate', async () => (await api('problems')) === null);
 
@@ -31,6 +31,36 @@ const scenes = {
     await act(page, head, 'Move its replicas below', { fields: { Below: key(0) } });
     for (const at of [1, 2, 3]) await isAtLevel(page, at, 2);
     await isClean(page);
+    await page.context().close();
+  },
+
+  async 'a replica is moved with a finger'() {
+    const page = await opened(`${UI}/cluster/shop`, { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+    const hand = await page.context().newCDPSession(page);
+    const finger = (type, ...touchPoints) => hand.send('Input.dispatchTouchEvent', { type, touchPoints });
+    const middle = async (it) => {
+      const box = await it.boundingBox();
+      return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    };
+    await row(page, 2).waitFor();
+    await fits(page, 'a cluster under a finger');
+    const grip = row(page, 2).locator('.grip');
+    await grip.scrollIntoViewIfNeeded();
+    await finger('touchStart', await middle(grip));
+    await page.locator('.node.fits').first().waitFor();
+    await until('the target lights up', async () => {
+      const { x, y } = await middle(row(page, 1));
+      await finger('touchMove', { x, y: y - 4 });
+      await finger('touchMove', { x, y });
+      return page.locator('.node.fits.over').count();
+    });
+    await shoot(page, 'finger');
+    await finger('touchEnd');
+    await page.locator('dialog[open] .plan li').first().waitFor();
+    await confirm(page, 'the move');
+    await isAtLevel(page, 2, 3);
+    await act(page, 2, 'Move up one level');
+    await isAtLevel(page, 2, 2);
     await page.context().close();
   },
 

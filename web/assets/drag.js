@@ -15,22 +15,14 @@ export let dragged = null;
 /** Where the place of the primary is dropped on. */
 export const THRONE = ':primary';
 
-/** @param {DragEvent} event @param {string} key @param {'instance' | 'replicas'} what */
-export function begin(event, key, what) {
-  if (!session.value?.MayWrite || !event.dataTransfer) {
-    event.preventDefault();
+/** Begins, and asks where it may go; nothing where nobody may move anything.
+ * @param {string} key @param {'instance' | 'replicas'} what */
+function picked(key, what) {
+  if (!session.value?.MayWrite) {
     notify(session.value?.Why ?? 'you may not move anything');
-    return;
+    return null;
   }
-  event.stopPropagation();
-  event.dataTransfer.effectAllowed = 'move';
-  event.dataTransfer.setData('text/plain', key);
   const mine = { key, what, targets: /** @type {Map<string, Verdict> | null} */ (null), promote: /** @type {Verdict | null} */ (null), over: '' };
-  // Changing the page at once would end the drag in some browsers.
-  setTimeout(() => {
-    dragged = mine;
-    update();
-  });
   get(`move-targets/${at(key)}`, { what })
     .then((answer) => {
       mine.targets = new Map(answer.Targets.map((/** @type {Verdict & {Key: string}} */ it) => [it.Key, it]));
@@ -38,6 +30,57 @@ export function begin(event, key, what) {
     })
     .catch((error) => notify(error.message, 'critical'))
     .finally(update);
+  return mine;
+}
+
+/** @param {DragEvent} event @param {string} key @param {'instance' | 'replicas'} what */
+export function begin(event, key, what) {
+  const mine = event.dataTransfer && picked(key, what);
+  if (!event.dataTransfer || !mine) {
+    event.preventDefault();
+    return;
+  }
+  event.stopPropagation();
+  event.dataTransfer.effectAllowed = 'move';
+  event.dataTransfer.setData('text/plain', key);
+  // Changing the page at once would end the drag in some browsers.
+  setTimeout(() => {
+    dragged = mine;
+    update();
+  });
+}
+
+/** So near to an edge of the window, in pixels, a finger scrolls. */
+const EDGE = 70;
+
+/** The same with a finger, by a grip: everywhere else it scrolls.
+ * @param {PointerEvent} event @param {string} key @param {'instance' | 'replicas'} what */
+export function touch(event, key, what) {
+  if (event.pointerType === 'mouse') return;
+  event.preventDefault();
+  event.stopPropagation();
+  const grip = /** @type {HTMLElement} */ (event.currentTarget);
+  const mine = picked(key, what);
+  if (!mine) return;
+  dragged = mine;
+  const stop = new AbortController();
+  const how = { signal: stop.signal };
+  /** @param {PointerEvent} now */
+  const below = (now) => /** @type {HTMLElement | null | undefined} */ (document.elementFromPoint(now.clientX, now.clientY)?.closest('[data-target]'))?.dataset.target ?? '';
+  grip.addEventListener('pointermove', (now) => {
+    if (now.clientY < EDGE) scrollBy(0, -12);
+    if (now.clientY > innerHeight - EDGE) scrollBy(0, 12);
+    over(now, below(now));
+  }, how);
+  grip.addEventListener('pointerup', (now) => {
+    stop.abort();
+    drop(now, below(now));
+  }, how);
+  grip.addEventListener('pointercancel', () => {
+    stop.abort();
+    if (dragged === mine) end();
+  }, how);
+  update();
 }
 
 /** What is to be said of a target, while something is dragged.
@@ -49,13 +92,13 @@ export function verdict(key) {
   return dragged.targets?.get(key) ?? null;
 }
 
-/** @param {DragEvent} event @param {string} key */
+/** @param {DragEvent | PointerEvent} event @param {string} key */
 export function over(event, key) {
   if (!dragged) return;
   const found = verdict(key);
   if (found?.Allowed) {
     event.preventDefault();
-    if (event.dataTransfer) event.dataTransfer.dropEffect = 'move';
+    if (event instanceof DragEvent && event.dataTransfer) event.dataTransfer.dropEffect = 'move';
   }
   if (dragged.over !== key) {
     dragged.over = key;
@@ -63,7 +106,7 @@ export function over(event, key) {
   }
 }
 
-/** @param {DragEvent} event @param {string} key */
+/** @param {DragEvent | PointerEvent} event @param {string} key */
 export function drop(event, key) {
   const mine = dragged;
   const found = verdict(key);

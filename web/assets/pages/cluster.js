@@ -2,7 +2,7 @@
 
 import { at, get } from '../api.js';
 import { perform, open as openTask } from '../dialog.js';
-import { THRONE, begin, dragged, drop, end, over, verdict } from '../drag.js';
+import { THRONE, begin, dragged, drop, end, over, touch, verdict } from '../drag.js';
 import { lag, ofCluster, ofFinding, ofInstance, runningIn, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
 import { operation } from '../operations.js';
@@ -55,7 +55,8 @@ function treeRow(line, cluster) {
       unfolded.add(under);
       update();
     };
-    return html`<div role="row" class="node folded" aria-level=${line.level + 1}>
+    return html`<div role="row" class="node folded" aria-level=${line.level + 1} title=${session.value?.MayWrite ? `drag all replicas of ${under}` : nothing}
+        draggable=${session.value?.MayWrite ? 'true' : 'false'} @dragstart=${(/** @type {DragEvent} */ event) => begin(event, under, 'replicas')} @dragend=${end}>
       <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}><button type="button" class="link" @click=${show}>${counted(line.folded?.length ?? 0, 'more healthy replica')}</button></span>
     </div>`;
   }
@@ -66,21 +67,23 @@ function treeRow(line, cluster) {
   const drag = found ? (found.Allowed ? 'fits' : 'unfit') : dragged && dragged.key !== row.Key ? 'unknown' : '';
   const said = health === 'ok' || health === 'unseen' ? '' : sentence(row);
   return html`<div role="row" class="node ${health} ${drag} ${isOver ? 'over' : ''} ${dragged?.key === row.Key ? 'dragged' : ''}"
-      aria-level=${line.level + 1} draggable=${session.value?.MayWrite && row.Source ? 'true' : 'false'}
+      aria-level=${line.level + 1} data-target=${row.Key} draggable=${session.value?.MayWrite && row.Source ? 'true' : 'false'}
       @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'instance')} @dragend=${end}
       @dragover=${(/** @type {DragEvent} */ event) => over(event, row.Key)} @drop=${(/** @type {DragEvent} */ event) => drop(event, row.Key)}>
     <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>
       ${mark(health)} ${instanceLink(row.Key)} ${row.Alias && row.Alias !== row.Key ? html`<span class="of">${name(row.Alias)}</span>` : nothing}
       <span class="badges">${badges(row, cluster)}</span>
       ${line.replicas && session.value?.MayWrite ? html`<span class="handle" draggable="true" title="drag all its replicas"
-        @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'replicas')} @dragend=${end}>⋮⋮ ${line.replicas}</span>` : nothing}
+        @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'replicas')} @dragend=${end}
+        @pointerdown=${(/** @type {PointerEvent} */ event) => touch(event, row.Key, 'replicas')}>⋮⋮ ${line.replicas}</span>` : nothing}
       ${said ? html`<span class="said">${said}</span>` : nothing}
       ${isOver && found && !found.Allowed ? html`<span class="said no" role="status">${found.Why}</span>` : nothing}
     </span>
     <span role="gridcell" class="n-lag number" title="lag">${row.State === 'ok' ? lag(row) : ''}</span>
     <span role="gridcell" class="n-version">${shortVersion(row.Version)}</span>
     <span role="gridcell" class="n-dc">${row.DataCenter ? name(row.DataCenter) : nothing}</span>
-    <span role="gridcell" class="n-menu">${instanceMenu(row)}</span>
+    <span role="gridcell" class="n-menu">${row.Source && session.value?.MayWrite ? html`<span class="grip" aria-hidden="true" title="move it with a finger"
+      @pointerdown=${(/** @type {PointerEvent} */ event) => touch(event, row.Key, 'instance')}>⠿</span>` : nothing}${instanceMenu(row)}</span>
   </div>`;
 }
 
@@ -92,7 +95,7 @@ function treeView(cluster) {
   return html`<section class="topology" aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
       <button type="button" @click=${() => copyDrawing(cluster)}>Copy as text</button>
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
-    ${isReplica && dragged?.what === 'instance' ? html`<div class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
+    ${isReplica && dragged?.what === 'instance' ? html`<div data-target=${THRONE} class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
         @dragover=${(/** @type {DragEvent} */ event) => over(event, THRONE)} @drop=${(/** @type {DragEvent} */ event) => drop(event, THRONE)}>
         ${throne?.Allowed ? `Drop here to promote ${dragged.key}` : `It cannot be promoted: ${throne?.Why ?? 'looking…'}`}</div>` : nothing}
     <div role="treegrid" aria-label="instances of the cluster" class="tree ${dragged ? 'dragging' : ''}">
