@@ -29,6 +29,8 @@ const STREAMS: usize = 200;
 const LISTENED: Duration = Duration::from_secs(15);
 /// Linux counts processor time in hundredths of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// What the thread is called that changes the servers.
+const WRITING: &str = "writing";
 /// The first argument of the process that listens to events, before the port and how many streams.
 const LISTEN: &str = "listen-to-events";
 
@@ -59,7 +61,8 @@ fn thousand() -> Memory {
 fn while_busy<T>(memory: &Memory, act: impl FnOnce() -> T) -> T {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let writing = std::thread::Builder::new().name(WRITING.to_owned());
+        let writer = writing.spawn_scoped(scope, || {
             let mut turn = 0;
             while !is_over.load(Ordering::Relaxed) {
                 memory.primaries.iter().for_each(|it| drop(memory.fleet.write(it)));
@@ -73,6 +76,7 @@ fn while_busy<T>(memory: &Memory, act: impl FnOnce() -> T) -> T {
                 std::thread::sleep(Duration::from_millis(500));
             }
         });
+        writer.expect("a thread");
         let done = act();
         is_over.store(true, Ordering::Relaxed);
         done
@@ -116,32 +120,38 @@ fn streams() {
     let memory = thousand();
     while_busy(&memory, || {
         std::thread::sleep(Duration::from_secs(3));
-        let none = processor_share();
+        let none = face_share();
         let [one, all] = [1, STREAMS].map(|streams| {
             let _listener = Listener::start(memory.port, streams);
             std::thread::sleep(Duration::from_secs(2));
-            processor_share() - none
+            face_share() - none
         });
         println!(
-            "streams of events, in percent of a core: the first {one:.1}, {STREAMS} of them {all:.1} (bar 5); \
-             watching alone {none:.1}"
+            "streams of events, in percent of a core: the first {one:.1}, {STREAMS} of them {all:.1} (bar 5)"
         );
     });
 }
 
-/// Percent of a core that this process uses.
-fn processor_share() -> f64 {
-    let before = processor_seconds();
+/// Percent of a core that the threads use that face the outside: all but those that watch, and write to, the servers.
+fn face_share() -> f64 {
+    let before = face_seconds();
     std::thread::sleep(LISTENED);
-    (processor_seconds() - before) * 100.0 / LISTENED.as_secs_f64()
+    (face_seconds() - before) * 100.0 / LISTENED.as_secs_f64()
 }
 
-fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Fields are counted from behind the name, which may contain anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+fn face_seconds() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let texts = threads.filter_map(|it| std::fs::read_to_string(it.path().join("stat")).ok());
+    let seconds = texts.filter_map(|stat| {
+        // Fields are counted from behind the name, which may contain anything.
+        let (name, fields) = stat.rsplit_once(')')?;
+        if [memory::WATCHING, WRITING].iter().any(|it| name.ends_with(it)) {
+            return None;
+        }
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        Some(ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND)
+    });
+    seconds.sum()
 }
 
 /// Another process that listens: what that costs is not baton's.

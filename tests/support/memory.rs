@@ -28,6 +28,9 @@ use baton_web::services::{Node, Reload, Services};
 use regex::Regex;
 use tokio::sync::oneshot;
 
+/// What the thread is called that looks at the servers.
+pub const WATCHING: &str = "watching";
+
 /// The baton. Ends when it is dropped.
 pub struct Memory {
     /// The port it answers on.
@@ -78,7 +81,8 @@ impl Memory {
         let (end, ended) = oneshot::channel();
         let seeds = primaries.clone();
         let watched = Arc::clone(&fleet);
-        let thread = std::thread::spawn(move || {
+        let watching = std::thread::Builder::new().name(WATCHING.to_owned());
+        let thread = watching.spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let (handles, server, port) = serve(&watched, seeds, &plan).await;
                 tell.send(port).expect("somebody waits");
@@ -87,6 +91,7 @@ impl Memory {
                 handles.shutdown().await;
             });
         });
+        let thread = thread.expect("a thread");
         let port = told.recv().expect("it starts");
         Self { port, fleet, primaries, end: Some(end), thread: Some(thread) }
     }

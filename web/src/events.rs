@@ -174,6 +174,11 @@ impl Events {
         Some(stream::unfold(reader, Reader::next).boxed())
     }
 
+    /// Somebody will want all rows soon: they are begun with.
+    pub(crate) fn prepare(&self) {
+        self.shared.wanted.notify_one();
+    }
+
     /// All rows, from a snapshot of this number or a later one; nothing once it is over.
     pub(crate) async fn whole(&self, generation: u64) -> Option<Arc<Whole>> {
         let shared = &self.shared;
@@ -290,19 +295,27 @@ impl Teller {
         let mut readers = self.shared.readers.subscribe();
         let mut mark = self.shared.mark.subscribe();
         loop {
+            let is_wanted = tokio::select! {
+                _ = mark.wait_for(|mark| mark.is_closed) => return,
+                () = self.shared.wanted.notified() => true,
+                waited = readers.wait_for(|readers| *readers > 0) => match waited {
+                    Ok(_) => false,
+                    Err(_) => return,
+                },
+            };
             tokio::select! {
                 _ = mark.wait_for(|mark| mark.is_closed) => return,
-                waited = readers.wait_for(|readers| *readers > 0) => if waited.is_err() { return },
-            }
-            tokio::select! {
-                _ = mark.wait_for(|mark| mark.is_closed) => return,
-                ended = self.tell(&mut readers) => if ended.is_none() { return },
+                ended = self.tell(&mut readers, is_wanted) => if ended.is_none() { return },
             }
         }
     }
 
     /// Tells until nobody has listened for a while; nothing once there are no snapshots any more.
-    async fn tell(&mut self, readers: &mut watch::Receiver<usize>) -> Option<()> {
+    async fn tell(
+        &mut self,
+        readers: &mut watch::Receiver<usize>,
+        mut is_wanted: bool,
+    ) -> Option<()> {
         let mut seen = Seen::new(self.runner.clone());
         let fleet = self.snapshot.borrow_and_update().clone();
         seen.advance(&fleet, Look::All, self.clock.now());
@@ -311,11 +324,14 @@ impl Teller {
         let mut look_at = Instant::now();
         let mut leave_at = None;
         loop {
+            if is_wanted {
+                self.offer(&seen);
+            }
             let changed = async {
                 sleep_until(look_at).await;
                 self.snapshot.changed().await
             };
-            let is_wanted = tokio::select! {
+            is_wanted = tokio::select! {
                 changed = changed => changed.map(|()| false).ok()?,
                 () = sleep_until(sweep_at) => false,
                 () = self.shared.wanted.notified() => true,
@@ -328,9 +344,6 @@ impl Teller {
             let fleet = self.snapshot.borrow_and_update().clone();
             let look = if is_due { Look::All } else { Look::Changed };
             self.publish(&seen.advance(&fleet, look, self.clock.now()));
-            if is_wanted {
-                self.offer(&seen);
-            }
             match (*readers.borrow_and_update(), leave_at) {
                 (0, None) => leave_at = Some(Instant::now() + LINGER),
                 (0, Some(at)) if Instant::now() >= at => {

@@ -168,6 +168,11 @@ impl Server {
 }
 
 impl State {
+    /// Whether this node answers for the fleet, as far as it knows.
+    fn leads(&self) -> bool {
+        self.raft.as_ref().is_none_or(|raft| raft.leadership().role == Role::Leader)
+    }
+
     fn rules(&self) -> RwLockReadGuard<'_, AccessRules> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,6 +237,10 @@ async fn dispatch(
             dashboard::Place::Old(_) => "/web",
         };
         let refusal = refuse(Access::Read, request, state);
+        if refusal.is_none() && matches!(place, dashboard::Place::Page) && state.leads() {
+            // The page asks for them as soon as it is there.
+            state.events.prepare();
+        }
         let show = || dashboard::answer(&place, request, &state.prefix);
         return (name, refusal.unwrap_or_else(show));
     }

@@ -106,6 +106,16 @@ async fn all_rows_are_written_once_until_something_is_different() {
 }
 
 #[tokio::test]
+async fn all_rows_are_made_ready_before_somebody_asks() {
+    let scene = scene();
+    scene.find("p");
+    let mut offers = scene.events.shared.whole.subscribe();
+    scene.events.prepare();
+    let ready = timeout(Duration::from_secs(20), offers.wait_for(Option::is_some)).await;
+    assert!(ready.is_ok(), "nobody listens yet, and they are there");
+}
+
+#[tokio::test]
 async fn readers_who_missed_something_begin_anew() {
     let scene = scene();
     for known in ["token-77", "other-1", "nonsense", "token-"] {
