@@ -1,6 +1,6 @@
 // Every operation that moves replicas, steers replication or names things, as people find it in menus and on pages.
 
-import { ask, check, fits, isClean, same, until } from './lib.mjs';
+import { ask, fits, isClean, same, until } from './lib.mjs';
 import { UI, act, api, badge, becomes, choose, confirm, isAtLevel, key, opened, path, play, port, post, press, row, shoot } from './shop.mjs';
 
 const isWell = () => until('all replicate', async () => (await api('problems')) === null);
@@ -154,7 +154,7 @@ const scenes = {
     await page.getByRole('button', { name: 'Forget' }).click();
     await confirm(page, 'the cluster is forgotten', { alias: 'shop' });
     await page.getByText('baton knows no cluster of that name').waitFor();
-    for (const at of [0, 1, 2, 3]) check((await post(`discover/${path(at)}`)).Code === 'OK', `${key(at)} is found`);
+    for (const at of [0, 1, 2, 3]) await until(`${key(at)} is found`, async () => (await post(`discover/${path(at)}`)).Code === 'OK');
     await page.goto(`${UI}/cluster/shop`);
     for (const at of [0, 1, 2, 3]) await row(page, at).waitFor();
     await page.context().close();
