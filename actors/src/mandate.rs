@@ -106,3 +106,6 @@ impl Mandate {
 fn is_over(term: u64) -> ProposeError {
     ProposeError::NotLeading(format!("this node does not lead in term {term} any more"))
 }
+
+#[cfg(test)]
+mod tests;
