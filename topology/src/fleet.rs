@@ -152,7 +152,7 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             let concerned = concerned(next, &ledger);
             changes.dirty.extend(concerned);
             let opened = just_opened(&next.ledger, &ledger);
-            next.ledger = ledger;
+            next.learn(ledger, now);
             for key in opened {
                 if let Some(mut instance) = current(next, changes, &key).cloned() {
                     make_primary(&mut instance);

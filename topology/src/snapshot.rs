@@ -12,6 +12,7 @@ use crate::ledger::LedgerState;
 use crate::names::HostNames;
 use crate::policy::Policy;
 use crate::quorum::Polls;
+use crate::recovery::Recovery;
 use crate::time::Timestamp;
 
 /// The fleet as readers see it. All parts belong to the same moment.
@@ -41,11 +42,15 @@ pub struct FleetSnapshot {
     pub policy: Arc<Policy>,
     /// What other nodes said of failures that this one found.
     pub polls: Arc<Polls>,
+    /// Recoveries that had not begun yet by the clock here when this node learned of them, and
+    /// when that was.
+    pub early: RedBlackTreeMapSync<u64, Timestamp>,
 }
 
 impl FleetSnapshot {
     /// An empty fleet under `policy`.
     pub fn empty(policy: Arc<Policy>, ledger: Arc<LedgerState>, at: Timestamp) -> Self {
+        let early = early(&RedBlackTreeMapSync::new_sync(), &ledger, at);
         Self {
             generation: 0,
             at,
@@ -58,7 +63,21 @@ impl FleetSnapshot {
             ledger,
             policy,
             polls: Arc::default(),
+            early,
         }
+    }
+
+    /// Goes on with what was agreed upon by `now`.
+    pub fn learn(&mut self, ledger: Arc<LedgerState>, now: Timestamp) {
+        self.early = early(&self.early, &ledger, now);
+        self.ledger = ledger;
+    }
+
+    /// When a recovery began by the clock here, at the latest. That of the node that began it may
+    /// be ahead, and nobody is to wait for that.
+    pub fn begun_at(&self, recovery: &Recovery) -> Timestamp {
+        let learned_at = self.early.get(&recovery.id).copied();
+        learned_at.map_or(recovery.begun_at, |at| at.min(recovery.begun_at))
     }
 
     /// The cluster of that identity.
@@ -103,4 +122,15 @@ impl FleetSnapshot {
     pub fn instance_count(&self) -> usize {
         self.cluster_of.size()
     }
+}
+
+/// Recoveries of `ledger` that were early when they were first seen, given those seen so far.
+fn early(
+    seen: &RedBlackTreeMapSync<u64, Timestamp>,
+    ledger: &LedgerState,
+    now: Timestamp,
+) -> RedBlackTreeMapSync<u64, Timestamp> {
+    let at =
+        |it: &Recovery| seen.get(&it.id).copied().or_else(|| (it.begun_at > now).then_some(now));
+    ledger.recoveries.iter().filter_map(|(id, it)| Some((*id, at(it)?))).collect()
 }

@@ -17,6 +17,7 @@ use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod again;
+mod clocks;
 mod closed;
 mod donors;
 mod gathering;
