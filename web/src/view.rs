@@ -8,6 +8,8 @@ mod cluster;
 mod instance;
 mod recovery;
 
+use std::sync::Arc;
+
 use baton_topology::recovery::gate;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -31,9 +33,9 @@ pub(crate) struct Rows {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<State>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) clusters: Vec<ClusterRow>,
+    pub(crate) clusters: Vec<Arc<ClusterRow>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) instances: Vec<InstanceRow>,
+    pub(crate) instances: Vec<Arc<InstanceRow>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) recoveries: Vec<RecoveryRow>,
     /// Identities of clusters that are no more.
@@ -87,7 +89,7 @@ impl Rows {
 /// The recoveries that are shown with the fleet, newest first.
 pub(crate) fn newest_recoveries(
     fleet: &FleetSnapshot,
-) -> impl Iterator<Item = &std::sync::Arc<baton_topology::recovery::Recovery>> {
+) -> impl Iterator<Item = &Arc<baton_topology::recovery::Recovery>> {
     let mut all: Vec<_> = fleet.ledger.recoveries.values().collect();
     all.sort_by_key(|recovery| std::cmp::Reverse(recovery.id));
     all.into_iter().take(RECOVERIES_MAX)

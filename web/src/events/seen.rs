@@ -26,8 +26,8 @@ pub(super) enum Look {
 pub(super) struct Seen {
     runner: Runner,
     fleet: Option<Arc<FleetSnapshot>>,
-    clusters: BTreeMap<ClusterId, ClusterRow>,
-    instances: BTreeMap<InstanceKey, InstanceRow>,
+    clusters: BTreeMap<ClusterId, Arc<ClusterRow>>,
+    instances: BTreeMap<InstanceKey, Arc<InstanceRow>>,
     recoveries: BTreeMap<u64, Arc<Recovery>>,
     state: State,
     /// When that was.
@@ -58,8 +58,8 @@ impl Seen {
             generation: self.generation(),
             at: moment(self.at),
             state: &self.state,
-            clusters: self.clusters.values().collect(),
-            instances: self.instances.values().collect(),
+            clusters: self.clusters.values().map(|row| &**row).collect(),
+            instances: self.instances.values().map(|row| &**row).collect(),
             recoveries: newest_first.map(RecoveryRow::of).collect(),
         }
     }
@@ -111,8 +111,9 @@ impl Seen {
         rows: &mut Rows,
     ) {
         let row = ClusterRow::of(cluster, fleet, &self.runner, now);
-        if self.clusters.get(&cluster.id) != Some(&row) {
-            self.clusters.insert(cluster.id.clone(), row.clone());
+        if self.clusters.get(&cluster.id).is_none_or(|known| **known != row) {
+            let row = Arc::new(row);
+            self.clusters.insert(cluster.id.clone(), Arc::clone(&row));
             rows.clusters.push(row);
         }
         for (key, member) in &cluster.members {
@@ -121,8 +122,9 @@ impl Seen {
                 continue;
             }
             let row = InstanceRow::of(cluster, member, fleet, now);
-            if self.instances.get(key) != Some(&row) {
-                self.instances.insert(key.clone(), row.clone());
+            if self.instances.get(key).is_none_or(|known| **known != row) {
+                let row = Arc::new(row);
+                self.instances.insert(key.clone(), Arc::clone(&row));
                 rows.instances.push(row);
             }
         }

@@ -19,8 +19,10 @@ fn all(fleet: &FleetSnapshot) -> Rows {
     let (clusters, members) = (fleet.clusters.values(), fleet.members());
     Rows {
         state: Some(State::of(fleet, now)),
-        clusters: clusters.map(|it| ClusterRow::of(it, fleet, &runner, now)).collect(),
-        instances: members.map(|(it, member)| InstanceRow::of(it, member, fleet, now)).collect(),
+        clusters: clusters.map(|it| ClusterRow::of(it, fleet, &runner, now).into()).collect(),
+        instances: members
+            .map(|(it, member)| InstanceRow::of(it, member, fleet, now).into())
+            .collect(),
         ..Rows::none(fleet, now)
     }
 }
