@@ -82,6 +82,10 @@ pub trait ControlSession: Send + 'static {
         at_most: Duration,
     ) -> BoxFuture<'a, Result<(), ActionFailure>>;
 
+    /// Whether the server is about to refuse writes: it was told to, and lets nobody else commit
+    /// meanwhile. `false` as well where that is not known.
+    fn is_closing(&mut self) -> BoxFuture<'_, bool>;
+
     /// The binary logs, oldest first, that hold any of these transactions.
     fn logs_with<'a>(
         &'a mut self,

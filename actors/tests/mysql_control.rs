@@ -342,6 +342,49 @@ fn client_of(server: &Server) -> mysql_async::Opts {
     opts.tcp_port(server.port).user(Some("app")).pass(Some("app")).into()
 }
 
+/// I5: who stops to wait for acknowledgements before the server closes lets others take their place.
+#[tokio::test]
+async fn a_server_that_waits_to_be_closed_is_told_from_one_that_was_not_told_to() {
+    for flavor in FLAVORS {
+        let server = admitted(Options::new(flavor).semi_sync());
+        server.exec("CREATE USER 'app'@'%' IDENTIFIED BY 'app'");
+        server.exec("GRANT ALL ON *.* TO 'app'@'%'");
+        server.exec("CREATE DATABASE shop");
+        let mut aside = control(&server);
+        act(&mut aside, &Action::SetSemiSyncSource(Switch::On)).await;
+        let mut client = mysql_async::Conn::new(client_of(&server)).await.unwrap();
+        // Nobody acknowledges it.
+        let commit =
+            tokio::spawn(async move { client.query_drop("CREATE DATABASE waits").await.is_ok() });
+        let is_waiting = || {
+            let rows = server.query("SHOW PROCESSLIST");
+            let text = |row: &support::Row| row[6].clone().unwrap_or_default().to_lowercase();
+            rows.iter().any(|row| text(row).contains("semi-sync ack"))
+        };
+        for rounds in 0.. {
+            if is_waiting() {
+                break;
+            }
+            assert!(rounds < 200 && !commit.is_finished(), "{flavor:?}: the commit does not wait");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!aside.is_closing().await, "{flavor:?}");
+        let mut closing = control(&server);
+        let closing =
+            tokio::spawn(async move { closing.act(&Action::SetReadOnly, PATIENCE).await });
+        for rounds in 0.. {
+            if aside.is_closing().await {
+                break;
+            }
+            assert!(rounds < 200 && !closing.is_finished(), "{flavor:?}: nobody waits to close it");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        act(&mut aside, &Action::SetSemiSyncSource(Switch::Off)).await;
+        closing.await.unwrap().unwrap();
+        assert!(commit.await.unwrap() && !aside.is_closing().await, "{flavor:?}");
+    }
+}
+
 #[tokio::test]
 async fn clients_lose_their_connections_and_replicas_do_not() {
     for flavor in FLAVORS {

@@ -215,6 +215,16 @@ impl ControlSession for MySqlControl {
         .boxed()
     }
 
+    fn is_closing(&mut self) -> BoxFuture<'_, bool> {
+        async move {
+            let deadline = self.session.shared().options.probe_deadline;
+            let reading = read_if_possible(&mut self.session, LIST_EVERYBODY);
+            let listed = timeout(deadline, reading).await.ok().flatten();
+            listed.is_some_and(|table| action::is_closing(&table))
+        }
+        .boxed()
+    }
+
     fn logs_with<'a>(
         &'a mut self,
         transactions: &'a GtidSet,

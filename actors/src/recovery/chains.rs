@@ -190,7 +190,8 @@ async fn carry_out(
 /// Makes a server refuse writes. Clients whose commits wait would hold that up, so over a
 /// connection aside they are sent away while it waits for its turn; from then on nobody else gets
 /// to commit. Who waits for the acknowledgement of a replica waits on even so: that is given up
-/// last, when nobody is left who could take it for one (I5).
+/// last, when nobody is left who could take it for one (I5): not before the server has heard that it
+/// is to close, for until then others take the places of those who were sent away.
 async fn close(
     mandate: &Mandate,
     session: &mut dyn ControlSession,
@@ -200,6 +201,7 @@ async fn close(
     let closing = act(session, &Action::SetReadOnly, at_most);
     let sending_away = async {
         let Some(mut aside) = aside else { return };
+        let mut waits = true;
         for round in 1_u32.. {
             tokio::time::sleep(SEND_AWAY_EVERY).await;
             if mandate.check().await.is_err() {
@@ -207,7 +209,9 @@ async fn close(
             }
             // Whoever is left is tried again, and told of by the action that follows.
             let _ = aside.act(&Action::KillClients, at_most).await;
-            if round == GIVE_UP_ACKNOWLEDGEMENTS_AFTER {
+            let is_due = waits && round >= GIVE_UP_ACKNOWLEDGEMENTS_AFTER;
+            if is_due && timeout(at_most, aside.is_closing()).await == Ok(true) {
+                waits = false;
                 let off = Action::SetSemiSyncSource(Switch::Off);
                 // Where there is no such thing nobody waits for it.
                 let _ = aside.act(&off, at_most).await;

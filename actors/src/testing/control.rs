@@ -237,6 +237,11 @@ impl ControlSession for FakeControl {
         self.fleet.act(&self.key, action, at_most).boxed()
     }
 
+    /// A server in memory closes at once.
+    fn is_closing(&mut self) -> BoxFuture<'_, bool> {
+        std::future::ready(true).boxed()
+    }
+
     /// A server in memory has all it executed in its newest binary log.
     fn logs_with<'a>(
         &'a mut self,

@@ -246,6 +246,10 @@ impl ControlSession for Watched {
         .boxed()
     }
 
+    fn is_closing(&mut self) -> BoxFuture<'_, bool> {
+        self.inner.is_closing()
+    }
+
     fn credentials(&mut self) -> BoxFuture<'_, Option<Credentials>> {
         self.inner.credentials()
     }

@@ -23,6 +23,15 @@ pub fn is_listed(processlist: &RawTable, user: &str) -> bool {
     processlist.rows().any(|row| row.text("User") == user)
 }
 
+/// Whether somebody is being told to refuse writes, as a processlist shows: that waits for commits
+/// under way, and lets nobody else commit from then on.
+pub fn is_closing(processlist: &RawTable) -> bool {
+    processlist.rows().any(|row| {
+        let statement = row.text("Info").to_ascii_lowercase();
+        statement.contains("set global") && statement.contains("read_only")
+    })
+}
+
 fn is_client(row: &Row<'_>, us: &str) -> bool {
     let (user, command) = (row.text("User"), row.text("Command"));
     user != us
@@ -61,6 +70,24 @@ mod tests {
                 rows.iter().filter(|row| row.3).map(|row| row.0.parse().unwrap()).collect();
             assert_eq!(to_end(&table, "baton"), expected);
             assert!(is_listed(&table, "baton") && !is_listed(&table, "nobody"));
+        }
+    }
+
+    #[test]
+    fn a_server_is_closing_while_it_is_told_to() {
+        for (info, expected) in [
+            (Some("SET GLOBAL super_read_only = 1, GLOBAL read_only = 1"), true),
+            (Some("set global read_only = 1"), true),
+            (Some("SHOW GLOBAL VARIABLES LIKE 'read_only'"), false),
+            (Some("COMMIT"), false),
+            (None, false),
+        ] {
+            let info = info.map(|text| text.as_bytes().to_vec());
+            let table = RawTable {
+                columns: ["Id".to_owned(), "Info".to_owned()].into(),
+                rows: vec![vec![Some(b"4".to_vec()), info.clone()]],
+            };
+            assert_eq!(is_closing(&table), expected, "{info:?}");
         }
     }
 }

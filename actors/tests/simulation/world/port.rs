@@ -237,6 +237,15 @@ impl ControlSession for Session {
         }
         .boxed()
     }
+
+    fn is_closing(&mut self) -> BoxFuture<'_, bool> {
+        async move {
+            let Ok(server) = self.go(ANSWER_WITHIN).await else { return false };
+            let is_closing = self.reach.sim.lock().servers[server].is_closing;
+            self.back(server, ANSWER_WITHIN).await.is_ok() && is_closing
+        }
+        .boxed()
+    }
 }
 
 fn refused(text: &str) -> Result<(), ActionFailure> {
