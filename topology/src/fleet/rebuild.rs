@@ -16,6 +16,7 @@ use crate::identity::{assign, claimed_alias};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::recovery::Recovery;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -326,8 +327,9 @@ fn settle_aliases(
     renamed
 }
 
-/// Who gets an alias that nobody bears: the claimant with a living, writable head goes first, then
-/// the biggest, then the first by identity.
+/// Who gets an alias that nobody bears: whoever is headed by a primary that was replaced goes last;
+/// of the others the claimant with a living, writable head goes first, then the biggest, then the
+/// first by identity.
 fn heir(next: &FleetSnapshot, alias: &str) -> Option<ClusterId> {
     next.clusters
         .values()
@@ -335,9 +337,20 @@ fn heir(next: &FleetSnapshot, alias: &str) -> Option<ClusterId> {
         .min_by_key(|cluster| {
             let head = cluster.member(&cluster.head).map(|member| &member.instance);
             let lives = head.is_some_and(|head| head.is_valid() && !head.facts.read_only);
-            (!lives, std::cmp::Reverse(cluster.members.len()), cluster.id.clone())
+            let size = std::cmp::Reverse(cluster.members.len());
+            (was_replaced(&cluster.head, &next.ledger), !lives, size, cluster.id.clone())
         })
         .map(|cluster| cluster.id.clone())
+}
+
+/// Whether the newest recovery that says anything of it made somebody else primary in its place.
+fn was_replaced(key: &InstanceKey, ledger: &LedgerState) -> bool {
+    let about = |it: &&Arc<Recovery>| {
+        it.kind.promotes()
+            && it.successor.is_some()
+            && (it.failed() == key || it.successor.as_ref() == Some(key))
+    };
+    ledger.recoveries.values().rfind(about).is_some_and(|it| it.failed() == key)
 }
 
 fn news(before: &Before, changes: &Changes, next: &FleetSnapshot, ids: &[ClusterId]) -> Vec<News> {

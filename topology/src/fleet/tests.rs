@@ -334,11 +334,49 @@ fn what_another_node_saw_is_taken_in_where_own_eyes_do_not_say_otherwise() {
     }
 }
 
+/// A recovery that replaces `p`, as it begins.
+fn failover(fleet: &FleetSnapshot) -> Recovery {
+    let cause = Cause::ForcedFailover;
+    let request = Request { key: key("p"), cause, wanted: None, hooks: Hooks::Skip };
+    let runner = Runner { uid: "x".into(), node: "n".into(), token: "t".into() };
+    Recovery { id: 1, ..begin(&request, fleet, &runner, at(11)).unwrap() }
+}
+
+/// What is stored is some seconds old: of `b` and `c` it tells that they follow `p` still.
+#[test]
+fn after_a_restart_an_alias_stays_with_the_primary_that_replaced_another() {
+    let names = ["p", "a", "b", "c"];
+    let facts = |name: &str| match name {
+        "p" => primary_facts(),
+        _ => replica("p"),
+    };
+    let servers = names.map(|name| (name, aliased("shop", facts(name))));
+    let fleet = probed(&empty(), 10, &servers).snapshot;
+    let done = Recovery {
+        successor: Some(key("a")),
+        ended_at: Some(at(12)),
+        phase: crate::recovery::Phase::Ended(crate::recovery::End::Done),
+        ..failover(&probed(&empty(), 10, &servers[..2]).snapshot)
+    };
+    let recoveries = LedgerState::default().recoveries.insert(1, Arc::new(done));
+    let ledger = LedgerState { recoveries, ..LedgerState::default() };
+    let restored = names.map(|name| {
+        let id = if name == "p" { "p:3306#2" } else { "p:3306" };
+        let mut instance = Instance::clone(fleet.instance(&key(name)).unwrap());
+        instance.health.status = crate::instance::HealthStatus::Unprobed;
+        (instance, ClusterId::new(id))
+    });
+    let began = FleetSnapshot::empty(Arc::default(), Arc::new(ledger), at(15));
+    let fleet = advance(&began, vec![FleetInput::Restored(restored.into())], at(15)).snapshot;
+    assert_eq!(fleet.cluster_named("shop").unwrap().head, key("a"));
+}
+
 /// Whoever dies right after it was opened is a primary that died, though nobody saw it as one.
 #[test]
 fn who_was_opened_is_a_primary_before_it_is_seen_as_one() {
     let fleet = probed(&empty(), 10, &[("p", primary_facts()), ("a", replica("p"))]).snapshot;
     let opening = |action: Action, successor: Option<&str>| {
+        let begun = failover(&fleet);
         let chain = Chain { on: key("a"), actions: vec![action], need: Need::Must };
         let plan = Plan {
             successor: key("a"),
@@ -349,14 +387,6 @@ fn who_was_opened_is_a_primary_before_it_is_seen_as_one() {
             lost: Vec::new(),
             loss: Loss::default(),
         };
-        let request = Request {
-            key: key("p"),
-            cause: Cause::ForcedFailover,
-            wanted: None,
-            hooks: Hooks::Skip,
-        };
-        let runner = Runner { uid: "x".into(), node: "n".into(), token: "t".into() };
-        let begun = begin(&request, &fleet, &runner, at(11)).unwrap();
         Recovery { id: 1, plan: Some(plan), successor: successor.map(key), ..begun }
     };
     let told = |action: Action| {
