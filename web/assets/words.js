@@ -123,7 +123,7 @@ export function causeNamed(cause) {
 /** What a recovery was: a planned one keeps the code of what it would have been about.
  * @param {string} code @param {string} why its cause, or the old command that asks for it */
 export function recoveryNamed(code, why) {
-  if (/^rejoin/.test(why)) return 'Return of a former primary';
+  if (/^re(join|group)/.test(why) || code === 'NoProblem') return 'Return of a former primary';
   return /takeover/.test(why) && !/^force/.test(why) ? 'Planned takeover' : named(code);
 }
 

@@ -233,20 +233,23 @@ pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
     keys
 }
 
-/// Former primaries that are back and closed, and that others still follow: those whom the recovery
-/// could not reach. Who replaced them has to be open.
+/// Former primaries that are back and closed, and that some still follow whom the recovery could not
+/// reach. Who replaced them has to be open. Whom people put there later stays there.
 pub fn regroupable(fleet: &FleetSnapshot) -> Vec<InstanceKey> {
     let is_left_behind = |key: &InstanceKey| {
         let Some((_, former)) = fleet.member(key) else { return false };
         let instance = &former.instance;
-        let is_followed = |it: &InstanceKey| fleet.instance(it).is_some_and(|it| it.is_valid());
+        let Some((recovery, head)) = replacement(key, fleet) else { return false };
+        let was_left = |it: &&InstanceKey| {
+            let prefix = format!("{it}: ");
+            recovery.lost.contains(it) || recovery.errors.iter().any(|it| it.starts_with(&prefix))
+        };
+        let mut left = former.replicas.iter().filter(was_left);
         instance.is_valid()
             && instance.facts.read_only
             && instance.facts.source().is_none()
-            && former.replicas.iter().any(is_followed)
-            && replacement(key, fleet)
-                .and_then(|(_, head)| fleet.instance(&head))
-                .is_some_and(|head| head.is_valid() && !head.facts.read_only)
+            && left.any(|it| fleet.instance(it).is_some_and(|it| it.is_valid()))
+            && fleet.instance(&head).is_some_and(|head| head.is_valid() && !head.facts.read_only)
     };
     let replaced = fleet.ledger.recoveries.values().filter(|it| it.kind.promotes());
     let keys: BTreeSet<&InstanceKey> = replaced.map(|it| it.failed()).collect();

@@ -382,8 +382,9 @@ fn who_was_stopped_and_not_moved_is_moved_later() {
 #[test]
 fn who_still_follows_a_former_primary_that_is_back_is_brought_to_the_new_one() {
     let running: Change = |it| it.channels[0].receiver = ThreadState::Running;
-    let back = |b_has: &str, change: Change| {
-        let fleet = after_failover(b_has, running, |_| {});
+    let lost: fn(&mut Recovery) = |it| it.lost = vec![key("b")];
+    let back_after = |b_has: &str, change: Change, recovery_change: fn(&mut Recovery)| {
+        let fleet = after_failover(b_has, running, recovery_change);
         let mut p = primary_facts();
         p.read_only = true;
         p.gtid.executed = of_p("1-9");
@@ -391,6 +392,7 @@ fn who_still_follows_a_former_primary_that_is_back_is_brought_to_the_new_one() {
         let inputs = vec![FleetInput::Probed(answered("p", 103_000, p))];
         advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot
     };
+    let back = |b_has: &str, change: Change| back_after(b_has, change, lost);
     let brought = "Regroup in its cluster: b below a";
     let fleet = back("1-9", same);
     assert_eq!(super::super::former::regroupable(&fleet), [key("p")]);
@@ -403,6 +405,10 @@ fn who_still_follows_a_former_primary_that_is_back_is_brought_to_the_new_one() {
         p.channels[0].source = SourceLink::Attached(key("a"));
     };
     let none: [InstanceKey; 0] = [];
+    let put_there = back_after("1-9", same, |_| {});
+    assert_eq!(super::super::former::regroupable(&put_there), none, "people did that");
+    let tried = back_after("1-9", same, |it| it.errors = vec!["b:3306: no answer".into()]);
+    assert_eq!(super::super::former::regroupable(&tried), [key("p")]);
     for (case, change) in [
         ("it is open: fenced first", (|it| it.read_only = false) as Change),
         ("a replica", follows_a),
