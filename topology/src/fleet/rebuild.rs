@@ -16,7 +16,7 @@ use crate::identity::{assign, claimed_alias};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
-use crate::recovery::Recovery;
+use crate::recovery::former::replacing;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -338,19 +338,10 @@ fn heir(next: &FleetSnapshot, alias: &str) -> Option<ClusterId> {
             let head = cluster.member(&cluster.head).map(|member| &member.instance);
             let lives = head.is_some_and(|head| head.is_valid() && !head.facts.read_only);
             let size = std::cmp::Reverse(cluster.members.len());
-            (was_replaced(&cluster.head, &next.ledger), !lives, size, cluster.id.clone())
+            let was_replaced = replacing(&cluster.head, &next.ledger).is_some();
+            (was_replaced, !lives, size, cluster.id.clone())
         })
         .map(|cluster| cluster.id.clone())
-}
-
-/// Whether the newest recovery that says anything of it made somebody else primary in its place.
-fn was_replaced(key: &InstanceKey, ledger: &LedgerState) -> bool {
-    let about = |it: &&Arc<Recovery>| {
-        it.kind.promotes()
-            && it.successor.is_some()
-            && (it.failed() == key || it.successor.as_ref() == Some(key))
-    };
-    ledger.recoveries.values().rfind(about).is_some_and(|it| it.failed() == key)
 }
 
 fn news(before: &Before, changes: &Changes, next: &FleetSnapshot, ids: &[ClusterId]) -> Vec<News> {

@@ -8,7 +8,7 @@ use crate::action::Action;
 use crate::cluster::{Cluster, Member};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
-use crate::ledger::Command;
+use crate::ledger::{Command, LedgerState};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -24,18 +24,24 @@ const EXPECTED_BACK_EVERY: Duration = Duration::from_millis(100);
 /// A former primary that could not come back is tried again after this.
 const REJOIN_EVERY: Duration = Duration::from_secs(60);
 
-/// The recovery that replaced an instance as the primary, and who heads the cluster now. `None`
-/// when it was made primary again since.
-pub(super) fn replacement<'a>(
-    key: &InstanceKey,
-    fleet: &'a FleetSnapshot,
-) -> Option<(&'a Recovery, InstanceKey)> {
+/// The newest recovery that replaced an instance as the primary; `None` when it was made primary
+/// again since.
+pub(crate) fn replacing<'a>(key: &InstanceKey, ledger: &'a LedgerState) -> Option<&'a Recovery> {
     let about = |it: &&Arc<Recovery>| {
         it.kind.promotes()
             && it.successor.is_some()
             && (it.failed() == key || it.successor.as_ref() == Some(key))
     };
-    let last = fleet.ledger.recoveries.values().rfind(about).filter(|it| it.failed() == key)?;
+    let newest = ledger.recoveries.values().rfind(about)?;
+    (newest.failed() == key).then_some(&**newest)
+}
+
+/// The same, and who heads the cluster now.
+pub(super) fn replacement<'a>(
+    key: &InstanceKey,
+    fleet: &'a FleetSnapshot,
+) -> Option<(&'a Recovery, InstanceKey)> {
+    let last = replacing(key, &fleet.ledger)?;
     let cluster = fleet.cluster(&last.cluster)?;
     let primaries = cluster.primaries();
     let head = primaries.iter().map(|member| member.key()).find(|head| *head != key)?;
