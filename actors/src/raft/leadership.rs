@@ -67,7 +67,8 @@ pub(super) async fn publish(
     timing: Timing,
     leadership: watch::Sender<Leadership>,
 ) {
-    let mut metrics = raft.server_metrics();
+    // Not those of the server alone: that a majority confirmed it is no change of those.
+    let mut metrics = raft.metrics();
     let mut heard_again = heard.0.subscribe();
     // Silence is no event.
     let mut tick = interval(timing.heartbeat);

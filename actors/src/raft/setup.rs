@@ -64,11 +64,11 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Nodes in one data centre or region: a new leader within three to four seconds.
+    /// Nodes in one data centre or region: a new leader within three seconds or a little more.
     pub const NEAR: Self = Self {
         heartbeat: Duration::from_millis(250),
-        election_min: Duration::from_millis(1_000),
-        election_max: Duration::from_millis(2_000),
+        election_min: Duration::from_millis(750),
+        election_max: Duration::from_millis(1_750),
         snapshot: Duration::from_secs(10),
     };
     /// Nodes with up to 100 ms between them: five to six seconds.
