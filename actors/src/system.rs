@@ -9,7 +9,7 @@ use baton_topology::crawl::Standing;
 use baton_topology::fleet::{self, FleetInput};
 use baton_topology::instance::Instance;
 use baton_topology::key::InstanceKey;
-use baton_topology::ledger::Command;
+use baton_topology::ledger::{Command, discovered};
 use baton_topology::names::HostNames;
 use baton_topology::policy::Policy;
 use baton_topology::snapshot::FleetSnapshot;
@@ -420,9 +420,14 @@ async fn purge_ledger(handles: Handles, clock: Arc<dyn Clock>) {
         if handles.ledger.leading().borrow().is_none() {
             continue;
         }
-        let before = clock.now().minus(LEDGER_RETENTION);
-        if let Err(error) = handles.ledger.propose(Command::Purge { before }).await {
-            tracing::warn!(%error, "cannot purge the ledger");
+        let now = clock.now();
+        let purge = Command::Purge { before: now.minus(LEDGER_RETENTION) };
+        let fleet = handles.snapshot.borrow().clone();
+        for command in std::iter::once(purge).chain(discovered::review(&fleet, now)) {
+            if let Err(error) = handles.ledger.propose(command).await {
+                tracing::warn!(%error, "cannot purge the ledger");
+                break;
+            }
         }
     }
 }

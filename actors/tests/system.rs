@@ -231,6 +231,27 @@ async fn what_somebody_had_discovered_through_another_node_is_found_at_once() {
 }
 
 #[actix::test]
+async fn what_was_discovered_is_remembered_while_it_is_seen_and_not_for_ever() {
+    tokio::time::pause();
+    let world = watch_with(star(), MemoryStore::default(), &["a"], |options| {
+        let forget = Duration::from_secs(3 * 60 * 60);
+        options.policy = Arc::new(Policy { unseen_forget: forget, ..(*options.policy).clone() });
+    })
+    .await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    for name in ["b", "nowhere"] {
+        let command = Command::Discover { key: key(name), at: world.snapshot().at };
+        world.handles.ledger.propose(command).await.unwrap();
+    }
+    for (hours, remembered) in [(2, [true, true]), (3, [true, false]), (20, [true, false])] {
+        tokio::time::sleep(Duration::from_secs(60 * 60 * hours)).await;
+        let known = world.handles.ledger.state().borrow().discovered.clone();
+        let is_known = ["b", "nowhere"].map(|name| known.contains_key(&key(name)));
+        assert_eq!(is_known, remembered, "{hours} hours later");
+    }
+}
+
+#[actix::test]
 async fn a_restart_goes_on_with_all_that_was_known_and_set() {
     tokio::time::pause();
     let store = MemoryStore::default();

@@ -6,6 +6,7 @@
 
 mod apply;
 mod detections;
+pub mod discovered;
 mod limits;
 mod recoveries;
 #[cfg(test)]
@@ -336,6 +337,19 @@ pub enum Command {
     },
     /// Drop everything that ended, expired or stopped to be fresh by this point.
     Purge {
+        /// The point.
+        before: Timestamp,
+    },
+    /// Discovered instances were seen, and are remembered for longer.
+    RenewDiscovered {
+        /// Which ones.
+        keys: Vec<InstanceKey>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Drop the discovered instances that were not renewed since this point. Whoever watches them
+    /// goes on.
+    DropDiscovered {
         /// The point.
         before: Timestamp,
     },

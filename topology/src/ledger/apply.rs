@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use rpds::RedBlackTreeMapSync;
 
-use super::recoveries;
 use super::{
     ALIAS_BYTES_MAX, Candidate, Command, Detection, Downtime, ENTRIES_MAX, HOST_BYTES_MAX,
     LedgerState, Maintenance, OWNER_BYTES_MAX, POOL_MEMBERS_MAX, POOL_NAME_BYTES_MAX, POOLS_MAX,
     Pool, REASON_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_PER_INSTANCE_MAX,
+    VirtualName,
 };
+use super::{discovered, recoveries};
 use crate::analysis::Code;
 use crate::cluster::ClusterId;
 use crate::history::DetectionEntry;
@@ -149,12 +150,7 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
             Ok(untag(state, key.as_ref(), name, value.as_deref()))
         }
         Command::SubmitPool { name, pool } => submit_pool(state, name, pool),
-        Command::RegisterVirtualName { key, name } => {
-            check_key(key)?;
-            check_text("host name", &name.hostname, HOST_BYTES_MAX)?;
-            insert(&mut state.virtual_names, key, name.clone(), "virtual names")?;
-            Ok(vec![key.clone()])
-        }
+        Command::RegisterVirtualName { key, name } => register_name(state, key, name),
         Command::DeregisterVirtualName { key } => {
             state.virtual_names.remove_mut(key);
             Ok(vec![key.clone()])
@@ -163,8 +159,7 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         Command::Forget { keys, until } => forget(state, keys, *until),
         Command::Discover { key, at } => {
             check_key(key)?;
-            insert(&mut state.discovered, key, *at, "discovered instances")?;
-            state.forgotten.remove_mut(key);
+            discovered::remember(state, key, *at);
             Ok(vec![key.clone()])
         }
         Command::RecordDetection { key, code, at, fresh_after, entry } => {
@@ -192,6 +187,14 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         }
         Command::Purge { before } => {
             purge(state, *before);
+            Ok(Vec::new())
+        }
+        Command::RenewDiscovered { keys, at } => {
+            discovered::renew(state, keys, *at);
+            Ok(Vec::new())
+        }
+        Command::DropDiscovered { before } => {
+            drop_where(&mut state.discovered, |at| at <= before);
             Ok(Vec::new())
         }
     }
@@ -364,6 +367,17 @@ fn submit_pool(
     members.dedup();
     state.pools.insert_mut(Arc::clone(name), pool.clone());
     Ok(members)
+}
+
+fn register_name(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    name: &VirtualName,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    check_text("host name", &name.hostname, HOST_BYTES_MAX)?;
+    insert(&mut state.virtual_names, key, name.clone(), "virtual names")?;
+    Ok(vec![key.clone()])
 }
 
 fn forget(

@@ -271,6 +271,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         (code, time(), time()).prop_map(|(c, when, after)| detect(c, when, after)),
         any::<bool>().prop_map(|disabled| Command::SetRecoveriesDisabled { disabled }),
         time().prop_map(|before| Command::Purge { before: at(before) }),
+        (name(), time())
+            .prop_map(|(n, when)| Command::RenewDiscovered { keys: vec![key(n)], at: at(when) }),
+        time().prop_map(|before| Command::DropDiscovered { before: at(before) }),
     ]
 }
 
