@@ -341,7 +341,8 @@ impl RecoveryActor {
         let now = world.clock.now();
         let refused = |refused: baton_topology::recovery::Refused| RecoverError::Refused(refused.0);
         if ledger.index > fleet.ledger.index {
-            let newest = FleetSnapshot { ledger, ..fleet.clone() };
+            let mut newest = fleet.clone();
+            newest.learn(ledger, now);
             gate::begin(request, &newest, &world.runner(), now).map_err(refused)?;
         }
         gate::begin(request, &fleet, &world.runner(), now).map_err(refused)
@@ -400,13 +401,15 @@ impl RecoveryActor {
 
     /// Goes on with what somebody else began, as it is once this node has proven that it leads.
     fn take_up(&mut self, recovery: &Recovery, ctx: &mut Context<Self>) {
-        let (key, id) = (recovery.failed().clone(), recovery.id);
+        let (key, id, begun_at) = (recovery.failed().clone(), recovery.id, recovery.begun_at);
         self.busy.insert(key.clone());
         let ledger = Arc::clone(&self.world.ledger);
         let proven = async move {
             let mandate = Mandate::obtain(&ledger).await?;
             let known = ledger.state().borrow().recoveries.get(&id).cloned();
-            Ok::<_, ProposeError>(known.filter(|it| it.is_running()).map(|it| (it, mandate)))
+            // By the clock here: so is what was seen since.
+            let here = |it: Arc<Recovery>| Arc::new(Recovery { begun_at, ..(*it).clone() });
+            Ok::<_, ProposeError>(known.filter(|it| it.is_running()).map(|it| (here(it), mandate)))
         };
         ctx.spawn(proven.into_actor(self).map(move |proven, act, ctx| match proven {
             Ok(Some((recovery, mandate))) => {

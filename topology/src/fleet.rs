@@ -149,11 +149,10 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             changes.instances.extend(keys.into_iter().map(|key| (key, None)));
         }
         FleetInput::Ledger(ledger) => {
-            let concerned = concerned(next, &ledger);
-            changes.dirty.extend(concerned);
-            let opened = just_opened(&next.ledger, &ledger);
+            let before = Arc::clone(&next.ledger);
             next.learn(ledger, now);
-            for key in opened {
+            changes.dirty.extend(concerned(next, &before));
+            for key in just_opened(&before, &next.ledger) {
                 if let Some(mut instance) = current(next, changes, &key).cloned() {
                     make_primary(&mut instance);
                     changes.instances.insert(key, Some(Arc::new(instance)));
@@ -249,8 +248,8 @@ fn current<'a>(
 }
 
 /// The clusters whose findings or aliases depend on what differs between the ledgers.
-fn concerned(next: &FleetSnapshot, ledger: &LedgerState) -> Vec<ClusterId> {
-    let old = &next.ledger;
+fn concerned(next: &FleetSnapshot, old: &LedgerState) -> Vec<ClusterId> {
+    let ledger = &next.ledger;
     let downtimes = different(&old.downtimes, &ledger.downtimes);
     let maintenances = different(&old.maintenances, &ledger.maintenances);
     let by_instance =

@@ -5,6 +5,7 @@
 //! replaying them a month later gives the same result.
 
 mod apply;
+pub(crate) mod clocks;
 mod detections;
 pub mod discovered;
 mod limits;

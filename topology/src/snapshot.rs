@@ -9,10 +9,10 @@ use crate::cluster::{Cluster, ClusterId, Member};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::ledger::clocks::{Known, by_clock_here};
 use crate::names::HostNames;
 use crate::policy::Policy;
 use crate::quorum::Polls;
-use crate::recovery::Recovery;
 use crate::time::Timestamp;
 
 /// The fleet as readers see it. All parts belong to the same moment.
@@ -36,21 +36,20 @@ pub struct FleetSnapshot {
     pub rechecks: RedBlackTreeMapSync<(Timestamp, ClusterId), ()>,
     /// Which names stand for the same host.
     pub names: Arc<HostNames>,
-    /// What people and baton itself have set.
+    /// What people and baton itself have set. Nothing in it has happened later than this node
+    /// learned of it, whatever the clock said of the node that led.
     pub ledger: Arc<LedgerState>,
     /// The rules in force.
     pub policy: Arc<Policy>,
     /// What other nodes said of failures that this one found.
     pub polls: Arc<Polls>,
-    /// Recoveries that had not begun yet by the clock here when this node learned of them, and
-    /// when that was.
-    pub early: RedBlackTreeMapSync<u64, Timestamp>,
+    /// The ledger as it was agreed upon, in the times of those who wrote it.
+    pub agreed: Arc<LedgerState>,
 }
 
 impl FleetSnapshot {
     /// An empty fleet under `policy`.
     pub fn empty(policy: Arc<Policy>, ledger: Arc<LedgerState>, at: Timestamp) -> Self {
-        let early = early(&RedBlackTreeMapSync::new_sync(), &ledger, at);
         Self {
             generation: 0,
             at,
@@ -60,24 +59,18 @@ impl FleetSnapshot {
             awaited: RedBlackTreeMapSync::new_sync(),
             rechecks: RedBlackTreeMapSync::new_sync(),
             names: Arc::default(),
-            ledger,
+            ledger: by_clock_here(&ledger, None, at),
             policy,
             polls: Arc::default(),
-            early,
+            agreed: ledger,
         }
     }
 
-    /// Goes on with what was agreed upon by `now`.
-    pub fn learn(&mut self, ledger: Arc<LedgerState>, now: Timestamp) {
-        self.early = early(&self.early, &ledger, now);
-        self.ledger = ledger;
-    }
-
-    /// When a recovery began by the clock here, at the latest. That of the node that began it may
-    /// be ahead, and nobody is to wait for that.
-    pub fn begun_at(&self, recovery: &Recovery) -> Timestamp {
-        let learned_at = self.early.get(&recovery.id).copied();
-        learned_at.map_or(recovery.begun_at, |at| at.min(recovery.begun_at))
+    /// Goes on with what was agreed upon, learned at `now`.
+    pub fn learn(&mut self, agreed: Arc<LedgerState>, now: Timestamp) {
+        let before = Known { agreed: &self.agreed, here: &self.ledger };
+        self.ledger = by_clock_here(&agreed, Some(&before), now);
+        self.agreed = agreed;
     }
 
     /// The cluster of that identity.
@@ -122,15 +115,4 @@ impl FleetSnapshot {
     pub fn instance_count(&self) -> usize {
         self.cluster_of.size()
     }
-}
-
-/// Recoveries of `ledger` that were early when they were first seen, given those seen so far.
-fn early(
-    seen: &RedBlackTreeMapSync<u64, Timestamp>,
-    ledger: &LedgerState,
-    now: Timestamp,
-) -> RedBlackTreeMapSync<u64, Timestamp> {
-    let at =
-        |it: &Recovery| seen.get(&it.id).copied().or_else(|| (it.begun_at > now).then_some(now));
-    ledger.recoveries.iter().filter_map(|(id, it)| Some((*id, at(it)?))).collect()
 }

@@ -408,7 +408,7 @@ pub fn blocking<'a>(
         };
         !is_other
             && it.acknowledged.is_none()
-            && now.since(fleet.begun_at(it)) < block(it)
+            && now.since(it.begun_at) < block(it)
             && (it.cluster == recovery.cluster || it.successor.as_ref() == Some(recovery.failed()))
     })
 }
@@ -422,7 +422,7 @@ fn last_regrouping<'a>(
     fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
         it.kind == Kind::Regroup
             && it.failed() == recovery.failed()
-            && now.since(fleet.begun_at(it)) < ROLLED_BACK_BLOCK
+            && now.since(it.begun_at) < ROLLED_BACK_BLOCK
     })
 }
 

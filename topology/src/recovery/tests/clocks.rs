@@ -1,7 +1,9 @@
 //! Recoveries that another node began, whose clock may differ.
 
 use super::*;
+use crate::recovery::former::rejoinable;
 use crate::recovery::gate::{ROLLED_BACK_BLOCK, blocking};
+use crate::recovery::upkeep::Vigil;
 
 /// A recovery that was over at once, begun `ahead` seconds after the clock here says.
 fn ledger(fleet: &FleetSnapshot, kind: Kind, ahead: i64) -> Arc<LedgerState> {
@@ -42,6 +44,107 @@ fn a_recovery_blocks_no_longer_than_is_set_from_when_this_node_learned_of_it() {
             let is_blocked = |at: i64| blocking(&asking, fleet, Timestamp::from_secs(at)).is_some();
             assert!(is_blocked(100 + lasts - 1), "case: {case}, {how}");
             assert!(!is_blocked(100 + lasts), "case: {case}, {how}");
+        }
+    }
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+/// What the next leader does whose clock is right, after `p` was replaced by `a` under one whose
+/// clock was ahead: `p` is back at 200 and writable, was fenced at 202, and is writable still.
+#[test]
+fn a_former_primary_is_fenced_and_comes_back_in_time_whatever_the_former_leaders_clock_said() {
+    for ahead in [0, 1, 60, 3_600, 86_400] {
+        let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+        let done = |kind, begun_at: i64| Recovery {
+            kind,
+            uid: begun_at.to_string().into(),
+            begun_at: at(begun_at + ahead),
+            ended_at: Some(at(begun_at + 1 + ahead)),
+            phase: Phase::Ended(End::Done),
+            successor: Some(key("a")),
+            ..begun.clone()
+        };
+        let agree = |ledger: &LedgerState, command| Arc::new(apply(ledger, &command).unwrap().0);
+        let begin = |ledger: &LedgerState, recovery| {
+            agree(ledger, Command::BeginRecovery { recovery: Arc::new(recovery) })
+        };
+        let told = |fleet: &FleetSnapshot, ledger: &Arc<LedgerState>, p: Facts, secs: i64| {
+            let mut a = replica("a", "1-9", "1-9").1;
+            a.channels.clear();
+            a.read_only = false;
+            let below_a: Change = |it| it.channels[0].source = SourceLink::Attached(key("a"));
+            let b = with(replica("b", "1-9", "1-9"), below_a).1;
+            let inputs = vec![
+                FleetInput::Ledger(Arc::clone(ledger)),
+                FleetInput::Probed(answered("p", secs - 1, p)),
+                FleetInput::Probed(answered("a", secs, a)),
+                FleetInput::Probed(answered("b", secs, b)),
+            ];
+            advance(fleet, inputs, at(secs)).snapshot
+        };
+        let fenced = |fleet: &FleetSnapshot, secs: i64| {
+            let chores = Vigil::default().review(fleet, at(secs)).chores;
+            chores.iter().any(|it| it.stage.chains.iter().any(|chain| chain.on == key("p")))
+        };
+
+        let replaced = begin(&LedgerState::default(), done(Kind::Primary, 100));
+        let away = advance(&fleet, vec![FleetInput::Ledger(Arc::clone(&replaced))], at(101));
+        let back = told(&away.snapshot, &replaced, primary_facts(), 200);
+        assert!(fenced(&back, 200), "I1: {ahead} s ahead");
+
+        let note = Command::NoteChore { key: key("p"), at: at(202 + ahead), scout: None };
+        let noted = agree(&replaced, note);
+        let open = told(&back, &noted, primary_facts(), 203);
+        assert!(!fenced(&open, 203), "it was fenced a moment ago: {ahead} s ahead");
+        let open = told(&open, &noted, primary_facts(), 205);
+        assert!(fenced(&open, 205), "I1: it did not hold: {ahead} s ahead");
+        let late = told(&open, &noted, primary_facts(), 800);
+        assert!(!fenced(&late, 800), "whoever opens it so much later means it: {ahead} s ahead");
+
+        let closed = || Facts { read_only: true, ..primary_facts() };
+        let rejoining = begin(&noted, done(Kind::Rejoin, 300));
+        let tried = told(&open, &rejoining, closed(), 300);
+        let again = |secs| {
+            let mut fleet = told(&tried, &rejoining, closed(), secs);
+            Arc::make_mut(&mut fleet.policy).recovery.rejoin_former_primaries = true;
+            rejoinable(&fleet, at(secs)).contains(&key("p"))
+        };
+        assert!(!again(359), "{ahead} s ahead");
+        assert!(again(360), "{ahead} s ahead");
+    }
+}
+
+#[test]
+fn what_was_set_holds_at_once_whatever_the_leaders_clock_said() {
+    let both = [replica("a", "1-9", "1-9"), replica("c", "1-9", "1-9")];
+    let fleet = fleet_with(everywhere(), "1-9", &both, &[]);
+    for (secs, holds) in [(5_000, true), (7_299, true), (7_300, false)] {
+        let (owner, reason) = (Arc::<str>::from("ann"), Arc::<str>::from("disk"));
+        let (begins_at, ends_at) = (at(3_700), at(7_300));
+        let key = || key("a");
+        let downtime = crate::ledger::Downtime {
+            owner: Arc::clone(&owner),
+            reason: Arc::clone(&reason),
+            begins_at,
+            ends_at,
+        };
+        let commands = [
+            Command::BeginDowntime { key: key(), downtime },
+            Command::BeginMaintenance { key: key(), owner, reason, begins_at, ends_at },
+        ];
+        let ledger =
+            commands.iter().fold(LedgerState::default(), |state, it| apply(&state, it).unwrap().0);
+        let told = vec![FleetInput::Ledger(Arc::new(ledger))];
+        let fleet = advance(&fleet, told, at(100)).snapshot;
+        for now in [at(100), at(secs)] {
+            let holds = now == at(100) || holds;
+            assert_eq!(fleet.ledger.downtime_of(&key(), now).is_some(), holds, "{now}");
+            assert_eq!(fleet.ledger.maintenance_of(&key(), now).is_some(), holds, "{now}");
         }
     }
 }
