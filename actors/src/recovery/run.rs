@@ -9,7 +9,7 @@ use std::time::Duration;
 use baton_topology::action::{Action, Threads};
 use baton_topology::cluster::Cluster;
 use baton_topology::hooks::HookList;
-use baton_topology::instance::ThreadState;
+use baton_topology::instance::{Instance, ThreadState};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::candidate::Situation;
@@ -19,6 +19,7 @@ use baton_topology::recovery::scene::{refresh, scene};
 use baton_topology::recovery::upkeep::Chore;
 use baton_topology::recovery::{Chain, End, Hooks, Kind, Need, Phase, Recovery, Stage};
 use baton_topology::snapshot::FleetSnapshot;
+use baton_topology::time::Timestamp;
 
 use super::RecoveryWorld;
 use super::chains::{Patience, Sessions};
@@ -55,6 +56,8 @@ struct Drive {
     mandate: Mandate,
     sessions: Sessions,
     scene: Cluster,
+    /// When what failed was fenced, or found to be gone.
+    fenced_at: Option<Timestamp>,
 }
 
 /// Drives a recovery to its end.
@@ -66,7 +69,8 @@ pub(super) async fn drive(
 ) -> Result<Arc<Recovery>, ProposeError> {
     let fleet = world.snapshot.borrow().clone();
     let sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
-    let mut drive = Drive { world, mandate, sessions, scene: scene(&recovery, &fleet) };
+    let mut drive =
+        Drive { world, mandate, sessions, scene: scene(&recovery, &fleet), fenced_at: None };
     let mut recovery = (*recovery).clone();
     let key = recovery.failed().clone();
     let mut event = match entry {
@@ -108,9 +112,13 @@ fn opening_line(recovery: &Recovery) -> String {
 }
 
 impl Drive {
-    fn situation<'a>(&'a self, fleet: &'a FleetSnapshot) -> Situation<'a> {
+    fn situation<'a>(&'a self, recovery: &Recovery, fleet: &'a FleetSnapshot) -> Situation<'a> {
+        let failed = fleet.instance(recovery.failed()).map(|it| &**it);
+        let is_since =
+            |it: &&Instance| self.fenced_at.is_some() && it.health.facts_from > self.fenced_at;
         Situation {
             cluster: &self.scene,
+            returned: failed.filter(is_since),
             ledger: &fleet.ledger,
             policy: &fleet.policy,
             now: self.world.clock.now(),
@@ -119,7 +127,7 @@ impl Drive {
 
     fn step(&self, recovery: &Recovery, event: Event) -> Step {
         let fleet = self.world.snapshot.borrow().clone();
-        let situation = self.situation(&fleet);
+        let situation = self.situation(recovery, &fleet);
         let mut next = step(recovery, event, &situation);
         if next.recovery.phase != recovery.phase {
             next.recovery.say(situation.now, &phase_line(&next.recovery));
@@ -231,7 +239,11 @@ impl Drive {
             _ => {}
         }
         if recovery.phase != Phase::Gathering {
-            return self.sessions.run(&self.mandate, stage, patience).await;
+            let ran = self.sessions.run(&self.mandate, stage, patience).await;
+            if is_freezing {
+                self.fenced_at = Some(self.world.clock.now());
+            }
+            return ran;
         }
         // Whoever sends clients to the new primary does not wait for the others to follow it.
         self.ask_for_looks(recovery);
@@ -253,7 +265,7 @@ impl Drive {
             }
         };
         let fleet = self.world.snapshot.borrow().clone();
-        let [first, last] = in_turns(stage, &self.situation(&fleet));
+        let [first, last] = in_turns(stage, &self.situation(recovery, &fleet));
         let (sessions, mandate) = (&mut self.sessions, &self.mandate);
         let run = async {
             let mut ran = sessions.run(mandate, &first, patience).await?;

@@ -23,6 +23,8 @@ use super::{Kind, Recovery};
 pub struct Situation<'a> {
     /// The cluster, as fresh as can be had.
     pub cluster: &'a Cluster,
+    /// What failed, if it was seen again after it was fenced.
+    pub returned: Option<&'a Instance>,
     /// What people and baton have set.
     pub ledger: &'a LedgerState,
     /// The rules in force.

@@ -95,8 +95,13 @@ pub fn begin(
     }
     // What cannot work out is refused before anything is touched.
     let scene = scene(&recovery, fleet);
-    let situation =
-        Situation { cluster: &scene, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    let situation = Situation {
+        cluster: &scene,
+        returned: None,
+        ledger: &fleet.ledger,
+        policy: &fleet.policy,
+        now,
+    };
     match recovery.kind {
         Kind::Takeover => super::plan::arrange(&recovery, &situation).map(|_| recovery),
         _ => plan(&recovery, &situation).map(|_| recovery),

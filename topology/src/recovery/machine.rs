@@ -190,7 +190,7 @@ fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
         return to(recovery, Phase::Freezing, Effect::Run(stage));
     }
     match may_be_open(&recovery) {
-        true => begin_opening(recovery),
+        true => open(recovery),
         false => begin_weighing(recovery),
     }
 }
@@ -207,7 +207,7 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
                 false => begin_rolling_back(recovery, situation),
             }
         }
-        _ if may_be_open(&recovery) => begin_opening(recovery),
+        _ if may_be_open(&recovery) => open(recovery),
         Some(Outcome::NoAnswer { error, .. }) if recovery.kind == Kind::Takeover => {
             let error = format!("{}: {error}", recovery.failed());
             note(&mut recovery, error);
@@ -241,7 +241,7 @@ fn weighed(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
     match checked {
         Ok(plan) => {
             recovery.lost = plan.lost.iter().map(|lost| lost.key.clone()).collect();
-            begin_preparing(recovery, plan, 0)
+            begin_preparing(recovery, plan, 0, situation)
         }
         Err(Refused(reasons)) => {
             reasons.into_iter().for_each(|reason| note(&mut recovery, reason));
@@ -250,12 +250,17 @@ fn weighed(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
     }
 }
 
-fn begin_preparing(mut recovery: Recovery, plan: Plan, stage: usize) -> Step {
+fn begin_preparing(
+    mut recovery: Recovery,
+    plan: Plan,
+    stage: usize,
+    situation: &Situation<'_>,
+) -> Step {
     let effect = plan.prepare.get(stage).cloned();
     recovery.plan = Some(plan);
     match effect {
         Some(work) => to(recovery, Phase::Preparing { stage }, Effect::Run(work)),
-        None => begin_opening(recovery),
+        None => begin_opening(recovery, situation),
     }
 }
 
@@ -264,7 +269,32 @@ fn may_be_open(recovery: &Recovery) -> bool {
     recovery.openings > 0
 }
 
-fn begin_opening(mut recovery: Recovery) -> Step {
+/// Preparing may have taken long, and what was gone when it was to be fenced may be back since: then
+/// nobody is opened beside it (I1), and whoever can tell that it is needed no more goes back.
+fn begin_opening(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
+    let returned = situation.returned.filter(|it| it.is_valid() && !it.facts.read_only);
+    if returned.is_none() || !matches!(recovery.kind, Kind::Primary | Kind::CoPrimary) {
+        return open(recovery);
+    }
+    if !is_over_when_it_answers(&recovery) && recovery.freezes < FREEZES_MAX {
+        recovery.freezes += 1;
+        return begin_freezing(recovery, situation);
+    }
+    note_answers_again(&mut recovery);
+    begin_rolling_back(recovery, situation)
+}
+
+/// Whether it was begun only because what failed did not answer.
+fn is_over_when_it_answers(recovery: &Recovery) -> bool {
+    matches!(recovery.cause, Cause::Found | Cause::Hung | Cause::Asked) && recovery.kind.promotes()
+}
+
+fn note_answers_again(recovery: &mut Recovery) {
+    let why = format!("{} answers again", recovery.failed());
+    note(recovery, why);
+}
+
+fn open(mut recovery: Recovery) -> Step {
     recovery.openings += 1;
     let open = recovery.plan.as_ref().map(|plan| plan.open.clone()).unwrap_or_default();
     to(recovery, Phase::Opening, Effect::Run(open))
@@ -274,7 +304,7 @@ fn prepared(mut recovery: Recovery, stage: usize, ran: &[Ran], situation: &Situa
     let Some(plan) = recovery.plan.clone() else { return begin_rolling_back(recovery, situation) };
     note_failures(&mut recovery, ran);
     if held(ran) {
-        return begin_preparing(recovery, plan, stage + 1);
+        return begin_preparing(recovery, plan, stage + 1, situation);
     }
     let failed = ran.iter().filter(|it| it.need == Need::Must && it.outcome != Outcome::Done);
     let mut failed: Vec<InstanceKey> = failed.map(|it| it.on.clone()).collect();
@@ -396,9 +426,7 @@ fn end(mut recovery: Recovery, how: End, situation: &Situation<'_>) -> Step {
 fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
     let failed = situation.cluster.member(recovery.failed());
     let status = failed.map(|member| &member.instance.health.status);
-    let is_back = status == Some(&HealthStatus::Valid)
-        && matches!(recovery.cause, Cause::Found | Cause::Hung | Cause::Asked)
-        && recovery.kind.promotes();
+    let is_back = status == Some(&HealthStatus::Valid) && is_over_when_it_answers(&recovery);
     if may_be_open(&recovery) && is_as_it_was(&recovery, situation) {
         recovery.openings = 0;
         recovery.plan = None;
@@ -414,16 +442,17 @@ fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
         // Each of these restarts receivers: who has begun it ends it, or they stay stopped (I9).
         Phase::Preparing { stage } if recovery.kind == Kind::SemiSync => match recovery.plan.take()
         {
-            Some(plan) => begin_preparing(recovery, plan, stage),
+            Some(plan) => begin_preparing(recovery, plan, stage, situation),
             None => begin_weighing(recovery),
         },
         Phase::RollingBack => roll_back_now(recovery, situation),
-        _ if recovery.kind == Kind::Takeover || is_back => {
-            let why = match is_back {
-                true => format!("{} answers again", recovery.failed()),
-                false => "who led it is gone: what was done in peace is taken back".to_owned(),
-            };
-            note(&mut recovery, why);
+        _ if is_back => {
+            note_answers_again(&mut recovery);
+            begin_rolling_back(recovery, situation)
+        }
+        _ if recovery.kind == Kind::Takeover => {
+            let why = "who led it is gone: what was done in peace is taken back";
+            note(&mut recovery, why.to_owned());
             begin_rolling_back(recovery, situation)
         }
         Phase::Announcing => to(recovery, Phase::Announcing, Effect::Announce),

@@ -34,7 +34,8 @@ pub fn occasions(
 ) -> Option<Vec<Occasion>> {
     let primary = cluster.primaries().first()?.key().clone();
     let begun = failure(&primary, cluster, fleet, runner, now)?;
-    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    let situation =
+        Situation { cluster, returned: None, ledger: &fleet.ledger, policy: &fleet.policy, now };
     let mut won = begun.clone();
     if let Ok(plan) = plan(&begun, &situation) {
         won.lost = plan.lost.into_iter().map(|lost| lost.key).collect();

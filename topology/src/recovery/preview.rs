@@ -68,7 +68,8 @@ pub fn preview(
     let mut recovery = gate::begin(request, fleet, runner, now)?;
     // A former primary is not in the cluster it comes back to.
     let cluster = &scene(&recovery, fleet);
-    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    let situation =
+        Situation { cluster, returned: None, ledger: &fleet.ledger, policy: &fleet.policy, now };
     let mut stages = Vec::new();
     if recovery.kind == Kind::Takeover {
         let (designated, stage) = arrange(&recovery, &situation)?;
@@ -171,7 +172,8 @@ pub fn readiness_given(
     let recovery = gate::supposed(&primary, fleet, runner, now)?;
     readiness.held_back_by = gate::held_back_alone(&recovery, cluster, fleet, now);
     readiness.held_back_by.extend_from_slice(all_held_back);
-    let situation = Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now };
+    let situation =
+        Situation { cluster, returned: None, ledger: &fleet.ledger, policy: &fleet.policy, now };
     match plan(&recovery, &situation) {
         Ok(plan) => {
             readiness.successor = Some(plan.successor);

@@ -102,7 +102,7 @@ fn everywhere() -> Policy {
 
 fn situation(fleet: &FleetSnapshot) -> Situation<'_> {
     let cluster = fleet.cluster_with(&key("p")).unwrap();
-    Situation { cluster, ledger: &fleet.ledger, policy: &fleet.policy, now: now() }
+    Situation { cluster, returned: None, ledger: &fleet.ledger, policy: &fleet.policy, now: now() }
 }
 
 fn planned(fleet: &FleetSnapshot, request: &Request) -> Result<(Recovery, Plan), Refused> {
@@ -503,8 +503,13 @@ fn who_was_never_seen_here_is_silent_and_not_absent() {
     let [a, ..] = three;
     let here = fleet_with(everywhere(), "1-9", &[a], &[]);
     let cluster = super::scene::scene(&begun, &here);
-    let situation =
-        Situation { cluster: &cluster, ledger: &here.ledger, policy: &here.policy, now: now() };
+    let situation = Situation {
+        cluster: &cluster,
+        returned: None,
+        ledger: &here.ledger,
+        policy: &here.policy,
+        now: now(),
+    };
     let refused = super::plan::plan(&begun, &situation).unwrap_err().to_string();
     assert!(refused.contains("only 1 of 3 replicas answer"), "I3, I5: {refused}");
     // Until they are looked at.

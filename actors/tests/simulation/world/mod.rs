@@ -23,6 +23,7 @@ use std::time::Duration;
 use baton_actors::raft::simulated::repeat;
 use baton_topology::analysis::{Analysis, Code};
 use baton_topology::filter::ClusterFilter;
+use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, Downtime};
 use baton_topology::policy::{Policy, RecoveryPolicy};
 use baton_topology::recovery::gate::{Request, Runner};
@@ -368,17 +369,24 @@ impl World {
         self.sim.lock().is_broken("liveness", wrong.join("; "));
     }
 
-    /// A recovery says that a person has to look; or all are where they should be, and commits wait
-    /// for more replicas than are left, because the others have something of their own.
+    /// A recovery says that a person has to look; or what failed stands alone since a recovery of
+    /// it that came to nothing, and says whom it could not put back; or all are where they should
+    /// be, and commits wait for more replicas than are left, because the others have something of
+    /// their own.
     fn is_left_to_people(&self, wrong: &[String]) -> bool {
         let fleets = self.nodes.leaders().into_iter().filter_map(|it| self.nodes.handles(it));
         let is_stuck = |it: &Recovery| it.phase == Phase::Ended(RecoveryEnd::Stuck);
+        let is_half_back = |it: &Recovery| {
+            it.phase == Phase::Ended(RecoveryEnd::RolledBack)
+                && it.tried.iter().any(|tried| it.errors.last() == Some(&silent(tried)))
+                && *wrong == [stands_alone(it.failed())]
+        };
         let is_locked = |it: &Analysis| {
             matches!(it.code, Code::LockedSemiSyncPrimary | Code::LockedSemiSyncPrimaryHypothesis)
         };
         fleets.map(|it| it.snapshot.borrow().clone()).any(|fleet| {
             let mut analyses = fleet.clusters.values().flat_map(|it| &it.analyses);
-            fleet.ledger.recoveries.values().any(|it| is_stuck(it))
+            fleet.ledger.recoveries.values().any(|it| is_stuck(it) || is_half_back(it))
                 || (wrong.is_empty() && analyses.any(is_locked))
         })
     }
@@ -447,7 +455,7 @@ impl World {
             if !server.read_only {
                 wrong.push(format!("{} is not closed", server.key));
             } else if !(follows || has_extra || is_lost || (is_out && !self.script.rejoins)) {
-                wrong.push(format!("I9: {} does not replicate", server.key));
+                wrong.push(stands_alone(&server.key));
             }
         }
         wrong
@@ -473,6 +481,14 @@ impl World {
             let _ = handles.ledger.propose(command).await;
         });
     }
+}
+
+fn stands_alone(key: &InstanceKey) -> String {
+    format!("I9: {key} does not replicate")
+}
+
+fn silent(key: &InstanceKey) -> String {
+    format!("{key}: {}", port::SILENCE)
 }
 
 fn policy(script: &Script) -> Policy {

@@ -277,7 +277,7 @@ impl Nodes {
             open_store: store.opener(),
             ledger: None,
             peers: None,
-            probing: baton_actors::sharing::Probing::Everybody,
+            probing: self.script.probing,
             seeds: vec![InstanceKey::new("db0", 3306)],
             arbiters: Vec::new(),
             backoff: Backoff::default(),

@@ -20,6 +20,8 @@ use super::sim::{Inner, Sim};
 
 /// How long an answer is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// What is said then.
+pub(crate) const SILENCE: &str = "no answer in time";
 /// How often it is looked whether what is waited for has come about.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
@@ -52,7 +54,7 @@ fn failure(kind: FailureKind, message: &str) -> ProbeFailure {
 }
 
 fn silence() -> ProbeFailure {
-    failure(FailureKind::Timeout, "no answer in time")
+    failure(FailureKind::Timeout, SILENCE)
 }
 
 impl Session {
@@ -123,18 +125,13 @@ impl Session {
         let boot = sim.lock().servers[server].boot;
         match action {
             Action::SetReadOnly => {
-                sim.lock().servers[server].is_closing = true;
+                let _closing = Closing::begin(sim, server);
                 let is_closed = |it: &mut Server| {
                     let is_still = it.waiting.is_empty();
                     it.read_only |= is_still;
                     is_still
                 };
-                let closed = self.until(server, boot, at_most, is_closed).await;
-                let mut inner = sim.lock();
-                if inner.servers[server].boot == boot {
-                    inner.servers[server].is_closing = false;
-                }
-                closed
+                self.until(server, boot, at_most, is_closed).await
             }
             Action::WaitExecuted { until: Until::Gtids(Gtids::MySql(set)), at_most: limit } => {
                 let is_there = |it: &mut Server| it.executed.contains(set);
@@ -175,6 +172,33 @@ impl Session {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Err(ActionFailure::Timeout { what: "it".into(), at_most })
+    }
+}
+
+/// A server that was told to refuse writes accepts no new ones. It ends that, one way or the other,
+/// also when whoever told it dies meanwhile.
+struct Closing {
+    sim: Arc<Sim>,
+    server: usize,
+    boot: u64,
+}
+
+impl Closing {
+    fn begin(sim: &Arc<Sim>, server: usize) -> Self {
+        let mut inner = sim.lock();
+        inner.servers[server].is_closing = true;
+        Self { sim: Arc::clone(sim), server, boot: inner.servers[server].boot }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let mut inner = self.sim.lock();
+        let it = &mut inner.servers[self.server];
+        if it.boot == self.boot {
+            it.read_only |= it.waiting.is_empty();
+            it.is_closing = false;
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use baton_actors::sharing::Probing;
+
 use super::chance::Chance;
 use super::mysql::{Line, Micros, Power, Semi, Server};
 use super::net::{End, Net};
@@ -67,6 +69,7 @@ pub(crate) struct Script {
     pub(crate) semi: Semi,
     pub(crate) boots_read_only: bool,
     pub(crate) rejoins: bool,
+    pub(crate) probing: Probing,
     /// How far the clocks of nodes are off, in milliseconds.
     pub(crate) skew_millis: Vec<i64>,
     /// The longest a write to the log of raft takes, in microseconds.
@@ -102,6 +105,11 @@ impl Script {
             semi,
             boots_read_only: chance.happens(60),
             rejoins: chance.happens(60),
+            probing: if Chance::stream(seed, "probing").happens(30) {
+                Probing::Shared
+            } else {
+                Probing::Everybody
+            },
             skew_millis: (0..nodes).map(|_| chance.range(0, 4_000) as i64 - 2_000).collect(),
             disk_micros: chance.pick(&[100, 2_000, 8_000]),
             faults: Vec::new(),

@@ -476,6 +476,9 @@ impl Inner {
     pub(crate) fn crash(&mut self, server: usize, power: Power) {
         let now = self.now;
         let it = &mut self.servers[server];
+        if power == Power::Hung && it.power != Power::Up {
+            return;
+        }
         (it.power, it.power_since) = (power, now);
         if power == Power::Hung {
             return;

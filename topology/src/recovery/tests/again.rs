@@ -1,6 +1,7 @@
 //! What is done once more: standing still, opening, and where siblings are when nothing came of it.
 
 use super::*;
+use crate::probe::fold;
 
 type Situated = (Recovery, Cluster);
 
@@ -20,7 +21,7 @@ fn in_phase(
 fn next(fleet: &FleetSnapshot, at: &Situated, event: Event) -> Step {
     let ledger = &fleet.ledger;
     let policy = &fleet.policy;
-    step(&at.0, event, &Situation { cluster: &at.1, ledger, policy, now: now() })
+    step(&at.0, event, &Situation { cluster: &at.1, returned: None, ledger, policy, now: now() })
 }
 
 fn everybody_done(stage: &Stage) -> Vec<Ran> {
@@ -67,6 +68,58 @@ fn who_receives_again_is_stopped_again_and_does_not_count_in_the_end() {
         let errors = then.recovery.errors.join("; ");
         let is_refused = errors.contains("writes were acknowledged once 1 had them");
         assert_eq!(is_refused, is_stopped_again, "{case}: {errors}");
+    }
+}
+
+/// I1: preparing takes its time, in which a primary that was gone may be back.
+#[test]
+fn nobody_is_opened_beside_a_primary_that_came_back_meanwhile() {
+    let open: Change = |_| {};
+    let closed: Change = |it| it.read_only = true;
+    let opens = vec![Phase::Opening];
+    let fenced_twice = vec![Phase::Freezing, Phase::Freezing, Phase::RollingBack];
+    for (case, cause, seen, expected) in [
+        ("nobody saw it since", Cause::Found, None, opens.clone()),
+        ("it is back and closed", Cause::Found, Some(closed), opens.clone()),
+        ("it is back and open", Cause::Found, Some(open), vec![Phase::RollingBack]),
+        ("it hung and is open", Cause::Hung, Some(open), vec![Phase::RollingBack]),
+        (
+            "people want another one, whatever it does",
+            Cause::ForcedFailover,
+            Some(open),
+            fenced_twice,
+        ),
+        ("people want another one, and it is closed", Cause::ForcedFailover, Some(closed), opens),
+    ] {
+        let replicas = ["a", "b"].map(|name| replica(name, "1-9", "1-9"));
+        let (fleet, mut at) = in_phase(Cause::Found, Phase::Weighing, replicas);
+        at.0.cause = cause;
+        let returned = seen.map(|change| {
+            let p = with(("p".into(), primary_facts()), change).1;
+            fold(None, &answered("p", 101, p))
+        });
+        let next = |at: &Situated, event| {
+            let FleetSnapshot { ledger, policy, .. } = &fleet;
+            let returned = returned.as_ref();
+            step(&at.0, event, &Situation { cluster: &at.1, returned, ledger, policy, now: now() })
+        };
+        let mut then = next(&at, Event::Looked);
+        let mut phases = Vec::new();
+        while then.recovery.phase != Phase::Opening && then.recovery.is_running() {
+            at.0 = then.recovery.clone();
+            let event = match &then.effect {
+                Effect::Run(stage) => Event::Ran(everybody_done(stage)),
+                _ => Event::Looked,
+            };
+            then = next(&at, event);
+            if !matches!(then.recovery.phase, Phase::Weighing | Phase::Preparing { .. }) {
+                phases.push(then.recovery.phase);
+            }
+        }
+        phases.retain(|it| !matches!(it, Phase::Ended(_)));
+        assert_eq!(phases, expected, "{case}");
+        let errors = then.recovery.errors.join("; ");
+        assert_eq!(errors.contains("p:3306 answers again"), phases != [Phase::Opening], "{case}");
     }
 }
 

@@ -45,8 +45,13 @@ fn decided(fleet: &FleetSnapshot, cause: Cause) -> String {
         Err(refused) => return format!("no: {refused}"),
     };
     let scene = super::super::scene::scene(&recovery, fleet);
-    let situation =
-        Situation { cluster: &scene, ledger: &fleet.ledger, policy: &fleet.policy, now: now() };
+    let situation = Situation {
+        cluster: &scene,
+        returned: None,
+        ledger: &fleet.ledger,
+        policy: &fleet.policy,
+        now: now(),
+    };
     let plan = super::super::plan::plan(&recovery, &situation).unwrap();
     super::super::check::check(&plan, &recovery, &situation).unwrap();
     let moved: Vec<&str> = plan.gather.chains.iter().map(|chain| chain.on.host()).collect();
