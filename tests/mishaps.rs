@@ -81,6 +81,56 @@ fn a_replica_that_dies_too_is_brought_back_when_it_is_there_again() {
     }
 }
 
+/// I1: a supervisor restarts a crashed server within seconds, and applying what was received may take
+/// longer than that.
+#[test]
+fn a_primary_that_is_back_before_the_others_have_applied_stays_the_only_one() {
+    for flavor in FLAVORS {
+        let mut servers = shop(flavor);
+        let baton = watch(&servers);
+        insert(&servers[0], 0..20);
+        servers[1..].iter().for_each(|it| until_has(it, 19));
+        let (first, replicas) = servers.split_at_mut(1);
+        let all_held = |work: &mut dyn FnMut()| {
+            let [a, b, c] = [0, 1, 2].map(|index| &replicas[index]);
+            let table = "shop.orders";
+            a.while_held(table, || b.while_held(table, || c.while_held(table, &mut *work)));
+        };
+        all_held(&mut || {
+            insert(&first[0], 20..30);
+            let newest = first[0].binlog_position().1.to_string();
+            wait_until(PATIENCE, "all have received it", || {
+                let column = match flavor {
+                    Flavor::MySql97 => "Read_Source_Log_Pos",
+                    Flavor::MariaDb1011 => "Read_Master_Log_Pos",
+                };
+                let read = |it: &Server| it.replica_status("", column);
+                replicas.iter().all(|it| read(it).as_ref() == Some(&newest)).then_some(())
+            });
+            first[0].kill_9();
+            wait_until(PATIENCE, "they are to apply what they received", || {
+                let all = baton.get("/api/audit-recovery");
+                let uid = all.as_array()?.first()?["UID"].as_str()?.to_owned();
+                let steps = baton.get(&format!("/api/audit-recovery-steps/{uid}"));
+                steps.to_string().contains(" succeeds: ").then_some(())
+            });
+            first[0].restart();
+            let path = format!("/api/instance/{}/{}", first[0].host, first[0].port);
+            baton.until(&path, "it is seen again", |it| {
+                (it["IsLastCheckValid"] == true).then_some(())
+            });
+        });
+        let recovery = until_recovered(&baton);
+        assert_eq!(recovery["IsSuccessful"], false, "{recovery:#}");
+        let errors = recovery["AllErrors"].to_string();
+        assert!(errors.contains("answers again"), "{recovery:#}");
+        assert!(is_writable(&servers[0]));
+        assert!(servers[1..].iter().all(|it| !is_writable(it)), "{recovery:#}");
+        insert(&servers[0], 1_000..1_001);
+        servers[1..].iter().for_each(|it| until_has(it, 1_000));
+    }
+}
+
 #[test]
 fn a_replica_that_refuses_commands_is_left_behind() {
     let mut servers = shop(Flavor::MySql97);

@@ -593,26 +593,6 @@ fn under_writes_no_row_is_lost_or_applied_twice() {
     }
 }
 
-/// Keeps a server's applier from going on while `work` is done.
-fn while_held<T>(server: &Server, table: &str, work: impl FnOnce() -> T) -> T {
-    use mysql_async::prelude::Queryable;
-    let options = mysql_async::OptsBuilder::default()
-        .ip_or_hostname(server.host.clone())
-        .tcp_port(server.port)
-        .user(Some("holder"))
-        .pass(Some("holder"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let held = runtime.block_on(async {
-        let mut connection = mysql_async::Conn::new(options).await.expect("it is let in");
-        connection.query_drop(format!("LOCK TABLES {table} READ")).await.expect("it holds");
-        connection
-    });
-    let outcome = work();
-    runtime.block_on(async { held.disconnect().await }).expect("it lets go");
-    outcome
-}
-
 #[test]
 fn an_interrupted_move_leaves_everybody_replicating() {
     // I9, by file and position, where replicas stand still for a while.
@@ -620,13 +600,11 @@ fn an_interrupted_move_leaves_everybody_replicating() {
         let servers = star(&Options::new(flavor).without_gtid(), 2);
         servers[0].exec("CREATE DATABASE d");
         servers[0].exec("CREATE TABLE d.t (id INT PRIMARY KEY)");
-        servers[0].exec("CREATE USER 'holder'@'%' IDENTIFIED BY 'holder'");
-        servers[0].exec("GRANT SELECT, LOCK TABLES ON d.* TO 'holder'@'%'");
         let has = |server: &Server| server.try_query("SELECT * FROM d.t").ok().map(drop);
         wait_until(PATIENCE, "replicas have the table", || servers.iter().try_for_each(has));
         let mut baton = steer(&servers, &[]);
         let [b, c] = [1, 2].map(|index| at(&servers[index]));
-        while_held(&servers[1], "d.t", || {
+        servers[1].while_held("d.t", || {
             servers[0].exec("INSERT INTO d.t VALUES (1)");
             wait_until(PATIENCE, "the other replica has the row", || {
                 (!servers[2].query("SELECT * FROM d.t").is_empty()).then_some(())
@@ -662,15 +640,13 @@ fn one_that_dies_in_the_middle_does_not_take_the_other_along() {
         let mut servers = star(&Options::new(flavor).without_gtid(), 2);
         servers[0].exec("CREATE DATABASE d");
         servers[0].exec("CREATE TABLE d.t (id INT PRIMARY KEY)");
-        servers[0].exec("CREATE USER 'holder'@'%' IDENTIFIED BY 'holder'");
-        servers[0].exec("GRANT SELECT, LOCK TABLES ON d.* TO 'holder'@'%'");
         let has = |server: &Server| server.try_query("SELECT * FROM d.t").ok().map(drop);
         wait_until(PATIENCE, "replicas have the table", || servers.iter().try_for_each(has));
         let baton = steer(&servers, &[]);
         let [b, c] = [1, 2].map(|index| at(&servers[index]));
         let mut third = servers.pop().expect("there are three");
         std::thread::scope(|scope| {
-            let asked = while_held(&servers[1], "d.t", || {
+            let asked = servers[1].while_held("d.t", || {
                 servers[0].exec("INSERT INTO d.t VALUES (1)");
                 wait_until(PATIENCE, "the other replica has the row", || {
                     (!third.query("SELECT * FROM d.t").is_empty()).then_some(())

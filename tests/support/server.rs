@@ -281,6 +281,22 @@ impl Server {
         self.run(&[sql]).map(|rows| rows.iter().map(text_row).collect())
     }
 
+    /// Keeps the applier from going on with a table while `work` is done.
+    pub fn while_held<T>(&self, table: &str, work: impl FnOnce() -> T) -> T {
+        let socket = self.dir.join("s").display().to_string();
+        let opts = Opts::from(OptsBuilder::default().user(Some("root")).socket(Some(socket)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let held = runtime.block_on(async {
+            let mut connection = Conn::new(opts).await.expect("it is let in");
+            connection.query_drop(format!("LOCK TABLES {table} READ")).await.expect("it holds");
+            connection
+        });
+        let outcome = work();
+        runtime.block_on(async { held.disconnect().await }).expect("it lets go");
+        outcome
+    }
+
     /// Runs the statements on one connection as root and returns the rows of the last, with their columns.
     pub(super) fn run(
         &self,
