@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_actors::raft::{Hello, Leadership, Member, RaftNode, Role};
+use baton_actors::raft::{Hello, Leadership, Member, RaftNode, Role, Standing};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
@@ -87,10 +87,17 @@ impl Raft {
         self.node.leadership().borrow().clone()
     }
 
-    /// The seat of this node; empty until it is a member.
-    pub(crate) fn seat(&self) -> String {
-        let members = self.node.members().into_iter();
-        members.filter(|it| it.id == self.node.id()).map(|it| it.name).next().unwrap_or_default()
+    /// The seat of this node, taken or not.
+    pub(crate) fn seat(&self) -> &str {
+        self.node.seat()
+    }
+
+    /// Why this node takes no part, if it takes none.
+    pub(crate) fn outside(&self) -> Option<String> {
+        match &*self.node.standing().borrow() {
+            Standing::Member => None,
+            Standing::Outside(why) => Some(format!("it takes no part in the raft: {why}")),
+        }
     }
 
     /// Proves that this node leads, for a change that is about to be made.

@@ -353,12 +353,14 @@ async fn elsewhere(
     let answer = match way(&asked, &raft.leadership()) {
         Way::Here => return None,
         Way::To(leader) => passed_on(raft, leader, changes, request, payload, state).await,
-        Way::Nowhere(why) if changes => {
-            Err(Failure::later(format!("Unauthorized: this node does not lead; {why}")))
+        Way::Nowhere(why) => {
+            let why = raft.outside().unwrap_or(why);
+            Err(Failure::later(if changes {
+                format!("Unauthorized: this node does not lead; {why}")
+            } else {
+                format!("this node does not lead; {why}; local=true asks for what this node sees")
+            }))
         }
-        Way::Nowhere(why) => Err(Failure::later(format!(
-            "this node does not lead; {why}; local=true asks for what this node sees"
-        ))),
     };
     Some(answer.unwrap_or_else(|failure| respond(Err(failure))))
 }
@@ -377,8 +379,7 @@ async fn passed_on(
         Failure::later(format!("{unauthorized}the leader {name} does not answer: {why}"))
     };
     let api = raft.api_of(&leader).await.map_err(unknown)?;
-    let seat = raft.seat();
-    let me = if seat.is_empty() { &state.services.node.hostname } else { &seat };
+    let me = raft.seat();
     let (name, end) = (leader.name.clone(), raft.end_of(leader));
     let target = proxy::Target { leader: &name, api: &api, me, changes, end };
     state.proxy.pass_on(request, payload, target).await

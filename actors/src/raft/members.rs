@@ -5,6 +5,8 @@
 //! leader: as a learner first, as a voter once it has everything. A node that lost its disk comes
 //! under a new number and takes the seat of the old one, which nobody believes any more.
 
+mod settling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,11 +16,11 @@ use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 
 use super::client::{Call, CallError, Client};
 use super::network::chain;
-use super::server::{CARRY_OVER, HELLO, JOIN};
+use super::server::{CARRY_OVER, HELLO};
 use super::state_machine::NewestVersion;
 use super::types::{FIRST_VERSION, Peer, Raft, StoredMembership};
 
@@ -26,8 +28,6 @@ use super::types::{FIRST_VERSION, Peer, Raft, StoredMembership};
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// How long a new member may take to get everything there is.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
-/// The pause before peers are asked again.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// What a node tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct Hello {
     /// The seats it was told of.
     #[serde(default)]
     pub seats: BTreeSet<String>,
+    /// The numbers of all members of the raft it knows of.
+    #[serde(default)]
+    pub members: BTreeSet<u64>,
 }
 
 /// One that takes part.
@@ -217,6 +220,7 @@ impl Members {
             is_in_a_raft: self.raft.is_initialized().await.unwrap_or(true),
             leader,
             seats: self.seats.clone(),
+            members: self.list().iter().map(|it| it.id).collect(),
         }
     }
 
@@ -390,89 +394,6 @@ impl Members {
             [_, wanted] if self.raft.is_leader() => self.set_voters(wanted.clone()).await,
             _ => Ok(()),
         }
-    }
-
-    /// Sees to it that this node takes part, and tells how that goes.
-    pub(super) async fn settle(self: Arc<Self>, standing: watch::Sender<Standing>) {
-        // One receiver for all rounds: a new one takes for news what it has never seen.
-        let mut metrics = self.raft.server_metrics();
-        loop {
-            metrics.borrow_and_update();
-            if self.list().iter().any(|it| it.id == self.id && it.is_voter) {
-                standing.send_replace(Standing::Member);
-                if let Err(error) = self.finish_change().await {
-                    tracing::warn!(error = chain(&error), "a change of members is not finished");
-                    // Whoever was just elected is refused until a majority has answered it.
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            let why = self.try_to_settle().await.err().unwrap_or_default();
-            standing.send_if_modified(|before| {
-                let now = Standing::Outside(why);
-                let is_news = *before != now;
-                if is_news {
-                    tracing::info!(standing = ?now, "not a member of the raft yet");
-                    *before = now;
-                }
-                is_news
-            });
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Begins a raft, or asks to be let into the one there is; or why not.
-    async fn try_to_settle(&self) -> Result<(), String> {
-        let others: Vec<&String> = self.seats.iter().filter(|it| **it != self.name).collect();
-        let answers = join_all(others.iter().map(|name| self.hello(name))).await;
-        let known: Vec<&Hello> = answers.iter().flatten().collect();
-        if let Some(leader) = known.iter().find_map(|it| it.leader.as_ref()) {
-            let call = Call { path: JOIN, name: leader, to: None, within: JOIN_WITHIN };
-            let joined: Result<(), CallError> = self.client.ask_once(call, &self.name).await;
-            return joined.map_err(|error| chain(&error));
-        }
-        if known.iter().any(|it| it.is_in_a_raft) {
-            return Err("the others have no leader".into());
-        }
-        let in_a_raft = self.raft.is_initialized().await.map_err(|error| chain(&error))?;
-        if in_a_raft {
-            return Err("no leader is known".into());
-        }
-        if let Some(error) = answers.iter().find_map(|it| it.as_ref().err()) {
-            return Err(chain(error));
-        }
-        if let Some(other) = known.iter().find(|it| it.seats != self.seats) {
-            return Err(format!("{} was told of other seats", other.name));
-        }
-        let kept = known.iter().filter(|it| it.kept_alone > 0).map(|it| it.name.as_str());
-        let mut kept: Vec<&str> =
-            kept.chain((self.kept_alone > 0).then_some(self.name.as_str())).collect();
-        kept.sort_unstable();
-        if kept.len() > 1 {
-            return Err(format!(
-                "{} each have a ledger that they kept while they ran alone, and only one can be \
-                 carried over: end all of these but one, and move their stores (SQLite3DataFile) \
-                 aside",
-                kept.join(" and ")
-            ));
-        }
-        if self.seats.first() != Some(&self.name) {
-            let first = self.seats.first().map_or("nobody", String::as_str);
-            return Err(format!("{first} is to begin"));
-        }
-        let peer = |name: &String, kept: u64| Peer { name: name.clone(), kept_alone: kept > 0 };
-        let me = (self.id, peer(&self.name, self.kept_alone));
-        let them = known.iter().map(|it| (it.id, peer(&it.name, it.kept_alone)));
-        let all: BTreeMap<u64, Peer> = them.chain([me]).collect();
-        if all.len() != self.seats.len() {
-            return Err("two seats lead to one node".into());
-        }
-        tracing::info!(members = ?all, "a raft begins");
-        self.raft.initialize(all).await.map_err(|error| chain(&error))
     }
 }
 

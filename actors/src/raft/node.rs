@@ -444,7 +444,7 @@ pub(super) async fn assemble(
     };
     let server = serve(office).map_err(StartError::Listen)?;
     strand::spawn(leadership::publish(raft.clone(), heard, timing, told));
-    strand::spawn(Arc::clone(&members).settle(stands));
+    strand::spawn(Arc::clone(&members).settle(leadership.clone(), stands));
     let newcomer = heirloom::Newcomer {
         members: Arc::clone(&members),
         standing: standing.clone(),

@@ -110,6 +110,24 @@ async fn peers_are_added_and_removed_at_run_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_removed_while_it_was_away_is_told_so_and_comes_back_when_it_is_added() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    let leader = world.commit(1).await;
+    let [away, _] = &world.except(&[&leader])[..] else { panic!("there are three") };
+    world.kill(away).await;
+    world.node(&leader).remove_peer(away).await.unwrap();
+    // What it remembers is that it is a member.
+    let node = world.start(away).await;
+    assert_eq!(node.members().len(), 3);
+    stands_outside(&node, "it was removed, says ").await;
+    let (_, leader) = world.leader().await;
+    leader.add_peer(away).await.unwrap();
+    let mut standing = node.standing();
+    within("a seat", standing.wait_for(|it| *it == Standing::Member)).await.unwrap();
+    world.all_have(std::slice::from_ref(away), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_makes_no_sense_is_refused_in_clear_words() {
     let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
     world.commit(1).await;

@@ -94,8 +94,8 @@ pub(super) async fn status(call: Call) -> Outcome {
     let Leadership { role, leader, .. } = now;
     Reply::bare(&StatusJson {
         // Peers know a node by one name.
-        raft_bind: raft.seat(),
-        raft_advertise: raft.seat(),
+        raft_bind: raft.seat().to_owned(),
+        raft_advertise: raft.seat().to_owned(),
         state: state_name(role),
         healthy: is_healthy(role),
         is_part_of_quorum: is_healthy(role) && leader.is_some(),

@@ -170,6 +170,22 @@ async fn members_come_and_go_by_the_leader() {
     assert_eq!(one.get("/api/raft-peers?").await.json().as_array().unwrap().len(), 2);
     let unknown = one.get("/api/raft-remove-peer/x:1").await.message();
     assert!(unknown.starts_with("Cannot remove x:1: "), "{unknown}");
+    other.until("nobody leads it", |now| now.leader.is_none()).await;
+    let lost = |answer: &Answer| answer.message().contains("it takes no part in the raft: ");
+    let told = within("it tells why", async {
+        loop {
+            let answer = other.get(TAGS).await;
+            if lost(&answer) {
+                break answer;
+            }
+        }
+    });
+    let told = told.await;
+    assert_eq!((told.status, told.has("retry-after")), (503, true), "{told:?}");
+    assert!(told.message().contains("raft-add-peer"), "{told:?}");
+    let status = other.get("/api/raft-status").await.json();
+    let expected = (&json!(other.seat), &json!(false));
+    assert_eq!((&status["RaftAdvertise"], &status["Healthy"]), expected);
     let added = one.get(&format!("/api/raft-add-peer/{}", other.seat)).await;
     assert_eq!((added.status, added.json()), (200, json!(other.seat)));
     stop(nodes).await;
