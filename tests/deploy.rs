@@ -88,6 +88,24 @@ fn the_example_is_a_good_configuration() {
 }
 
 #[test]
+fn the_example_is_one_node_of_a_raft_where_its_comments_say_so() {
+    let text = fs::read_to_string(deploy("baton.example.toml")).expect("the example");
+    let (alone, raft) = text.split_once("# One node of three.").expect("how to make a raft");
+    let lines = raft.lines().map(|line| match line.strip_prefix("# ") {
+        Some(setting) if setting.split(' ').nth(1) == Some("=") => setting,
+        _ => line,
+    });
+    let raft = lines.skip(1).collect::<Vec<_>>().join("\n");
+    let alone = alone.replace("ListenAddress", "# ListenAddress");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("baton.toml");
+    fs::write(&path, format!("{alone}\n{raft}\n")).expect("it is written");
+    let environment = [("TOPOLOGY_PASSWORD", "x"), ("HTTP_PASSWORD", "x")];
+    let config = accepted(&path, &environment, &[]);
+    assert_eq!(seats(&config).len(), 3);
+}
+
+#[test]
 fn no_configuration_is_forgotten_here() {
     let found = passes(Command::new("find").arg(deploy("")).args(["-name", "*.toml"]));
     let mut found: Vec<&str> =
@@ -211,7 +229,10 @@ fn selectors_ports_and_mounts_lead_somewhere() {
         }
         let container = &spec["containers"][0];
         let ports = names(list(&container["ports"]));
-        for probe in ["livenessProbe", "readinessProbe"] {
+        for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+            if probe == "startupProbe" && container[probe].is_null() {
+                continue;
+            }
             assert!(ports.contains(text(&container[probe]["httpGet"]["port"])), "{probe}");
         }
         let mut volumes = names(list(&spec["volumes"]));
@@ -226,13 +247,16 @@ fn selectors_ports_and_mounts_lead_somewhere() {
             assert!(config_map.is_empty() || manifests.config_maps.contains_key(config_map));
         }
     }
-    for kind in ["PodDisruptionBudget", "NetworkPolicy"] {
-        let [one] = manifests.of_kind(kind)[..] else { panic!("one {kind}") };
-        let spec = &one["spec"];
-        let selector =
-            if spec["selector"].is_null() { &spec["podSelector"] } else { &spec["selector"] };
-        assert!(selects(&selector["matchLabels"], manifests.of_kind("StatefulSet")[0]), "{kind}");
+    let budgets = manifests.of_kind("PodDisruptionBudget");
+    for workload in manifests.workloads() {
+        let is_kept = |it: &&&Value| selects(&it["spec"]["selector"]["matchLabels"], workload);
+        let kept: Vec<_> = budgets.iter().filter(is_kept).collect();
+        assert_eq!(kept.len(), 1, "a drain leaves {} running", workload["metadata"]["name"]);
+        assert_eq!(kept[0]["spec"]["maxUnavailable"], 1);
     }
+    let [policy] = manifests.of_kind("NetworkPolicy")[..] else { panic!("one NetworkPolicy") };
+    let nodes = manifests.of_kind("StatefulSet")[0];
+    assert!(selects(&policy["spec"]["podSelector"]["matchLabels"], nodes));
 }
 
 #[test]

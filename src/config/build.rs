@@ -26,6 +26,7 @@ pub(super) fn config(r: &mut Reader<'_>, read: ReadFile<'_>) -> Config {
         kv: kv(r),
     };
     refuse_unavailable(&config, r);
+    super::raft::check_api(&config, r);
     config
 }
 

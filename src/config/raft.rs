@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::types::{Raft, RaftConfirmation, RaftSecret, RaftTiming, RaftTls};
+use super::types::{Config, Listen, Raft, RaftConfirmation, RaftSecret, RaftTiming, RaftTls};
 
 pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
     let port = r.port("DefaultRaftPort");
@@ -142,6 +142,20 @@ fn tls(r: &mut Reader<'_>) -> Option<RaftTls> {
         private_key_file: private_key_file?,
         ca_file: ca_file?,
     })
+}
+
+/// Nodes pass on to the leader what they are asked, so its API has to be within their reach.
+pub(super) fn check_api(config: &Config, r: &mut Reader<'_>) {
+    let Config { raft, http, .. } = config;
+    let Listen::Tcp { host: Some(host), .. } = &http.listen else { return };
+    let is_apart = raft.enabled && raft.nodes.iter().any(|it| !is_loopback(it));
+    if is_apart && is_loopback(&format!("{host}:0")) && http.advertise.is_none() {
+        r.notice(
+            "ListenAddress: the API is for this machine only (as it is without \
+             AuthenticationMethod), so the other nodes of the raft cannot pass requests on to \
+             this one while it leads; listen where they reach it, or give HTTPAdvertise",
+        );
+    }
 }
 
 fn check_secrecy(raft: &Raft, r: &mut Reader<'_>) {

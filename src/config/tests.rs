@@ -232,6 +232,34 @@ fn seats_of_a_raft_have_ports_and_a_raft_of_one_needs_no_secret() {
 }
 
 #[test]
+fn an_api_that_the_other_nodes_do_not_reach_is_told() {
+    let raft = r#""RaftEnabled": true, "RaftDataDir": "/d", "RaftBind": "0.0.0.0",
+        "RaftAdvertise": "a", "RaftNodes": ["a", "b"], "RaftSecret": "s", "RaftAllowPlainText": true"#;
+    for (case, more, is_told) in [
+        ("by default", "", true),
+        ("on purpose", r#", "ListenAddress": "127.0.0.1:80""#, true),
+        ("listening to others", r#", "ListenAddress": ":80""#, false),
+        ("authenticated", r#", "AuthenticationMethod": "proxy""#, false),
+        ("advertised", r#", "HTTPAdvertise": "https://a:443""#, false),
+        (
+            "all on one machine",
+            r#", "RaftNodes": ["127.0.0.1:1", "127.0.0.1:2"],
+            "RaftAdvertise": "127.0.0.1:1""#,
+            false,
+        ),
+        ("no raft", r#", "RaftEnabled": false"#, false),
+    ] {
+        let mut all: serde_json::Value = serde_json::from_str(&format!("{{{raft}}}")).unwrap();
+        let more: serde_json::Value =
+            serde_json::from_str(&format!("{{{}}}", more.trim_start_matches(','))).unwrap();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let loaded = one(&all.to_string()).unwrap();
+        let told = loaded.warnings.iter().any(|it| it.to_string().contains("cannot pass requests"));
+        assert_eq!(told, is_told, "case: {case}");
+    }
+}
+
+#[test]
 fn all_errors_are_reported_together() {
     let errors = one(r#"{"Debug": 1, "UseSSL": "yes", "DataCenterPattern": "("}"#).unwrap_err();
     assert_eq!(errors.0.len(), 3, "{errors}");
