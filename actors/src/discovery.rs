@@ -4,7 +4,7 @@
 //! decided in [`baton_topology::crawl`], what an instance's state means in the analysis.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,10 +21,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::cluster_analysis::Happened;
 use crate::ports::SnapshotReader;
-use crate::probe::{self, FirstLook, ProbeActor, ProbeNow, ProbeWorld, Sighting, Vouch};
+use crate::probe::{self, FirstLook, ProbeActor, ProbeNow, ProbeWorld, Sighting};
 use crate::store::Record;
 use crate::supervisor::{Child, Outlet, Place, Queued, Restart};
 
+mod ask;
 mod handle;
 mod housekeeping;
 pub mod resolve;
@@ -38,7 +39,7 @@ pub use told::{DutyChanged, SeenElsewhere};
 pub const MAILBOX: usize = 20_000;
 /// News for the analysis that may wait while that is busy or being rebuilt.
 const UNSENT_MAX: usize = 100_000;
-/// How soon news that were not taken are offered again.
+/// How soon what was not taken is offered again.
 const RESEND_AFTER: Duration = Duration::from_millis(50);
 /// How long new names are gathered before the analysis hears of them.
 const NAMES_AFTER: Duration = Duration::from_millis(20);
@@ -46,8 +47,6 @@ const NAMES_AFTER: Duration = Duration::from_millis(20);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// Known instances begin to be probed this far apart after a start, within one poll interval.
 const RESTORE_SPREAD: Duration = Duration::from_micros(500);
-/// How long a name may take to resolve.
-const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Watch an instance and follow what it leads to.
 #[derive(Debug)]
@@ -126,7 +125,8 @@ pub struct DiscoveryWorld {
 /// Knows which instances exist.
 pub struct DiscoveryActor {
     world: DiscoveryWorld,
-    resolving: BTreeSet<InstanceKey>,
+    /// Names that are being resolved, and who asked for what they lead to.
+    resolving: BTreeMap<InstanceKey, Vec<(Standing, Reply)>>,
     /// The ledger as far as it was followed.
     followed: Arc<LedgerState>,
     unsent: VecDeque<FleetInput>,
@@ -141,7 +141,7 @@ impl DiscoveryActor {
     pub fn new(world: DiscoveryWorld) -> Self {
         Self {
             world,
-            resolving: BTreeSet::new(),
+            resolving: BTreeMap::new(),
             followed: Arc::default(),
             unsent: VecDeque::new(),
             are_names_due: false,
@@ -172,63 +172,24 @@ impl DiscoveryActor {
     ) {
         let key = self.names().resolve(&given);
         if self.roster().contains_key(&key) {
-            self.poke(&key, standing, reply);
+            self.poke(key, standing, reply, ctx);
             return;
         }
         match self.world.resolver.clone() {
             Some(resolver) if key == given => self.look_up(resolver, key, standing, reply, ctx),
-            _ => self.start(key, standing, FirstLook::After(Duration::ZERO), reply),
+            _ => self.start(key, standing, FirstLook::After(Duration::ZERO), reply, ctx),
         }
-    }
-
-    /// Passes on to an existing probe what was asked for.
-    fn poke(&self, key: &InstanceKey, standing: Standing, reply: Reply) {
-        let roster = self.roster();
-        let Some(entry) = roster.get(key) else { return };
-        if standing == Standing::Vouched && !entry.counts.load(Ordering::Relaxed) {
-            // Whoever vouches does so again after its next probe.
-            let _ = entry.child.try_send(Vouch);
-        }
-        if reply.is_some() {
-            // A full mailbox closes the channel, which tells the caller.
-            let _ = entry.child.try_send(ProbeNow { reply });
-        }
-    }
-
-    /// Resolves a host before its first probe.
-    fn look_up(
-        &mut self,
-        resolver: Arc<dyn HostResolver>,
-        given: InstanceKey,
-        standing: Standing,
-        reply: Reply,
-        ctx: &mut Context<Self>,
-    ) {
-        if !self.resolving.insert(given.clone()) {
-            return;
-        }
-        let host = given.host().to_owned();
-        let answer =
-            async move { tokio::time::timeout(RESOLVE_DEADLINE, resolver.resolve(&host)).await };
-        ctx.spawn(answer.into_actor(self).map(move |answer, act, ctx| {
-            act.resolving.remove(&given);
-            let key = match answer {
-                Ok(Ok(host)) if host != given.host() => {
-                    if act.learn(&given, host.as_str()) {
-                        act.tell_names(ctx);
-                    }
-                    InstanceKey::new(host, given.port())
-                }
-                Ok(Ok(_)) => given,
-                // Probing will tell more than a resolver that has no answer.
-                Ok(Err(_)) | Err(_) => given,
-            };
-            act.start(key, standing, FirstLook::After(Duration::ZERO), reply);
-        }));
     }
 
     /// Starts a probe, unless there is one, or rules or limits forbid it.
-    fn start(&mut self, key: InstanceKey, standing: Standing, first: FirstLook, reply: Reply) {
+    fn start(
+        &mut self,
+        key: InstanceKey,
+        standing: Standing,
+        first: FirstLook,
+        reply: Reply,
+        ctx: &mut Context<Self>,
+    ) {
         let now = self.now();
         let is_forbidden = crawl::is_ignored(&self.world.probes.policy.borrow(), &key)
             || self.world.ledger.borrow().is_forgotten(&key, now);
@@ -241,7 +202,7 @@ impl DiscoveryActor {
             return;
         }
         if self.roster().contains_key(&key) {
-            self.poke(&key, standing, reply);
+            self.poke(key, standing, reply, ctx);
         } else {
             let entry = self.build(&key, standing, first, reply, now);
             self.roster().insert(key, entry);
@@ -363,18 +324,18 @@ impl DiscoveryActor {
                 && (key == probed || snapshot.instance(key).is_none_or(|it| it.is_failed()))
         };
         self.forget(gone.into_iter().filter(is_gone).collect(), ctx);
-        self.start(canonical, Standing::Vouched, FirstLook::After(Duration::ZERO), None);
+        self.start(canonical, Standing::Vouched, FirstLook::After(Duration::ZERO), None, ctx);
     }
 
     /// Starts probes for everything the fleet knows, spread over a moment.
-    fn restore(&mut self) {
+    fn restore(&mut self, ctx: &mut Context<Self>) {
         let snapshot = self.world.snapshot.borrow().clone();
         let poll = snapshot.policy.poll_interval;
         let mut delay = Duration::ZERO;
         for (_, member) in snapshot.members() {
             if !self.roster().contains_key(member.key()) {
                 let first = FirstLook::After(delay);
-                self.start(member.key().clone(), Standing::Vouched, first, None);
+                self.start(member.key().clone(), Standing::Vouched, first, None, ctx);
                 delay = (delay + RESTORE_SPREAD).min(poll);
             }
         }
@@ -410,7 +371,7 @@ impl Actor for DiscoveryActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.restore();
+        self.restore(ctx);
         // The one before this may have died before it told.
         self.tell_names(ctx);
         self.watch_ledger(ctx);

@@ -556,6 +556,38 @@ async fn names_are_resolved_before_they_are_used_where_the_configuration_says_so
     assert_eq!(world.handles.discovery.resolve(&key("b.example.com")), key("b"));
 }
 
+/// Takes its time.
+struct Slow;
+
+impl HostResolver for Slow {
+    fn resolve(&self, host: &str) -> BoxFuture<'_, std::io::Result<String>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(host)
+        })
+    }
+}
+
+#[actix::test]
+async fn whoever_asks_for_an_instance_whose_name_is_being_resolved_waits_for_it_as_well() {
+    tokio::time::pause();
+    let world = watch_with(star(), MemoryStore::default(), &["a"], |options| {
+        options.resolver = Some(Arc::new(Slow));
+    })
+    .await;
+    world.until_valid(&["a", "b", "c", "d"]).await;
+    let until = world.snapshot().at.plus(Duration::from_secs(15));
+    let propose = |command| world.handles.ledger.propose(command);
+    propose(Command::Forget { keys: vec![key("b")], until }).await.unwrap();
+    world.until("b is gone", |fleet| fleet.instance(&key("b")).is_none()).await;
+    // Every node looks for it once this is agreed upon, and so do those who ask.
+    propose(Command::Discover { key: key("b"), at: world.snapshot().at }).await.unwrap();
+    let discovery = &world.handles.discovery;
+    let (one, other) = tokio::join!(discovery.discover(key("b")), discovery.discover(key("b")));
+    assert!(one.unwrap().is_valid() && other.unwrap().is_valid());
+}
+
 #[actix::test]
 async fn probes_run_on_the_arbiters_they_are_given() {
     // In real time: paused time is of one thread only.

@@ -32,11 +32,11 @@ impl DiscoveryActor {
             tracing::info!(%key, "not seen for long and forgotten");
         }
         self.forget(unseen, ctx);
-        self.look_behind_names();
+        self.look_behind_names(ctx);
     }
 
     /// A dead server may live on behind one of its names, at another address.
-    fn look_behind_names(&mut self) {
+    fn look_behind_names(&mut self, ctx: &mut Context<Self>) {
         let snapshot = self.world.snapshot.borrow().clone();
         let names = self.names();
         let mut given_by_canonical: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -51,7 +51,7 @@ impl DiscoveryActor {
             let key = member.key();
             for given in given_by_canonical.get(key.host()).into_iter().flatten() {
                 let given = InstanceKey::new(*given, key.port());
-                self.start(given, Standing::Hearsay, FirstLook::After(Duration::ZERO), None);
+                self.start(given, Standing::Hearsay, FirstLook::After(Duration::ZERO), None, ctx);
             }
         }
     }
