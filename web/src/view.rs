@@ -4,6 +4,7 @@
 //! equal when nobody could tell them apart on a page. What else there is to know of one instance is
 //! asked of the API. Rows are written the same way into `/api/fleet` and `/api/events`.
 
+mod advice;
 mod cluster;
 mod instance;
 mod recovery;

@@ -25,6 +25,8 @@ pub struct Preview {
     pub successor: InstanceKey,
     /// One line for each thing that would be done, in order.
     pub lines: Vec<String>,
+    /// How many transactions could be lost, as far as is known.
+    pub possible_loss: u64,
     /// The stages themselves, in order.
     pub stages: Vec<Stage>,
 }
@@ -88,7 +90,8 @@ pub fn preview(
         .enumerate()
         .flat_map(|(number, stage)| stage.chains.iter().map(move |chain| line(number + 1, chain)));
     let lines = lines.into_iter().chain(steps).chain(plan.lost.iter().map(lost_line)).collect();
-    Ok(Preview { kind: recovery.kind, successor: plan.successor, lines, stages })
+    let (kind, possible_loss) = (recovery.kind, plan.loss.count);
+    Ok(Preview { kind, successor: plan.successor, lines, possible_loss, stages })
 }
 
 fn headline(recovery: &Recovery, plan: &Plan) -> Vec<String> {

@@ -6,12 +6,12 @@ use baton_topology::cluster::Cluster;
 use baton_topology::filter::any_matches;
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
-use baton_topology::recovery::gate::{self, Runner};
-use baton_topology::recovery::{Cause, Hooks, Refused, preview};
+use baton_topology::recovery::gate::Runner;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 use serde::Serialize;
 
+use super::advice::advice;
 use super::{is_default, moment};
 use crate::compat::{code_name, warning_name};
 
@@ -61,6 +61,12 @@ pub(crate) struct Finding {
     /// What it does about it, where it does.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would: Vec<String>,
+    /// It does it for a person who asks, though not by itself.
+    #[serde(skip_serializing_if = "is_default")]
+    by_hand: bool,
+    /// What people can do about it, the safest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    next: Vec<String>,
     /// Nothing is done about it because of downtime.
     #[serde(skip_serializing_if = "is_default")]
     skipped: bool,
@@ -115,7 +121,7 @@ impl Finding {
         }
     }
 
-    /// Adds what is done about it, where there is a recovery for it.
+    /// Adds what is done about it, or why nothing is, and what people can do.
     fn with_verdict(
         self,
         analysis: &Analysis,
@@ -124,22 +130,20 @@ impl Finding {
         now: Timestamp,
     ) -> Self {
         let entry = catalog::entry(analysis.code);
-        let response = entry.map(|problem| problem.response(&fleet.policy));
-        if response != Some(Response::Recover) {
+        let Some(response) = entry.map(|problem| problem.response(&fleet.policy)) else {
             return self;
-        }
-        let key = analysis.key.clone();
-        let request = gate::Request { key, cause: Cause::Found, wanted: None, hooks: Hooks::Run };
-        match preview::preview(&request, fleet, runner, now) {
-            Ok(preview) => Self { would: preview.lines, ..self },
-            Err(Refused(reasons)) => Self { held_back_by: reasons, ..self },
-        }
+        };
+        let told = advice(analysis, response, fleet, runner, now);
+        let (would, held_back_by) = (told.would, told.held_back_by);
+        Self { would, held_back_by, by_hand: told.by_hand, next: told.next, ..self }
     }
 }
 
 fn severity(code: Code, policy: &Policy) -> &'static str {
     match catalog::entry(code).map(|problem| problem.response(policy)) {
         Some(Response::Recover) => "critical",
+        // Nobody writes to it any more, whether or not somebody could take its place.
+        Some(_) if code == Code::DeadPrimaryWithoutReplicas => "critical",
         // A primary nobody reaches is as bad as a dead one, however sure baton is of it.
         Some(Response::Detect) => "critical",
         Some(Response::Show) => "warning",

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use baton_topology::fleet::{FleetInput, advance};
-use baton_topology::instance::Facts;
+use baton_topology::gtid::Gtids;
+use baton_topology::instance::{Facts, ThreadState};
 use baton_topology::recovery::gate::Runner;
 use baton_topology::testing::{answered, key, primary_facts, refused, replica_facts};
 
@@ -66,4 +67,103 @@ fn hostile_names_come_out_harmless() {
     let fleet = fleet(vec![probed("<b>", Facts { alias, ..primary_facts() })]);
     let json = to_go_json(&all(&fleet)).unwrap();
     assert!(!json.contains(['<', '>', '&', '\n']), "{json}");
+}
+
+/// A server that executed these transactions of the first primary, and is called so by others.
+fn with_gtids(facts: Facts, number: u32, executed: &str) -> Facts {
+    let uuid = |number: u32| format!("00000000-0000-0000-0000-{number:012}");
+    let mut facts = Facts { server_id: number, uptime_seconds: 1_000, ..facts };
+    facts.server_uuid = uuid(number).parse().ok();
+    let executed = executed.replace("p:", &format!("{}:", uuid(1))).replace("own", &uuid(number));
+    facts.gtid.executed = Gtids::MySql(executed.parse().unwrap());
+
+    facts
+}
+
+/// What is found about a primary that is dead, and has executed `p:1-9`. Each replica has this
+/// state, or none if it does not answer, and has executed these.
+fn dead(replicas: &[(&str, Option<ThreadState>, &str)]) -> serde_json::Value {
+    let mut inputs = vec![probed("p", with_gtids(primary_facts(), 1, "p:1-9"))];
+    for (number, (name, receiver, executed)) in (2..).zip(replicas) {
+        let mut facts = with_gtids(replica_facts(&key("p")), number, executed);
+        let channel = &mut facts.channels[0];
+        channel.received.clone_from(&facts.gtid.executed);
+        channel.receiver = receiver.unwrap_or(ThreadState::Running);
+        inputs.push(probed(name, facts));
+        if receiver.is_none() {
+            inputs.push(FleetInput::Probed(refused(name, 12)));
+        }
+    }
+    inputs.push(FleetInput::Probed(refused("p", 12)));
+    let rows = serde_json::to_value(all(&fleet(inputs))).unwrap();
+    rows["Clusters"][0]["Findings"][0].clone()
+}
+
+#[test]
+fn a_failure_says_why_it_is_left_alone_and_what_people_can_do() {
+    let (connecting, running) = (Some(ThreadState::Other), Some(ThreadState::Running));
+    for (case, replicas, code, held_back_by, next) in [
+        (
+            "baton may not",
+            &[("a", connecting, "p:1-9"), ("b", connecting, "p:1-9")][..],
+            "DeadMaster",
+            &["RecoverMasterClusterFilters does not name this cluster"][..],
+            &[
+                "Recover by hand: a:3306 takes the place of p:3306. Nothing that is known of would be lost.",
+            ][..],
+        ),
+        (
+            "something would be lost",
+            &[("a", connecting, "p:1-8"), ("b", connecting, "p:1-8")],
+            "DeadMaster",
+            &["RecoverMasterClusterFilters does not"],
+            &["Recover by hand: a:3306 takes the place of p:3306. 1 transaction could be lost."],
+        ),
+        (
+            "nobody is fit",
+            &[("a", connecting, "p:1-9,own:1"), ("b", connecting, "p:1-9,own:1")],
+            "DeadMaster",
+            &["RecoverMasterClusterFilters does not", "a:3306 cannot be promoted", "b:3306 cannot"],
+            &["Start p:3306 again", "Or remove what stands in the way, and recover by hand"],
+        ),
+        (
+            "nobody is left",
+            &[],
+            "DeadMasterWithoutReplicas",
+            &["nothing replicates from it"],
+            &["Start p:3306 again", "If it is gone for good"],
+        ),
+        (
+            "nobody answers",
+            &[("a", None, "p:1-9")],
+            "DeadMasterAndReplicas",
+            &["nobody is promoted whom baton does not reach"],
+            &["See whether this node still reaches their network", "Start p:3306 again, or one"],
+        ),
+        (
+            "somebody hears it",
+            &[("a", running, "p:1-9"), ("b", connecting, "p:1-9")],
+            "UnreachableMaster",
+            &["it may well be alive"],
+            &[
+                "clients still reach p:3306",
+                "Only if p:3306 is gone for good: force a failover to a",
+            ],
+        ),
+    ] {
+        let found = dead(replicas);
+        assert_eq!(
+            (&found["Code"], &found["Severity"]),
+            (&code.into(), &"critical".into()),
+            "{case}"
+        );
+        for (field, expected) in [("HeldBackBy", held_back_by), ("Next", next)] {
+            let said = found[field].as_array().unwrap();
+            assert_eq!(said.len(), expected.len(), "{case}: {said:?}");
+            for (said, expected) in said.iter().zip(expected) {
+                assert!(said.as_str().unwrap().contains(expected), "{case}: {said}: {expected}");
+            }
+        }
+        assert_eq!(found["ByHand"] == true, next[0].starts_with("Recover by hand"), "{case}");
+    }
 }

@@ -287,6 +287,23 @@ fn the_return_of_a_former_primary_does_not_concern_its_replicas() {
     assert!(recovery.changes(&key("p")) && !recovery.changes(&key("b")));
 }
 
+/// I8: people see first what they ask for, though a former primary is not in the cluster it comes
+/// back to.
+#[test]
+fn what_bringing_back_a_former_primary_would_do_can_be_seen_first() {
+    let fleet = after_failover("1-9", same, |_| {});
+    let (_, p) = with(("p".into(), (*fleet.instance(&key("p")).unwrap().facts).clone()), |it| {
+        it.read_only = true;
+    });
+    let inputs = vec![FleetInput::Probed(answered("p", 103, p))];
+    let fleet = advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot;
+    let rejoin = request(Cause::Rejoin, None);
+    let shown = super::super::preview::preview(&rejoin, &fleet, &runner(), now()).unwrap();
+    assert_eq!((shown.kind, shown.successor), (Kind::Rejoin, key("a")));
+    let follows = |it: &&String| it.contains("p:3306: ") && it.contains("replicate from a:3306");
+    assert_eq!(shown.lines.iter().filter(follows).count(), 1, "{:?}", shown.lines);
+}
+
 /// I1, I6: two trees may be what one cluster was.
 #[test]
 fn who_refuses_writes_is_not_opened_while_another_head_of_the_cluster_may_be_open() {
