@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use baton_topology::key::InstanceKey;
+use baton_topology::version::Version;
 use memory::{Memory, Plan};
 use serde_json::{Value, json};
 use support::{
@@ -64,6 +66,35 @@ fn whoever_may_only_look_sees_everything_even_of_ten_thousand() {
     play_with("onlooker.mjs", &[memory.port], &[], |wish| match wish["do"].as_str() {
         Some("kill") => json!(memory.fleet.kill(&memory::server(7, 0))),
         other => panic!("nobody knows how to {other:?}"),
+    });
+}
+
+#[test]
+fn what_no_machine_has_is_shown_as_well() {
+    let memory = Memory::start(Plan::handled());
+    play_with("memory.mjs", &[memory.port], &[], |wish| {
+        let number =
+            |at: usize| usize::try_from(wish["server"][at].as_u64().unwrap_or_default()).unwrap();
+        let key = memory::server(number(0), number(1));
+        let (text, fleet) = (wish["text"].as_str().unwrap_or_default(), &memory.fleet);
+        match wish["do"].as_str().unwrap_or_default() {
+            "kill" => fleet.kill(&key),
+            "write" => {
+                fleet.edit(&key, |it| it.read_only = false);
+                assert!(fleet.write(&key).is_some(), "{key} takes no writes");
+                fleet.edit(&key, |it| it.read_only = true);
+            }
+            "lag" => {
+                fleet.edit(&key, |it| it.channels[0].seconds_behind = wish["seconds"].as_u64())
+            }
+            "call" => fleet.edit(&key, |it| {
+                it.alias = text.into();
+                it.version = Version::parse("8.0.36", text);
+            }),
+            "add" => fleet.add_replica(&InstanceKey::new(text, 3306), &key),
+            other => panic!("nobody knows how to {other:?}"),
+        }
+        json!("done")
     });
 }
 

@@ -58,7 +58,8 @@ function banners() {
   const why = mayWrite ? nothing : (session.value?.Why ?? '');
   const isStale = !live.isUp && Date.now() - began > STALE_AFTER;
   return html`
-    ${isStale ? html`<p class="banner stale" role="alert">${mark('warning')} <span><strong>${fleet.isLoaded ? 'This page may be out of date.' : 'baton is not reached.'}</strong> ${live.why || 'no answer yet'}; trying again.</span></p>` : nothing}
+    ${isStale && live.isLeaderless ? html`<p class="banner stale" role="alert">${mark('warning')} <span><strong>No leader answers.</strong> This is what the node sees that you are connected to. Until a majority agrees on a leader, nothing is recovered and nothing can be changed. <a href=${to(['nodes'])}>Nodes</a></span></p>`
+      : isStale ? html`<p class="banner stale" role="alert">${mark('warning')} <span><strong>${fleet.isLoaded ? 'This page may be out of date.' : 'baton is not reached.'}</strong> ${live.why || 'no answer yet'}; trying again.</span></p>` : nothing}
     ${fleet.state.RecoveriesDisabled ? html`<p class="banner off" role="alert">${mark('critical', 'switched off')} <span><strong>Automated recoveries are switched off everywhere.</strong> Nothing is recovered unless a person does it.</span>
       <button type="button" ?disabled=${!mayWrite} title=${why} @click=${() => setRecoveries(false)}>Switch on…</button></p>` : nothing}
     ${fleet.state.Breaker ? html`<p class="banner off" role="alert">${mark('critical', 'held back')} <span><strong>baton holds back.</strong> ${fleet.state.Breaker}.</span>

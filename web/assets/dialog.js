@@ -5,6 +5,7 @@ import { runningIn } from './health.js';
 import { rememberOwner } from './operations.js';
 import { clusterLink, name, notify } from './ui.js';
 import { fleet, session, update, updateNow } from './store.js';
+import { tame } from './words.js';
 import { html, nothing } from './vendor/lit-html/lit-html.js';
 
 /** @typedef {import('./types').Instance} Instance */
@@ -185,19 +186,19 @@ function planView() {
   if (mine.task.care === 'none') return nothing;
   if (mine.state === 'planning') return html`<p class="empty" aria-busy="true">working out what would be done…</p>`;
   if (mine.refusal) {
-    return html`<div class="trouble" role="alert"><strong>Not possible now.</strong> ${mine.refusal}</div>`;
+    return html`<div class="trouble" role="alert"><strong>Not possible now.</strong> ${tame(mine.refusal)}</div>`;
   }
   if (!mine.plan) return html`<p class="empty">Choose, and what would be done is shown here.</p>`;
   if (!mine.plan.length) return nothing;
   return html`<h3>What would be done</h3>
-    <ol class="plan">${mine.plan.map((it) => html`<li class=${isLoss(it) ? 'loss' : nothing}>${it.replace(/^\d+\. /, '')}</li>`)}</ol>`;
+    <ol class="plan">${mine.plan.filter((it) => !/^[a-z-]+:$/.test(it)).map((it) => html`<li class=${isLoss(it) ? 'loss' : nothing}>${tame(it.replace(/^\d+\. /, ''))}</li>`)}</ol>`;
 }
 
 function progressView() {
   const mine = /** @type {NonNullable<typeof shown>} */ (shown);
   const running = mine.task.cluster ? runningIn(mine.task.cluster) : undefined;
   return html`<p aria-busy="true" class="busy">${running ? running.Phase : 'under way'}…</p>
-    ${running?.Steps ? html`<ol class="steps">${running.Steps.map((it) => html`<li>${it.Text}</li>`)}</ol>` : nothing}`;
+    ${running?.Steps ? html`<ol class="steps">${running.Steps.map((it) => html`<li>${tame(it.Text)}</li>`)}</ol>` : nothing}`;
 }
 
 /** The dialog, where there is one. */
@@ -225,10 +226,10 @@ export function taskDialog() {
     <form @submit=${submit}>
       <h2 id="task-title">${task.title}</h2>
       ${cluster ? html`<p class="of">${task.row ? html`${name(task.row.Key)} in ` : nothing}${clusterLink(cluster)}</p>` : nothing}
-      <p>${task.says}</p>
+      <p>${tame(task.says)}</p>
       ${task.fields.length ? html`<div class="fields">${task.fields.map(fieldView)}</div>` : nothing}
       ${mine.state === 'running' ? progressView() : isOver ? nothing : planView()}
-      ${isOver ? html`<p class=${mine.state === 'failed' ? 'trouble' : 'fine'} role="alert">${mine.said}</p>` : nothing}
+      ${isOver ? html`<p class=${mine.state === 'failed' ? 'trouble' : 'fine'} role="alert">${tame(mine.said)}</p>` : nothing}
       ${mayWrite || isOver ? nothing : html`<p class="trouble">${session.value?.Why ?? 'you may not do this'}</p>`}
       ${needsAlias && !isOver && mine.state !== 'running' && !mine.refusal
         ? html`<div class="fields"><label for="task-alias">Type <strong>${name(task.alias ?? '')}</strong> to confirm</label>

@@ -1,7 +1,7 @@
 // How things are: the one place that turns rows into colours and words.
 
 import { membersOf, recoveries } from './store.js';
-import { ago, counted, problemNamed, span } from './words.js';
+import { ago, counted, problemNamed, span, tame } from './words.js';
 
 /** @typedef {import('./types').Instance} Instance */
 /** @typedef {import('./types').Cluster} Cluster */
@@ -73,7 +73,7 @@ export function sentence(row) {
       if (row.ReplicationError) said.push(row.ReplicationError);
     } else said.push(problemNamed(problem));
   }
-  return said.join('; ');
+  return tame(said.join('; '));
 }
 
 /** @param {Instance} row */

@@ -52,6 +52,19 @@ async function load(signal) {
   lastEvent = rows.Event;
 }
 
+/** What this node alone sees, while no node leads: better than nothing, and no beginning of a stream. */
+async function loadLocally() {
+  lastEvent = '';
+  try {
+    replace(await get('fleet', { local: 'true' }, AbortSignal.timeout(LOADING_MAX)));
+    forget();
+    live.heardAt = Date.now();
+    live.isLeaderless = true;
+  } catch {
+    // It is tried again together with everything else.
+  }
+}
+
 async function follow() {
   open = new AbortController();
   const signal = open.signal;
@@ -59,7 +72,8 @@ async function follow() {
   live.heardAt = Date.now();
   const response = await fetch(`${API}events`, { headers: { 'Last-Event-ID': lastEvent }, signal, cache: 'no-store' });
   if (!response.ok || !response.body) {
-    throw new Refused(`no events: ${response.status} ${response.statusText}`, response.status);
+    const said = await response.json().catch(() => null);
+    throw new Refused(said?.Message ?? `no events: ${response.status} ${response.statusText}`, response.status);
   }
   for await (const event of events(response.body)) {
     const data = JSON.parse(event.data);
@@ -76,6 +90,7 @@ async function follow() {
 
 function up() {
   live.isUp = true;
+  live.isLeaderless = false;
   live.why = '';
   pause = PAUSE_MIN;
   update();
@@ -99,6 +114,8 @@ export async function run() {
     } catch (error) {
       const refused = error instanceof Refused ? error.message : 'baton does not answer';
       down(refused);
+      if (error instanceof Refused && error.status >= 502 && /leader/.test(error.message)) await loadLocally();
+      else live.isLeaderless = false;
     }
     if (document.hidden && hiddenAt && Date.now() - hiddenAt >= HIDDEN_MAX) {
       await new Promise((resolve) => (wake = () => resolve(undefined)));

@@ -3,6 +3,7 @@
 import { perform } from './dialog.js';
 import { offered } from './operations.js';
 import { session, update } from './store.js';
+import { tame } from './words.js';
 import { html, nothing } from './vendor/lit-html/lit-html.js';
 
 let openFor = '';
@@ -87,7 +88,7 @@ function items(row) {
         };
         return html`<button type="button" role="menuitem" tabindex="-1" aria-disabled=${Boolean(unfit)}
           class=${operation.care === 'alias' ? 'grave' : nothing} title=${unfit || nothing} @click=${act}>${operation.label}
-          ${unfit && mayWrite ? html`<small>${unfit}</small>` : nothing}</button>`;
+          ${unfit && mayWrite ? html`<small>${tame(unfit)}</small>` : nothing}</button>`;
       })}</div>`)}
   </div>`;
 }

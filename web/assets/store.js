@@ -30,6 +30,8 @@ export const live = {
   isUp: false,
   /** When the last sign of life came. */
   heardAt: 0,
+  /** What is shown is what one node sees while none leads. */
+  isLeaderless: false,
   why: '',
 };
 

@@ -14,6 +14,7 @@ import { byName } from './store.js';
  * @property {string} [under] whose replicas are folded
  * @property {Instance[]} [folded]
  * @property {boolean} isLast among its siblings
+ * @property {number[]} rails levels of those above it that have siblings below this row
  */
 
 /** From so many healthy leaves of one source on, they are folded. */
@@ -41,22 +42,23 @@ export function lines(members, unfolded) {
   /** @type {Line[]} */
   const drawn = [];
   const seen = new Set();
-  /** @param {Instance} row @param {number} level @param {boolean} isLast */
-  const draw = (row, level, isLast) => {
+  /** @param {Instance} row @param {number} level @param {boolean} isLast @param {number[]} rails */
+  const draw = (row, level, isLast, rails) => {
     if (seen.has(row.Key)) return;
     seen.add(row.Key);
     const replicas = (below.get(row.Key) ?? []).sort(order);
-    drawn.push({ row, level, replicas: replicas.length, isLast });
+    drawn.push({ row, level, replicas: replicas.length, isLast, rails });
+    const inner = isLast || level === 0 ? rails : [...rails, level];
     const isQuiet = (/** @type {Instance} */ it) => !below.has(it.Key) && ofInstance(it) === 'ok' && !it.Maintenance;
     const quiet = replicas.filter(isQuiet);
     const folds = quiet.length >= FOLD_FROM && !unfolded.has(row.Key);
     const shown = folds ? replicas.filter((it) => !isQuiet(it)) : replicas;
-    shown.forEach((it, index) => draw(it, level + 1, !folds && index === shown.length - 1));
+    shown.forEach((it, index) => draw(it, level + 1, !folds && index === shown.length - 1, inner));
     if (folds) quiet.forEach((it) => seen.add(it.Key));
-    if (folds) drawn.push({ level: level + 1, replicas: 0, under: row.Key, folded: quiet, isLast: true });
+    if (folds) drawn.push({ level: level + 1, replicas: 0, under: row.Key, folded: quiet, isLast: true, rails: inner });
   };
-  heads.sort((a, b) => a.Depth - b.Depth || order(a, b)).forEach((it) => draw(it, 0, true));
+  heads.sort((a, b) => a.Depth - b.Depth || order(a, b)).forEach((it) => draw(it, 0, true, []));
   // Whoever is in a ring is below nobody.
-  members.filter((row) => !seen.has(row.Key)).sort(order).forEach((it) => draw(it, 0, true));
+  members.filter((row) => !seen.has(row.Key)).sort(order).forEach((it) => draw(it, 0, true, []));
   return drawn;
 }

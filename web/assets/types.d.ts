@@ -61,6 +61,8 @@ export interface Finding {
   DowntimeUntil?: string;
   HeldBackBy?: string[];
   Would?: string[];
+  ByHand?: boolean;
+  Next?: string[];
   Skipped?: boolean;
 }
 

@@ -2,7 +2,7 @@
 
 import { to } from './router.js';
 import { session, update } from './store.js';
-import { ago, exact } from './words.js';
+import { ago, exact, moment, span, tame } from './words.js';
 import { MARKS } from './health.js';
 import { html, nothing } from './vendor/lit-html/lit-html.js';
 import { repeat } from './vendor/lit-html/directives/repeat.js';
@@ -46,6 +46,12 @@ export function when(text) {
   return html`<time datetime=${text} title=${exact(text)}>${ago(text)}</time>`;
 }
 
+/** How long something has been so.
+ * @param {string} since */
+export function lasting(since) {
+  return html`<time datetime=${since} title=${`since ${exact(since)}`}>${span(Date.now() - moment(since))}</time>`;
+}
+
 /** @param {string} text @param {string} [kind] @param {string} [title] */
 export function badge(text, kind = '', title = '') {
   return html`<span class="badge ${kind}" title=${title || nothing}>${text}</span>`;
@@ -57,10 +63,16 @@ export function empty(text) {
   return html`<p class="empty">${text}</p>`;
 }
 
+/** Whether buttons are locked, and why. */
+export function locked() {
+  const { MayWrite: may = false, Why: why = '' } = session.value ?? {};
+  return { off: !may, why: may ? nothing : why };
+}
+
 /** What the API answered, or that it has not, or why it will not.
  * @param {{data: any, error: string}} answer @param {(data: any) => unknown} show */
 export function answered(answer, show) {
-  const trouble = answer.error ? html`<p class="trouble" role="alert">${answer.error}</p>` : nothing;
+  const trouble = answer.error ? html`<p class="trouble" role="alert">${tame(answer.error)}</p>` : nothing;
   if (answer.data !== undefined) return html`${trouble}${show(answer.data)}`;
   return answer.error ? trouble : html`<p class="empty" aria-busy="true">asking…</p>`;
 }
@@ -105,7 +117,7 @@ function dismiss(notice) {
 
 export function noticeBoard() {
   return html`<div class="notices" role="status" aria-live="polite">
-    ${repeat(notices, (it) => it.id, (it) => html`<p class=${it.kind}>${it.text}
+    ${repeat(notices, (it) => it.id, (it) => html`<p class=${it.kind}>${tame(it.text)}
       <button type="button" aria-label="dismiss" @click=${() => dismiss(it)}>×</button></p>`)}
   </div>`;
 }

@@ -1,5 +1,11 @@
 // Words and numbers for people.
 
+/** A sentence with names of strangers in it: marks that would turn it around are shown, and do nothing.
+ * @param {string | undefined} text */
+export function tame(text) {
+  return (text ?? '').replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+}
+
 /** @param {number} milliseconds */
 export function span(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));

@@ -154,7 +154,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Write manage::deregister_virtual_name { "deregister-hostname-unresolve/:host/:port" }
 
     Write pools::submit { "submit-pool-instances/:pool" }
-    PrivilegedRead pools::of_cluster {
+    Read pools::of_cluster {
         "cluster-pool-instances/:hint/:pool", "cluster-pool-instances/:hint",
     }
     PrivilegedRead pools::heuristic {
@@ -337,6 +337,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     (Read Here) raft::leader { "raft-leader" }
     (Read Here) raft::health { "raft-health" }
     (Read Here) raft::status { "raft-status" }
+    (Read Here) raft::nodes { "raft-nodes" }
     (Read Here) raft::peers { "raft-peers" }
     (Write Here) raft::snapshot { "raft-snapshot" }
     (Write Here) raft::yield_to { "raft-yield/:node" }

@@ -48,6 +48,9 @@ pub struct Hello {
     /// Where people reach its API.
     #[serde(default)]
     pub api: String,
+    /// Its release; empty where it is too old to tell.
+    #[serde(default)]
+    pub version: String,
     /// Whether it knows of a raft.
     pub is_in_a_raft: bool,
     /// The seat of the leader, if it knows one.
@@ -214,6 +217,7 @@ impl Members {
             name: self.name.clone(),
             entries: COMMAND_VERSION,
             api: self.api.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.host.clone(),
             kept_alone: self.kept_alone,
             // One that cannot tell must not be taken for one that knows of none.

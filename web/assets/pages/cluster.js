@@ -1,18 +1,17 @@
 // One cluster: its problem in words, its tree, who would take over, what was done to it.
 
 import { at, get } from '../api.js';
-import { perform, open as openTask } from '../dialog.js';
+import { open as openTask } from '../dialog.js';
 import { THRONE, begin, dragged, drop, end, over, touch, verdict } from '../drag.js';
 import { lag, ofCluster, ofFinding, ofInstance, runningIn, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
-import { operation } from '../operations.js';
 import { to } from '../router.js';
 import { clusterNamed, fleet, loaded, membersOf, recoveries, session, update } from '../store.js';
 import { lines } from '../tree.js';
-import { answered, badge, copyButton, empty, instanceLink, mark, name, notify, when } from '../ui.js';
-import { counted, exact, shortVersion } from '../words.js';
+import { answered, badge, copyButton, empty, instanceLink, locked, mark, name, notify, when } from '../ui.js';
+import { counted, exact, shortVersion, tame } from '../words.js';
 import { findingView, findingsOf } from './fleet.js';
-import { recoveryLine, stepsView } from './recoveries.js';
+import { blockedView, newsView, recoveryLine, stepsView } from './recoveries.js';
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
 
@@ -47,6 +46,13 @@ export function badges(row, cluster) {
   ];
 }
 
+/** The lines that lead from a source down to its replicas.
+ * @param {import('../tree.js').Line} line */
+function branches(line) {
+  if (!line.level) return nothing;
+  return html`${line.rails.map((level) => html`<i class="rail" .style=${`--at:${level}`}></i>`)}<i class="branch ${line.isLast ? 'last' : ''}" .style=${`--at:${line.level}`}></i>`;
+}
+
 /** @param {import('../tree.js').Line} line @param {Cluster} cluster */
 function treeRow(line, cluster) {
   if (!line.row) {
@@ -55,9 +61,9 @@ function treeRow(line, cluster) {
       unfolded.add(under);
       update();
     };
-    return html`<div role="row" class="node folded" aria-level=${line.level + 1} title=${session.value?.MayWrite ? `drag all replicas of ${under}` : nothing}
+    return html`<div role="row" class="node folded ${dragged?.key === under && dragged.what === 'replicas' ? 'dragged' : ''}" aria-level=${line.level + 1} title=${session.value?.MayWrite ? `drag all replicas of ${under}` : nothing}
         draggable=${session.value?.MayWrite ? 'true' : 'false'} @dragstart=${(/** @type {DragEvent} */ event) => begin(event, under, 'replicas')} @dragend=${end}>
-      <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}><button type="button" class="link" @click=${show}>${counted(line.folded?.length ?? 0, 'more healthy replica')}</button></span>
+      <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>${branches(line)}<button type="button" class="link" @click=${show}>${counted(line.folded?.length ?? 0, 'more healthy replica')}</button></span>
     </div>`;
   }
   const { row } = line;
@@ -71,13 +77,13 @@ function treeRow(line, cluster) {
       @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'instance')} @dragend=${end}
       @dragover=${(/** @type {DragEvent} */ event) => over(event, row.Key)} @drop=${(/** @type {DragEvent} */ event) => drop(event, row.Key)}>
     <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>
-      ${mark(health)} ${instanceLink(row.Key)} ${row.Alias && row.Alias !== row.Key ? html`<span class="of">${name(row.Alias)}</span>` : nothing}
+      ${branches(line)}<span class="who">${mark(health)} ${instanceLink(row.Key)}</span> ${row.Alias && row.Alias !== row.Key ? html`<span class="of">${name(row.Alias)}</span>` : nothing}
       <span class="badges">${badges(row, cluster)}</span>
       ${line.replicas && session.value?.MayWrite ? html`<span class="handle" draggable="true" title="drag all its replicas"
         @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'replicas')} @dragend=${end}
         @pointerdown=${(/** @type {PointerEvent} */ event) => touch(event, row.Key, 'replicas')}>⋮⋮ ${line.replicas}</span>` : nothing}
       ${said ? html`<span class="said">${said}</span>` : nothing}
-      ${isOver && found && !found.Allowed ? html`<span class="said no" role="status">${found.Why}</span>` : nothing}
+      ${isOver && found && !found.Allowed ? html`<span class="said no" role="status">${tame(found.Why)}</span>` : nothing}
     </span>
     <span role="gridcell" class="n-lag number" title="lag">${row.State === 'ok' ? lag(row) : ''}</span>
     <span role="gridcell" class="n-version">${shortVersion(row.Version)}</span>
@@ -97,7 +103,7 @@ function treeView(cluster) {
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
     ${isReplica && dragged?.what === 'instance' ? html`<div data-target=${THRONE} class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
         @dragover=${(/** @type {DragEvent} */ event) => over(event, THRONE)} @drop=${(/** @type {DragEvent} */ event) => drop(event, THRONE)}>
-        ${throne?.Allowed ? `Drop here to promote ${dragged.key}` : `It cannot be promoted: ${throne?.Why ?? 'looking…'}`}</div>` : nothing}
+        ${tame(throne?.Allowed ? `Drop here to promote ${dragged.key}` : `It cannot be promoted: ${throne?.Why ?? 'looking…'}`)}</div>` : nothing}
     <div role="treegrid" aria-label="instances of the cluster" class="tree ${dragged ? 'dragging' : ''}">
       <div role="rowgroup"><div role="row" class="node titles"><span role="columnheader" class="n-name">Instance</span><span role="columnheader" class="n-lag number">Lag</span>
         <span role="columnheader" class="n-version">Version</span><span role="columnheader" class="n-dc">Data centre</span><span role="columnheader" class="n-menu"><span class="unseen-text">Actions</span></span></div></div>
@@ -134,15 +140,21 @@ function readinessView(cluster) {
         : html`<p class="strong">${mark('critical', 'nobody could take over')} Nobody could take over.</p>`}
       ${it.PossibleLoss ? html`<p class="loss">${counted(it.PossibleLoss, 'transaction')} could be lost: <code class="gtid">${it.PossibleLossGtids}</code></p>`
         : it.Successor ? html`<p>Nothing that is known of would be lost.</p>` : nothing}
-      ${it.HeldBackBy.length ? html`<p class="strong">${mark('warning', 'held back')} baton would not act by itself:</p><ul>${it.HeldBackBy.map((/** @type {string} */ why) => html`<li>${why}</li>`)}</ul>` : nothing}
-      ${it.Obstacles.length ? html`<ul>${it.Obstacles.map((/** @type {string} */ why) => html`<li>${why}</li>`)}</ul>` : nothing}
-      ${it.Why.length + it.Lost.length ? html`<details><summary>Why</summary><ul>${[...it.Why, ...it.Lost].map((/** @type {string} */ why) => html`<li>${why}</li>`)}</ul></details>` : nothing}`)}
+      ${it.HeldBackBy.length ? html`<p class="strong">${mark('warning', 'held back')} baton would not act by itself:</p><ul>${it.HeldBackBy.map((/** @type {string} */ why) => html`<li>${tame(why)}</li>`)}</ul>` : nothing}
+      ${it.Obstacles.length ? html`<ul>${it.Obstacles.map((/** @type {string} */ why) => html`<li>${tame(why)}</li>`)}</ul>` : nothing}
+      ${it.Why.length + it.Lost.length ? html`<details><summary>Why</summary><ul>${[...it.Why, ...it.Lost].map((/** @type {string} */ why) => html`<li>${tame(why)}</li>`)}</ul></details>` : nothing}`)}
   </section>`;
+}
+
+/** Who was replaced is in a cluster of its own afterwards.
+ * @param {Cluster} cluster @param {import('../types').Recovery} it */
+function isAbout(cluster, it) {
+  return it.Cluster === cluster.Id || fleet.instances.get(it.Failed)?.Cluster === cluster.Id;
 }
 
 /** @param {Cluster} cluster */
 function pastView(cluster) {
-  const past = recoveries((it) => it.Cluster === cluster.Id && Boolean(it.EndedAt)).slice(0, 8);
+  const past = recoveries((it) => isAbout(cluster, it) && Boolean(it.EndedAt)).slice(0, 8);
   return html`<section class="card" aria-labelledby="past-title"><h2 id="past-title">Recoveries</h2>
     ${past.length ? html`<ul class="plain">${past.map(recoveryLine)}</ul>
       <p><a href=${to(['recoveries'], { cluster: cluster.Alias || cluster.Name })}>all of this cluster</a></p>` : empty('None that baton remembers.')}
@@ -153,7 +165,8 @@ function pastView(cluster) {
 function poolsView(cluster) {
   const answer = loaded(`pools ${cluster.Id}`, fleet.state.LedgerIndex, () => get(`cluster-pool-instances/${encodeURIComponent(cluster.Name)}`));
   const pools = answer.data?.Details ?? {};
-  if (!session.value?.MayWrite) return nothing;
+  const osc = loaded(`osc ${cluster.Id}`, cluster.Size, () => get(`cluster-osc-replicas/${encodeURIComponent(cluster.Name)}`)).data ?? [];
+  const { off, why } = locked();
   const submit = () => openTask({
     title: 'Submit a pool', care: 'none', verb: 'Submit', cluster: cluster.Id, row: fleet.instances.get(cluster.Primaries[0] ?? ''),
     says: 'A pool is a named set of instances, such as those behind one address. What is submitted replaces what was there.',
@@ -162,7 +175,9 @@ function poolsView(cluster) {
   });
   return html`<section class="card" aria-labelledby="pools-title"><h2 id="pools-title">Pools</h2>
     <dl>${Object.entries(pools).map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${Array.isArray(members) ? members.map((it) => html`${instanceLink(`${it.Hostname}:${it.Port}`)} `) : nothing}</dd>`)}</dl>
-    <button type="button" @click=${submit}>Submit a pool…</button></section>`;
+    ${Object.keys(pools).length ? nothing : empty('None.')}
+    ${osc.length ? html`<dl><dt title="representative replicas, for tools that change tables while clients go on">Throttle by</dt><dd>${osc.map((/** @type {any} */ it) => html`${instanceLink(`${it.Key.Hostname}:${it.Key.Port}`)} `)}</dd></dl>` : nothing}
+    <button type="button" ?disabled=${off} title=${why} @click=${submit}>Submit a pool…</button></section>`;
 }
 
 /** @param {Cluster} cluster */
@@ -176,7 +191,6 @@ function clusterActions(cluster) {
   const alias = cluster.Alias || cluster.Name;
   const plan = { row: primary, cluster: cluster.Id, alias };
   return html`<div class="actions">
-    ${primary?.State === 'down' ? button('Recover…', () => perform(operation('recover'), primary), 'main') : nothing}
     ${primary && primary.State !== 'down' ? button('Switch over…', () => openTask({
       ...plan, title: 'Switch over', care: 'alias', verb: 'Switch over',
       says: `A replica takes the place of ${primary.Key}, which then replicates from it. Writes stop for a moment and none is lost.`,
@@ -218,10 +232,11 @@ export function clusterPage(text) {
       ${clusterActions(cluster)}</header>
     ${running ? html`<section class="running" aria-labelledby="running-title"><h2 id="running-title">${mark('busy')} Being recovered: ${running.Phase}</h2>
       <p>${instanceLink(running.Failed)}${running.Successor ? html` is succeeded by ${instanceLink(running.Successor)}` : nothing}; begun ${when(running.BegunAt)} on ${name(running.Node)}.</p>
-      ${running.Why?.length ? html`<ul>${running.Why.map((it) => html`<li>${it}</li>`)}</ul>` : nothing}
+      ${running.Why?.length ? html`<ul>${running.Why.map((it) => html`<li>${tame(it)}</li>`)}</ul>` : nothing}
       ${stepsView(running.Steps ?? [], running.BegunAt)}</section>` : nothing}
+    ${newsView((it) => isAbout(cluster, it))}
     ${findings.length ? html`<section aria-label="problems"><ul class="problems">${findings.map((it) => findingView(cluster, it))}</ul>${following ? html`<p class="more of">${counted(following, 'more finding follows', 'more findings follow')} from this: see the instances below.</p>` : nothing}
-      ${blocked.map((/** @type {any} */ it) => html`<p class="trouble">Nothing is done about ${it.Analysis} on ${it.FailedInstanceKey.Hostname}:${it.FailedInstanceKey.Port} because of recovery <a href=${to(['recoveries'], { cluster: cluster.Name })}>${it.BlockingRecoveryID ?? it.BlockingRecoveryId}</a>, which nobody has acknowledged.</p>`)}</section>` : nothing}
+      ${blocked.map((/** @type {any} */ it) => html`<p class="trouble">${blockedView(it)}</p>`)}</section>` : nothing}
     ${drawing ? html`<section class="card"><h2>As text</h2><pre>${drawing}</pre>${copyButton(drawing)} <button type="button" @click=${() => { drawing = ''; update(); }}>Close</button></section>` : nothing}
     ${treeView(cluster)}
     <div class="cards">${readinessView(cluster)}${pastView(cluster)}${poolsView(cluster)}</div>`;

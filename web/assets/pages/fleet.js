@@ -4,8 +4,11 @@ import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../
 import { amend, here, to } from '../router.js';
 import { get } from '../api.js';
 import { byName, fleet, loaded, membersOf, memo } from '../store.js';
-import { badge, clusterAddress, clusterLink, empty, instanceLink, mark, name, shortKey, virtual, when } from '../ui.js';
-import { counted, named, problemNamed, shortVersion, span } from '../words.js';
+import { perform } from '../dialog.js';
+import { operation } from '../operations.js';
+import { badge, clusterAddress, clusterLink, empty, instanceLink, lasting, locked, mark, name, shortKey, virtual, when } from '../ui.js';
+import { counted, named, problemNamed, shortVersion, span, tame } from '../words.js';
+import { newsView } from './recoveries.js';
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
 
@@ -75,7 +78,7 @@ function headline(found) {
   const total = `${counted(fleet.clusters.size, 'cluster')}, ${counted(fleet.instances.size, 'instance')}`;
   if (!fleet.isLoaded) return html`<h1>Fleet</h1>`;
   if (ill.length) return html`<h1>${mark('critical')} ${counted(ill.length, 'cluster needs', 'clusters need')} attention</h1><p class="total">of ${total}</p>`;
-  if (worried.length) return html`<h1>${mark('warning')} ${counted(worried.length, 'cluster has', 'clusters have')} warnings</h1><p class="total">of ${total}; every primary that is known to be needed is up</p>`;
+  if (worried.length) return html`<h1>${mark('warning')} ${counted(worried.length, 'cluster has', 'clusters have')} warnings</h1><p class="total">of ${total}; no primary is down</p>`;
   return html`<h1>${mark('ok')} All is well</h1><p class="total">${total}</p>`;
 }
 
@@ -90,26 +93,43 @@ export function findingView(cluster, finding) {
     ${mark(running && health === 'critical' ? 'busy' : health)}
     <div>
       <p class="what"><strong>${title}</strong> ${badge(finding.Code === 'NoProblem' ? 'structure' : finding.Code, 'code')}</p>
-      <p>${clusterLink(cluster)} · ${instanceLink(finding.Key)} · since ${when(finding.Since)}</p>
-      ${finding.Evidence ? html`<p class="evidence">${finding.Evidence}.</p>` : nothing}
+      <p>${clusterLink(cluster)} · ${instanceLink(finding.Key)} · for ${lasting(finding.Since)}</p>
+      ${finding.Evidence ? html`<p class="evidence">${tame(finding.Evidence)}.</p>` : nothing}
       ${finding.Code !== 'NoProblem' && structure.length ? html`<p class="evidence">Also: ${structure.join(', ')}.</p>` : nothing}
       ${finding.Severity === 'critical' && affected ? html`<p class="evidence">${counted(affected, 'other instance is', 'other instances are')} affected.</p>` : nothing}
-      ${running ? nothing : verdictView(finding)}
+      ${running || health === 'muted' ? nothing : verdictView(finding)}
       ${running ? html`<p class="evidence busy">Being recovered: ${running.Phase}${running.Successor ? html`, ${name(running.Successor)} succeeds` : nothing}.</p>` : nothing}
       ${finding.DowntimeUntil ? html`<p class="evidence">In downtime, which ends ${when(finding.DowntimeUntil)}.</p>` : nothing}
     </div>
   </li>`;
 }
 
-/** What baton does about it, or why it does not.
+/** More reasons are shown when somebody wants to see them. */
+const REASONS_MAX = 3;
+
+/** What baton does about it, or why it does not; and what people can do.
  * @param {import('../types').Finding} finding */
 function verdictView(finding) {
-  const [first, ...more] = finding.Would ?? finding.HeldBackBy ?? [];
-  if (!first) return nothing;
-  const rest = more.length ? html` <details><summary>${finding.Would ? 'how' : counted(more.length, 'more reason')}</summary><ul>${more.map((it) => html`<li>${it}</li>`)}</ul></details>` : nothing;
-  return finding.Would
-    ? html`<div class="verdict"><strong>baton acts:</strong> ${first}.${rest}</div>`
-    : html`<div class="verdict"><strong>baton does nothing by itself:</strong> ${first}.${rest}</div>`;
+  const [would, ...how] = finding.Would ?? [];
+  if (would) return html`<div class="verdict"><strong>baton acts:</strong> ${tame(would)}.${how.length ? html` <details><summary>how</summary>${listed(how)}</details>` : nothing}</div>`;
+  const reasons = finding.HeldBackBy ?? [];
+  if (!reasons.length) return nothing;
+  const rest = reasons.slice(REASONS_MAX);
+  return html`<div class="verdict"><strong>baton does nothing by itself:</strong> ${reasons.length === 1 ? html`${tame(reasons[0])}.` : listed(reasons.slice(0, REASONS_MAX))}
+      ${rest.length ? html`<details><summary>${counted(rest.length, 'more reason')}</summary>${listed(rest)}</details>` : nothing}</div>
+    ${finding.Next?.length ? html`<div class="next"><strong>What you can do:</strong>${listed(finding.Next)}${finding.ByHand ? recoverButton(finding.Key) : nothing}</div>` : nothing}`;
+}
+
+/** @param {string[]} lines */
+function listed(lines) {
+  return html`<ul>${lines.map((it) => html`<li>${tame(it)}</li>`)}</ul>`;
+}
+
+/** @param {string} key */
+function recoverButton(key) {
+  const row = fleet.instances.get(key);
+  const { off, why } = locked();
+  return row ? html`<button type="button" class="main" ?disabled=${off} title=${why} @click=${() => perform(operation('recover'), row)}>Recover…</button>` : nothing;
 }
 
 /** What follows from a dead primary is no problem of its own.
@@ -165,12 +185,12 @@ function problemsOf(found) {
 }
 
 /** Who would take over, as of a few seconds ago.
- * @param {Cluster} cluster */
-function readyView(cluster) {
+ * @param {Summary} it */
+function readyView({ cluster, health }) {
   const beat = Math.floor(Date.now() / 15_000);
   const answer = loaded('fleet-readiness', beat, () => get('fleet-readiness').then((all) => new Map(all.map((/** @type {any} */ it) => [it.Cluster, it]))));
   const found = answer.data?.get(cluster.Id);
-  if (!found) return nothing;
+  if (!found || (!found.Successor && health === 'muted')) return nothing;
   if (!found.Successor) return html`<span title=${(found.Obstacles ?? []).join('; ')}>${mark('warning', 'nobody could take over')} nobody</span>`;
   const loss = found.PossibleLoss ? `; ${counted(found.PossibleLoss, 'transaction')} could be lost` : '';
   return html`<span class="key" title=${`${found.Successor} would take over${loss}`}>${name(shortKey(found.Successor))}</span>${found.PossibleLoss ? html` ${mark('warning', loss.slice(2))}` : nothing}`;
@@ -181,7 +201,7 @@ function clusterRow(it) {
   const { cluster } = it;
   const primary = cluster.Primaries[0];
   const row = primary ? fleet.instances.get(primary) : undefined;
-  const bad = it.members.filter((member) => (member.Problems?.length ?? 0) > 0).length;
+  const bad = ailingIn(it);
   const recovers = cluster.RecoversPrimary ? 'automatic' : 'by hand';
   return html`<a role="row" class="row" href=${clusterAddress(cluster)}>
     <span role="cell" class="c-health">${mark(it.health)}</span>
@@ -192,29 +212,49 @@ function clusterRow(it) {
     <span role="cell" class="c-lag number">${it.lag === null ? '' : it.lag < 60 ? `${it.lag} s` : span(it.lag * 1000)}</span>
     <span role="cell" class="c-dc">${it.centers.join(' ')}</span>
     <span role="cell" class="c-version">${it.versions.join(' ')}</span>
-    <span role="cell" class="c-ready">${readyView(cluster)}</span>
+    <span role="cell" class="c-ready">${readyView(it)}</span>
     <span role="cell" class="c-recovery">${recovers}</span>
   </a>`;
 }
 
+/** What the list can be sorted by, beside how bad it is.
+ * @type {Record<string, (a: Summary, b: Summary) => number>} */
+const ORDERS = {
+  health: (a, b) => rank(a.health) - rank(b.health),
+  alias: () => 0,
+  primary: (a, b) => byName(a.cluster.Name, b.cluster.Name),
+  size: (a, b) => b.members.length - a.members.length,
+  ill: (a, b) => ailingIn(b) - ailingIn(a),
+  lag: (a, b) => (b.lag ?? -1) - (a.lag ?? -1),
+};
+
+/** @param {Summary} it */
+function ailingIn(it) {
+  return it.members.filter((member) => (member.Problems?.length ?? 0) > 0).length;
+}
+
 export function fleetPage() {
   const { query } = here();
-  const wanted = { filter: query.get('filter') ?? '', dc: query.get('dc') ?? '', version: query.get('version') ?? '', problem: query.get('problem') ?? '' };
+  const wanted = { filter: query.get('filter') ?? '', dc: query.get('dc') ?? '', version: query.get('version') ?? '', problem: query.get('problem') ?? '', sort: query.get('sort') ?? '' };
   const every = memo('clusters', fleet.version, all);
-  const sorted = memo('sorted clusters', fleet.version, () => [...every].sort((a, b) => rank(a.health) - rank(b.health) || byName(a.cluster.Alias || a.cluster.Name, b.cluster.Alias || b.cluster.Name)));
+  const by = ORDERS[wanted.sort] ? wanted.sort : 'health';
+  const sorted = memo('sorted clusters', `${fleet.version} ${by}`, () => [...every].sort((a, b) => ORDERS[by](a, b) || byName(a.cluster.Alias || a.cluster.Name, b.cluster.Alias || b.cluster.Name)));
+  /** @param {string} order @param {string} kind @param {unknown} label */
+  const title = (order, kind, label) => html`<span role="columnheader" class=${kind} aria-sort=${by === order ? (/size|ill|lag/.test(order) ? 'descending' : 'ascending') : nothing}><button type="button" class="sort" title="sort by this" @click=${() => amend({ ...wanted, sort: order === by || order === 'health' ? '' : order })}>${label}${by === order ? (/size|ill|lag/.test(order) ? ' ▾' : ' ▴') : nothing}</button></span>`;
   const found = memo('found clusters', `${fleet.version} ${query}`, () => sorted.filter((it) => matches(it, wanted)));
   /** @param {(it: Summary) => string[]} of */
   const choices = (of) => memo(`choices ${of}`, fleet.version, () => [...new Set(every.flatMap(of))].sort());
   /** @param {string} key */
   const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: /** @type {HTMLInputElement} */ (event.currentTarget).value });
   /** @param {string} key @param {string} label @param {string[]} options @param {(text: string) => string} [shown] */
-  const select = (key, label, options, shown = (text) => text) => options.length < 2 && !wanted[/** @type {'dc'} */ (key)] ? nothing
+  const select = (key, label, options, shown = (text) => text) => options.length < (key === 'problem' ? 1 : 2) && !wanted[/** @type {'dc'} */ (key)] ? nothing
     : html`<label><span class="unseen-text">${label}</span><select @change=${set(key)}>
       <option value="" ?selected=${!wanted[/** @type {'dc'} */ (key)]}>${label}: any</option>
       ${options.map((it) => html`<option value=${it} ?selected=${wanted[/** @type {'dc'} */ (key)] === it}>${shown(it)}</option>`)}</select></label>`;
   return html`
     <header class="head">${headline(every)}</header>
     ${fleet.isLoaded && !fleet.instances.size ? empty(html`baton knows no server yet. <a href="discover">Discover</a> one: it finds the others from there.`) : nothing}
+    ${newsView(() => true)}
     ${problemList(every)}
     <section aria-labelledby="clusters-title">
       <div class="bar"><h2 id="clusters-title">Clusters</h2>
@@ -226,9 +266,8 @@ export function fleetPage() {
       </div>
       <div role="table" aria-label="clusters" class="table clusters">
         <div role="rowgroup"><div role="row" class="row titles">
-          <span role="columnheader" class="c-health"><span class="unseen-text">Health</span></span><span role="columnheader" class="c-alias">Cluster</span>
-          <span role="columnheader" class="c-primary">Primary</span><span role="columnheader" class="c-size number">Size</span>
-          <span role="columnheader" class="c-bad number">Ill</span><span role="columnheader" class="c-lag number">Lag</span>
+          ${title('health', 'c-health', html`<span class="unseen-text">Health</span>${by === 'health' ? nothing : '▵'}`)}${title('alias', 'c-alias', 'Cluster')}${title('primary', 'c-primary', 'Primary')}
+          ${title('size', 'c-size number', 'Size')}${title('ill', 'c-bad number', 'Ill')}${title('lag', 'c-lag number', 'Lag')}
           <span role="columnheader" class="c-dc">Data centres</span><span role="columnheader" class="c-version">Versions</span>
           <span role="columnheader" class="c-ready">Would take over</span><span role="columnheader" class="c-recovery">Recovery</span></div></div>
         ${virtual('clusters', found, 36, (it) => it.cluster.Id, clusterRow)}

@@ -6,8 +6,9 @@ import { instanceMenu } from '../menu.js';
 import { to } from '../router.js';
 import { fleet, loaded } from '../store.js';
 import { answered, clusterLink, copyButton, empty, instanceLink, mark, name, when } from '../ui.js';
-import { exact, named } from '../words.js';
+import { exact, named, tame } from '../words.js';
 import { badges } from './cluster.js';
+import { changelogView } from './recoveries.js';
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 
 /** @param {unknown} value @returns {unknown} */
@@ -48,8 +49,9 @@ export function instancePage(key) {
     return html`<header class="head"><h1>${name(key)}</h1></header>${fleet.isLoaded ? empty(html`baton does not know ${name(key)}. <a href=${to(['discover'], { key })}>Discover it</a>, or <a href=${to(['search'], { s: key })}>search</a>.`) : nothing}`;
   }
   const version = fleet.versions.get(row.Cluster);
-  const facts = loaded(`instance ${key}`, `${version} ${Math.floor(Date.now() / 5000)}`, () => get(`instance/${at(key)}`));
-  const explained = loaded(`explain ${key}`, version, () => get(`explain/${at(key)}`));
+  const beat = Math.floor(Date.now() / 5000);
+  const facts = loaded(`instance ${key}`, `${version} ${beat}`, () => get(`instance/${at(key)}`));
+  const explained = loaded(`explain ${key}`, `${version} ${beat}`, () => get(`explain/${at(key)}`));
   const channels = loaded(`channels ${key}`, version, () => get(`channels/${at(key)}`));
   const audit = loaded(`audit ${key}`, fleet.state.LedgerIndex, () => get(`audit/instance/${at(key)}`));
   const changes = loaded('changelog', version, () => get('replication-analysis-changelog'));
@@ -59,27 +61,20 @@ export function instancePage(key) {
   return html`<header class="head"><h1>${mark(health)} ${name(key)}</h1>
       <p class="total">${row.Role} in ${clusterLink(cluster)}${row.Source ? html`, below ${instanceLink(row.Source)}` : nothing} <span class="badges">${badges(row, cluster)}</span></p>
       ${said ? html`<p class="strong">${said}</p>` : nothing}
-      ${findings.filter((it) => it.Code !== 'NoProblem').map((it) => html`<p class="strong">${named(it.Code)}: ${it.Evidence}.</p>`)}
+      ${findings.filter((it) => it.Code !== 'NoProblem').map((it) => html`<p class="strong">${named(it.Code)}: ${tame(it.Evidence)}.</p>`)}
       <div class="actions">${instanceMenu(row, 'Actions ▾')}</div></header>
     <section class="card" aria-labelledby="explain-title"><h2 id="explain-title">What baton observed and concluded</h2>
-      ${answered(explained, (it) => html`<ul class="explain">${it.Details.Lines.map((/** @type {string} */ line) => html`<li>${line}</li>`)}</ul>${copyButton(it.Message)}`)}</section>
+      ${answered(explained, (it) => html`<ul class="explain">${it.Details.Lines.map((/** @type {string} */ line) => html`<li>${tame(line)}</li>`)}</ul>${copyButton(it.Message)}`)}</section>
     ${answered(facts, (it) => html`<div class="cards">
       ${SECTIONS.map(([title, fields]) => html`<section class="card"><h2>${title}</h2><dl>${fields.map(([field, label]) => html`<dt>${label}</dt><dd>${shown(it[field])}</dd>`)}</dl></section>`)}
       <section class="card"><h2>GTID</h2><dl><dt>Mode</dt><dd>${shown(it.GTIDMode)}</dd>${gtidSet('Errant', it.GtidErrant)}${gtidSet('Executed', it.ExecutedGtidSet)}${gtidSet('Purged', it.GtidPurged)}</dl></section>
       <section class="card"><h2>Looks</h2><dl><dt>Last seen</dt><dd>${when(it.LastSeenTimestamp)}</dd><dt>Newest look</dt><dd>${it.IsLastCheckValid ? 'succeeded' : 'failed'}</dd><dt>It took</dt><dd>${(it.LastDiscoveryLatency / 1e6).toFixed(1)} ms</dd>
-        ${it.IsDowntimed ? html`<dt>Downtime</dt><dd>${name(it.DowntimeOwner)}: ${it.DowntimeReason}, until ${exact(it.DowntimeEndTimestamp)}</dd>` : nothing}</dl></section>
+        ${it.IsDowntimed ? html`<dt>Downtime</dt><dd>${name(it.DowntimeOwner)}: ${tame(it.DowntimeReason)}, until ${exact(it.DowntimeEndTimestamp)}</dd>` : nothing}</dl></section>
       ${channels.data?.length > 1 ? html`<section class="card"><h2>Channels</h2>${channels.data.map((/** @type {any} */ channel) => html`<h3>${name(channel.Name || 'default')}</h3><dl>${Object.entries(channel).filter(([, value]) => typeof value !== 'object' || value === null || 'Hostname' in value).map(([field, value]) => html`<dt>${field}</dt><dd>${shown(value)}</dd>`)}</dl>`)}</section>` : nothing}
     </div>`)}
     <div class="cards">
-      <section class="card"><h2>Findings over time</h2>${answered(changes, (all) => {
-        const log = (all ?? []).find((/** @type {any} */ it) => `${it.AnalyzedInstanceKey.Hostname}:${it.AnalyzedInstanceKey.Port}` === key.replace(/[[\]]/g, ''));
-        const entries = (log?.Changelog ?? []).slice(-12).reverse();
-        return entries.length ? html`<ol class="steps">${entries.map((/** @type {string} */ line) => {
-          const [time, code] = line.split(';');
-          return html`<li>${when(time)}<span>${named((code ?? '').replace(/,$/, ''))}</span></li>`;
-        })}</ol>` : empty('Nothing was ever wrong with it, as far as baton remembers.');
-      })}</section>
-      <section class="card"><h2>Audit</h2>${answered(audit, (all) => all.length ? html`<ol class="steps">${all.slice(0, 12).map((/** @type {any} */ it) => html`<li>${when(it.AuditTimestamp)}<span><strong>${it.AuditType}</strong> ${it.Message}</span></li>`)}</ol><p><a href=${to(['audit'], { instance: key })}>all of it</a></p>` : empty('Nothing was done to it, as far as baton remembers.'))}</section>
+      <section class="card"><h2>Findings over time</h2>${changelogView(changes, key)}</section>
+      <section class="card"><h2>Audit</h2>${answered(audit, (all) => all.length ? html`<ol class="steps">${all.slice(0, 12).map((/** @type {any} */ it) => html`<li>${when(it.AuditTimestamp)}<span><strong>${it.AuditType}</strong> ${tame(it.Message)}</span></li>`)}</ol><p><a href=${to(['audit'], { instance: key })}>all of it</a></p>` : empty('Nothing was done to it, as far as baton remembers.'))}</section>
     </div>`;
 }
 

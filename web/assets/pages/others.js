@@ -6,15 +6,13 @@ import { ofInstance, rank, sentence } from '../health.js';
 import { operation } from '../operations.js';
 import { setRecoveries } from '../tasks.js';
 import { amend, here } from '../router.js';
-import { byName, fleet, loaded, memo, session } from '../store.js';
-import { answered, clusterLink, empty, instanceLink, mark, name, virtual, when } from '../ui.js';
-import { counted, shortVersion } from '../words.js';
+import { byName, fleet, loaded, memo } from '../store.js';
+import { answered, clusterLink, empty, instanceLink, locked, mark, name, virtual, when } from '../ui.js';
+import { counted, shortVersion, tame } from '../words.js';
 import { pager } from './recoveries.js';
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 
 /** @typedef {import('../types').Instance} Instance */
-
-const locked = () => ({ off: !session.value?.MayWrite, why: session.value?.MayWrite ? nothing : (session.value?.Why ?? '') });
 
 export function auditPage() {
   const { query } = here();
@@ -27,7 +25,7 @@ export function auditPage() {
       <div role="rowgroup"><div role="row" class="row titles"><span role="columnheader">When</span><span role="columnheader">What</span><span role="columnheader">Instance</span><span role="columnheader">More</span></div></div>
       <div role="rowgroup">${all.map((/** @type {any} */ it) => html`<div role="row" class="row">
         <span role="cell">${when(it.AuditTimestamp)}</span><span role="cell">${it.AuditType}</span>
-        <span role="cell">${it.AuditInstanceKey.Hostname ? instanceLink(`${it.AuditInstanceKey.Hostname}:${it.AuditInstanceKey.Port}`) : '–'}</span><span role="cell" class="text">${it.Message}</span></div>`)}</div>
+        <span role="cell">${it.AuditInstanceKey.Hostname ? instanceLink(`${it.AuditInstanceKey.Hostname}:${it.AuditInstanceKey.Port}`) : '–'}</span><span role="cell" class="text">${tame(it.Message)}</span></div>`)}</div>
       </div>${pager('audit', page, all.length, { instance })}` : empty('Nothing was done, as far as baton remembers.'))}`;
 }
 
@@ -36,7 +34,7 @@ function reservation(row, it, end) {
   const { off, why } = locked();
   const cluster = fleet.clusters.get(row.Cluster);
   return html`<li class="recovery">${mark(ofInstance(row))}<div><p>${instanceLink(row.Key)}${cluster ? html` in ${clusterLink(cluster)}` : nothing}</p>
-    <p class="of">${name(it.Owner)}: ${it.Reason} · ends ${when(it.Until)}</p></div>
+    <p class="of">${name(it.Owner)}: ${tame(it.Reason)} · ends ${when(it.Until)}</p></div>
     <button type="button" ?disabled=${off} title=${why} @click=${() => perform(operation(end), row)}>End</button></li>`;
 }
 
@@ -58,10 +56,12 @@ function nodeTask(title, says, path) {
 export function nodesPage() {
   const beat = Math.floor(Date.now() / 5000);
   const health = loaded('health', beat, () => get('health'));
+  // Whoever is alone has a ledger of its own, and no raft.
   const raft = loaded('raft', beat, () => get('raft-status').catch((error) => {
     if (/not running with raft/.test(error.message)) return { none: true };
     throw error;
   }));
+  const members = loaded('raft nodes', beat, () => (raft.data && !raft.data.none ? get('raft-nodes') : Promise.resolve([])));
   const { off, why } = locked();
   return html`<header class="head"><h1>Nodes</h1><div class="actions">
       <button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Reload configuration', 'The node that you are connected to reads its configuration again. An error keeps the old one.', 'reload-configuration')}>Reload configuration…</button>
@@ -72,14 +72,11 @@ export function nodesPage() {
       <dt>Version</dt><dd>${name(it.AvailableNodes?.[0]?.AppVersion ?? '')}</dd><dt>Up since</dt><dd>${when(it.AvailableNodes?.[0]?.FirstSeenActive)}</dd>
       <dt>Keeps its state in</dt><dd>${name(it.AvailableNodes?.[0]?.DBBackend ?? '')}</dd></dl></section>
       ${answered(raft, (status) => status.none ? html`<section class="card"><h2>Raft</h2>${empty('This baton is alone: it takes part in no raft.')}</section>` : html`<section class="card"><h2>Raft</h2>
-        <ul class="plain list">${(status.Peers ?? []).map((/** @type {string} */ peer) => {
-          const leads = peer === status.Leader;
-          const known = it.RaftHealthyMembers;
-          const isHealthy = !known || known.includes(peer) || peer === status.RaftAdvertise;
-          return html`<li class="recovery">${mark(isHealthy ? 'ok' : 'critical', isHealthy ? 'answers' : 'does not answer')}<div><p>${name(peer)} ${leads ? html`<span class="badge role">leader</span>` : nothing}${peer === status.RaftAdvertise ? html` <span class="of">this node</span>` : nothing}</p></div>
-            ${!leads && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask(`Have ${peer} lead`, `This node steps down and ${peer} leads instead.`, `raft-yield/${encodeURIComponent(peer)}`)}>Hand over…</button>` : nothing}
-            ${leads && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Step down', 'Another node leads.', 'reelect')}>Step down…</button>` : nothing}</li>`;
-        })}</ul><p class="of">This node is ${String(status.State).toLowerCase()}; ${status.IsPartOfQuorum ? 'it is part of the majority' : 'it is not part of a majority'}.</p></section>`)}`)}`;
+        <ul class="plain list">${(members.data ?? []).map((/** @type {any} */ peer) => html`<li class="recovery">${mark(peer.Answers ? 'ok' : 'critical', peer.Answers ? 'answers' : 'does not answer')}<div>
+            <p>${name(peer.Seat)} ${peer.Leads ? html`<span class="badge role">leader</span>` : nothing}${peer.Votes ? nothing : html` <span class="badge">no vote</span>`}${peer.IsThisNode ? html` <span class="of">this node</span>` : nothing}</p>
+            <p class="of">${peer.Answers ? html`${name(peer.Host)} · baton ${name(peer.Version || 'of an older release')}` : 'does not answer'}</p></div>
+            ${!peer.Leads && peer.Answers && peer.Votes && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask(`Have ${peer.Seat} lead`, `This node steps down and ${peer.Seat} leads instead.`, `raft-yield/${encodeURIComponent(peer.Seat)}`)}>Hand over…</button>` : nothing}
+            ${peer.Leads && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Step down', 'Another node leads.', 'reelect')}>Step down…</button>` : nothing}</li>`)}</ul><p class="of">This node is ${/** @type {Record<string, string>} */ ({ Leader: 'the leader', Follower: 'a follower' })[status.State] ?? 'looking for a leader'}; ${status.IsPartOfQuorum ? 'it is part of the majority' : 'it is not part of a majority: it recovers nothing'}.</p></section>`)}`)}`;
 }
 
 export function searchPage() {

@@ -59,13 +59,21 @@ function findings() {
   }));
 }
 
+/** When that began, as far as anything tells: whoever lags has nothing newer than that.
+ * @param {Instance} row @param {Cluster} cluster */
+function sinceWhen(row, cluster) {
+  if (row.LastSeen) return row.LastSeen;
+  if (row.Problems?.includes('replication_lag') && row.Lag) return new Date(Date.now() - row.Lag * 1000).toISOString();
+  return cluster.Findings?.find((it) => it.Key === row.Key)?.Since ?? '';
+}
+
 /** @returns {Trouble[]} */
 function ailing() {
   const all = [...fleet.instances.values()].filter((row) => row.State !== 'unseen' && (row.State === 'down' || (row.Problems?.length ?? 0) > 0));
   return all.flatMap((row) => {
     const cluster = fleet.clusters.get(row.Cluster);
     const kinds = (row.Problems ?? []).map(problemNamed);
-    return cluster ? [{ cluster, row, how: gradeOfInstance(row), kinds, since: row.LastSeen ?? cluster.Findings?.find((it) => it.Key === row.Key)?.Since ?? '', text: textOf(cluster, row, [...kinds, sentence(row)]) }] : [];
+    return cluster ? [{ cluster, row, how: gradeOfInstance(row), kinds, since: sinceWhen(row, cluster), text: textOf(cluster, row, [...kinds, sentence(row)]) }] : [];
   });
 }
 

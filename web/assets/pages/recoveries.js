@@ -3,9 +3,9 @@
 import { get } from '../api.js';
 import { open as openTask } from '../dialog.js';
 import { here, to } from '../router.js';
-import { fleet, loaded, session } from '../store.js';
-import { answered, badge, empty, instanceLink, mark, name, when } from '../ui.js';
-import { causeNamed, counted, exact, moment, named, recoveryNamed, span } from '../words.js';
+import { fleet, loaded, recoveries } from '../store.js';
+import { answered, badge, empty, instanceLink, locked, mark, name, when } from '../ui.js';
+import { causeNamed, counted, exact, moment, named, recoveryNamed, span, tame } from '../words.js';
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 
 /** @typedef {import('../types').Recovery} Recovery */
@@ -27,7 +27,50 @@ export function recoveryLine(it) {
   return html`<li class="recovery">${mark(ofPhase(it.Phase), it.Phase)}
     <div><p><a href=${to(['recovery', it.Uid])}>${recoveryNamed(it.Code, it.Cause)}</a> ${it.Acknowledged || !it.EndedAt ? nothing : badge('not acknowledged', 'warning')}</p>
     <p class="of">${instanceLink(it.Failed)}${it.Successor ? html` → ${instanceLink(it.Successor)}` : nothing} · ${when(it.BegunAt)}${took ? ` · took ${took}` : ''} · ${causeNamed(it.Cause)}</p>
-    ${it.Errors?.length ? html`<p class="said">${it.Errors[0]}</p>` : nothing}</div></li>`;
+    ${it.Errors?.length ? html`<p class="said">${tame(it.Errors[0])}</p>` : nothing}</div></li>`;
+}
+
+/** News are shown for so long, unless somebody acknowledges them before. */
+const NEWS_MAX = 24 * 3600_000;
+
+/** What came of a recovery, in a sentence.
+ * @param {Recovery} it */
+function cameOf(it) {
+  const what = recoveryNamed(it.Code, it.Cause);
+  if (it.Phase === 'rolled back') return html`${what}: rolled back, so all is as it was`;
+  if (it.Phase === 'stuck') return html`${what}: the recovery is stuck, and somebody has to look`;
+  const failed = name(it.Failed);
+  const successor = name(it.Successor ?? 'nobody');
+  switch (it.Kind) {
+    case 'primary': case 'co-primary': return html`${successor} took the place of ${failed}`;
+    case 'intermediate-source': case 'group-member': return html`The replicas of ${failed} follow ${successor} now`;
+    case 'rejoin': return html`${failed} is back, below ${successor}`;
+    default: return html`${what}: done`;
+  }
+}
+
+/** What baton did by itself, or could not do, and nobody has acknowledged yet.
+ * @param {(it: Recovery) => boolean} wanted */
+export function newsView(wanted) {
+  const isNews = (/** @type {Recovery} */ it) => Boolean(it.EndedAt) && !it.Acknowledged && Date.now() - moment(it.EndedAt ?? '') < NEWS_MAX
+    && (it.Phase !== 'done' || it.Cause === 'found' || it.Cause === 'hung');
+  const news = recoveries((it) => isNews(it) && wanted(it)).slice(0, 10);
+  if (!news.length) return nothing;
+  const { off, why } = locked();
+  return html`<section aria-labelledby="news-title"><h2 id="news-title">What happened, and nobody has acknowledged</h2><ul class="problems news">${news.map((it) => html`<li class="problem ${ofPhase(it.Phase)}">${mark(ofPhase(it.Phase), it.Phase)}<div>
+    <p class="what"><strong>${cameOf(it)}</strong> ${badge(it.Code, 'code')}</p>
+    <p>${recoveredIn(it)} · ${when(it.EndedAt)}, within ${span2(moment(it.EndedAt ?? '') - moment(it.BegunAt))} · ${causeNamed(it.Cause)}</p>
+    ${it.Errors?.length ? html`<p class="said">${tame(it.Errors[0])}</p>` : nothing}
+    ${it.Lost?.length ? html`<p class="loss">Could not come along: ${it.Lost.map((key) => html`${instanceLink(key)} `)}</p>` : nothing}
+    <div class="actions"><a href=${to(['recovery', it.Uid])}>Step by step</a> <button type="button" ?disabled=${off} title=${why} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(it.Uid)}`, 'This recovery')}>Acknowledge…</button></div></div></li>`)}</ul></section>`;
+}
+
+/** The cluster a recovery was in, by what it is called now.
+ * @param {Recovery} it */
+function recoveredIn(it) {
+  const cluster = fleet.clusters.get(it.Cluster);
+  const text = cluster ? cluster.Alias || cluster.Name : it.ClusterAlias || it.ClusterName;
+  return html`<a href=${to(['cluster', text])}>${name(text)}</a>`;
 }
 
 /** @param {number} milliseconds */
@@ -41,7 +84,7 @@ export function stepsView(steps, begun) {
   const zero = moment(begun);
   return html`<ol class="steps">${steps.map((it) => {
     const after = (moment(it.At) - zero) / 1000;
-    return html`<li><time class="number" datetime=${it.At} title=${exact(it.At)}>${Number.isNaN(after) ? '' : `+${after.toFixed(after < 10 && it.At.includes('.') ? 2 : 0)} s`}</time><span>${it.Text}</span></li>`;
+    return html`<li><time class="number" datetime=${it.At} title=${exact(it.At)}>${Number.isNaN(after) ? '' : `+${after.toFixed(after < 10 && it.At.includes('.') ? 2 : 0)} s`}</time><span>${tame(it.Text)}</span></li>`;
   })}</ol>`;
 }
 
@@ -65,6 +108,15 @@ function acknowledge(path, what) {
   });
 }
 
+/** Why nothing is recovered from by itself.
+ * @param {any} it as the API has it */
+export function blockedView(it) {
+  const { BlockingRecoveryId: id, Reasons: reasons = [] } = it;
+  const uid = fleet.recoveries.get(id)?.Uid;
+  const earlier = uid ? html`<a href=${to(['recovery', uid])}>recovery ${id}</a>` : `recovery ${id}`;
+  return html`${named(it.Analysis)} on ${instanceLink(keyOf(it.FailedInstanceKey))}: ${id ? html`${earlier} is not long ago, and nobody has acknowledged it. ` : nothing}${tame(reasons.join('; '))}`;
+}
+
 export function recoveriesPage() {
   const { query } = here();
   const cluster = query.get('cluster') ?? '';
@@ -72,11 +124,11 @@ export function recoveriesPage() {
   const path = cluster ? `audit-recovery/cluster/${encodeURIComponent(cluster)}/${page}` : `audit-recovery/${page}`;
   const answer = loaded(`recoveries ${path}`, fleet.state.LedgerIndex, () => get(path));
   const blocked = loaded('blocked', fleet.state.LedgerIndex, () => get('blocked-recoveries')).data ?? [];
-  const mayWrite = session.value?.MayWrite;
+  const { off, why } = locked();
   return html`<header class="head"><h1>Recoveries${cluster ? html` of ${name(cluster)}` : nothing}</h1>
-      <div class="actions"><button type="button" ?disabled=${!mayWrite} title=${mayWrite ? nothing : session.value?.Why ?? ''}
+      <div class="actions"><button type="button" ?disabled=${off} title=${why}
         @click=${() => acknowledge('ack-all-recoveries', 'Every recovery so far')}>Acknowledge all…</button></div></header>
-    ${blocked.length ? html`<section class="trouble"><h2>Blocked</h2><ul>${blocked.map((/** @type {any} */ it) => html`<li>${named(it.Analysis)} on ${instanceLink(keyOf(it.FailedInstanceKey))}: an earlier recovery of ${name(it.ClusterName)} is not acknowledged yet.</li>`)}</ul></section>` : nothing}
+    ${blocked.length ? html`<section class="trouble"><h2>Blocked</h2><ul>${blocked.map((/** @type {any} */ it) => html`<li>${blockedView(it)}</li>`)}</ul></section>` : nothing}
     ${answered(answer, (all) => all.length
       ? html`<ul class="plain list">${all.map((/** @type {any} */ it) => {
           const isRunning = !it.RecoveryEndTimestamp;
@@ -87,17 +139,21 @@ export function recoveriesPage() {
             <p><a href=${to(['recovery', it.UID])}>${recoveryNamed(analysis.Analysis, analysis.CommandHint)}</a> in <a href=${to(['cluster', analysis.ClusterDetails.ClusterAlias])}>${name(analysis.ClusterDetails.ClusterAlias)}</a>
               ${it.Acknowledged || isRunning ? nothing : badge('not acknowledged', 'warning')}</p>
             <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))}${keyOf(it.SuccessorKey) ? html` → ${instanceLink(keyOf(it.SuccessorKey))}` : nothing} · ${when(it.RecoveryStartTimestamp)}</p>
-            ${errors.length ? html`<p class="said">${errors[0]}</p>` : nothing}</div></li>`;
+            ${errors.length ? html`<p class="said">${tame(errors[0])}</p>` : nothing}</div></li>`;
         })}</ul>${pager('recoveries', page, all.length, { cluster })}`
       : empty('Nothing was recovered, as far as baton remembers.'))}`;
 }
 
-/** @param {string} uid */
-export function recoveryPage(uid) {
+/** @param {string} text its name, or its number */
+export function recoveryPage(text) {
+  const isNumber = /^\d+$/.test(text);
+  const answer = loaded(`recovery ${text}`, fleet.state.LedgerIndex, () => get(`audit-recovery/${isNumber ? 'id' : 'uid'}/${encodeURIComponent(text)}`));
+  const uid = isNumber ? (answer.data?.[0]?.UID ?? '') : text;
   const row = [...fleet.recoveries.values()].find((it) => it.Uid === uid);
-  const answer = loaded(`recovery ${uid}`, fleet.state.LedgerIndex, () => get(`audit-recovery/uid/${encodeURIComponent(uid)}`));
-  const steps = loaded(`steps ${uid}`, fleet.state.LedgerIndex, () => get(`audit-recovery-steps/${encodeURIComponent(uid)}`));
-  const mayWrite = session.value?.MayWrite;
+  const steps = uid ? loaded(`steps ${uid}`, fleet.state.LedgerIndex, () => get(`audit-recovery-steps/${encodeURIComponent(uid)}`)) : { data: undefined, error: '' };
+  const detections = loaded(`detections of ${uid}`, fleet.state.LedgerIndex, () => get('audit-failure-detection'));
+  const changes = loaded('changelog', fleet.version, () => get('replication-analysis-changelog'));
+  const { off, why } = locked();
   return answered(answer, (all) => {
     const it = all[0];
     if (!it) return html`<header class="head"><h1>Recovery</h1></header>${empty('baton remembers no such recovery.')}`;
@@ -106,23 +162,39 @@ export function recoveryPage(uid) {
     const isRunning = !it.RecoveryEndTimestamp;
     /** @param {any[]} keys */
     const list = (keys) => (keys?.length ? keys.map((key) => html`${instanceLink(keyOf(key))} `) : '–');
+    const detection = (detections.data ?? []).find((/** @type {any} */ one) => one.RelatedRecoveryId === it.Id);
     const phase = row?.Phase ?? (isRunning ? 'running' : it.IsSuccessful ? 'done' : 'failed');
     return html`<header class="head"><h1>${mark(isRunning ? 'busy' : it.IsSuccessful ? 'ok' : 'critical', phase)} ${recoveryNamed(analysis.Analysis, row?.Cause ?? analysis.CommandHint)}</h1>
         <p class="total">in <a href=${to(['cluster', analysis.ClusterDetails.ClusterAlias])}>${name(analysis.ClusterDetails.ClusterAlias)}</a> · ${phase} · begun ${when(row?.BegunAt ?? it.RecoveryStartTimestamp)}</p>
-        ${it.Acknowledged || isRunning ? nothing : html`<div class="actions"><button type="button" class="main" ?disabled=${!mayWrite} title=${mayWrite ? nothing : session.value?.Why ?? ''} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(uid)}`, 'This recovery')}>Acknowledge…</button></div>`}</header>
+        ${it.Acknowledged || isRunning ? nothing : html`<div class="actions"><button type="button" class="main" ?disabled=${off} title=${why} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(uid)}`, 'This recovery')}>Acknowledge…</button></div>`}</header>
       <dl class="facts">
         <dt>Failed</dt><dd>${instanceLink(keyOf(analysis.AnalyzedInstanceKey))}</dd>
         <dt>Successor</dt><dd>${keyOf(it.SuccessorKey) ? instanceLink(keyOf(it.SuccessorKey)) : 'nobody'}</dd>
         <dt>Why begun</dt><dd>${row ? causeNamed(row.Cause) : analysis.CommandHint || 'found by baton'}</dd>
+        ${detection ? html`<dt>Detected</dt><dd>${when(detection.RecoveryStartTimestamp)}: <a href=${to(['detections'])}>${named(detection.AnalysisEntry.Analysis)}</a></dd>` : nothing}
         <dt>Took part</dt><dd>${list(it.ParticipatingInstanceKeys)}</dd>
         <dt>Could not come along</dt><dd>${list(it.LostReplicas)}</dd>
         <dt>Run by</dt><dd>${name(it.ProcessingNodeHostname)}</dd>
         ${row?.EndedAt ? html`<dt>Took</dt><dd>${span2(moment(row.EndedAt) - moment(row.BegunAt))}</dd>` : nothing}
-        ${it.Acknowledged ? html`<dt>Acknowledged</dt><dd>by ${name(it.AcknowledgedBy)}, ${when(it.AcknowledgedAt)}: ${it.AcknowledgedComment}</dd>` : nothing}
+        ${it.Acknowledged ? html`<dt>Acknowledged</dt><dd>by ${name(it.AcknowledgedBy)}, ${when(it.AcknowledgedAt)}: ${tame(it.AcknowledgedComment)}</dd>` : nothing}
       </dl>
-      ${errors.length ? html`<section class="trouble"><h2>What went wrong</h2><ul>${errors.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></section>` : nothing}
+      ${errors.length ? html`<section class="trouble"><h2>What went wrong</h2><ul>${errors.map((/** @type {string} */ text) => html`<li>${tame(text)}</li>`)}</ul></section>` : nothing}
       <section><h2>Step by step</h2>${row?.Steps?.length ? stepsView(row.Steps, row.BegunAt)
-        : answered(steps, (lines) => stepsView(lines.map((/** @type {any} */ line) => ({ At: line.AuditAt, Text: line.Message })), it.RecoveryStartTimestamp))}</section>`;
+        : answered(steps, (lines) => stepsView(lines.map((/** @type {any} */ line) => ({ At: line.AuditAt, Text: line.Message })), it.RecoveryStartTimestamp))}</section>
+      <section><h2>Findings about ${name(keyOf(analysis.AnalyzedInstanceKey))} over time</h2>${changelogView(changes, keyOf(analysis.AnalyzedInstanceKey))}</section>`;
+  });
+}
+
+/** The verdicts on an instance, the newest first.
+ * @param {{data: any, error: string}} changes @param {string} key */
+export function changelogView(changes, key) {
+  return answered(changes, (all) => {
+    const log = (all ?? []).find((/** @type {any} */ it) => keyOf(it.AnalyzedInstanceKey) === key);
+    const entries = (log?.Changelog ?? []).slice(-12).reverse();
+    return entries.length ? html`<ol class="steps">${entries.map((/** @type {string} */ line) => {
+      const [time, code] = line.split(';');
+      return html`<li>${when(time)}<span>${named((code ?? '').replace(/,$/, ''))}</span></li>`;
+    })}</ol>` : empty('Nothing was ever wrong with it, as far as baton remembers.');
   });
 }
 
@@ -136,7 +208,7 @@ export function detectionsPage() {
           const analysis = it.AnalysisEntry;
           const alias = analysis.ClusterDetails?.ClusterAlias ?? '';
           return html`<li class="recovery">${mark('warning', 'detected')}<div><p><strong>${named(analysis.Analysis)}</strong> ${badge(analysis.Analysis, 'code')}</p>
-            <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))} in <a href=${to(['cluster', alias])}>${name(alias)}</a> · ${when(it.RecoveryStartTimestamp)} · ${counted(analysis.CountReplicas ?? 0, 'replica')}${it.ProcessingNodeHostname ? html` · seen by ${name(it.ProcessingNodeHostname)}` : nothing}</p></div></li>`;
+            <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))} in <a href=${to(['cluster', alias])}>${name(alias)}</a> · ${when(it.RecoveryStartTimestamp)} · ${counted(analysis.CountReplicas ?? 0, 'replica')}${it.ProcessingNodeHostname ? html` · seen by ${name(it.ProcessingNodeHostname)}` : nothing}${it.RelatedRecoveryId ? html` · <a href=${to(['recovery', String(it.RelatedRecoveryId)])}>recovered from</a>` : nothing}</p></div></li>`;
         })}</ul>${pager('detections', page, all.length)}`
       : empty('No failure was detected, as far as baton remembers.'))}`;
 }

@@ -1,7 +1,7 @@
 //! The raft: who leads, who takes part, and changes of either.
 
 use actix_web::http::StatusCode;
-use baton_actors::raft::{Leadership, Member, Role};
+use baton_actors::raft::{Hello, Leadership, Member, Role};
 use serde::Serialize;
 
 use crate::call::Call;
@@ -103,6 +103,44 @@ pub(super) async fn status(call: Call) -> Outcome {
         leader_uri,
         peers: seats(raft),
     })
+}
+
+/// A member, and what it says of itself.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MemberJson {
+    /// Its seat.
+    seat: String,
+    /// What its machine calls itself; empty, as what follows, while it does not answer.
+    host: String,
+    version: String,
+    api: String,
+    votes: bool,
+    answers: bool,
+    leads: bool,
+    is_this_node: bool,
+}
+
+pub(super) async fn nodes(call: Call) -> Outcome {
+    let raft = call.raft()?;
+    let (leader, id) = (raft.leadership().leader, raft.node().id());
+    let member = |(member, hello): (Member, Option<Hello>)| {
+        let answers = hello.is_some();
+        let (host, version, api) =
+            hello.map(|it| (it.host, it.version, it.api)).unwrap_or_default();
+        MemberJson {
+            leads: leader.as_ref() == Some(&member.name),
+            is_this_node: member.id == id,
+            votes: member.is_voter,
+            seat: member.name,
+            host,
+            version,
+            api,
+            answers,
+        }
+    };
+    let members = raft.greetings().await.into_iter().map(member);
+    Reply::bare(&members.collect::<Vec<_>>())
 }
 
 pub(super) async fn snapshot(call: Call) -> Outcome {

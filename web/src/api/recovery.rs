@@ -1,10 +1,13 @@
 //! What was found to be wrong, now and before.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use baton_topology::filter::ClusterFilter;
-use baton_topology::history::DetectionSelect;
-use baton_topology::ledger::Command;
+use baton_topology::history::{DetectionEntry, DetectionSelect};
+use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::recovery::Recovery;
 
 use crate::call::Call;
 use crate::compat::{AnalysisJson, RecoveryJson, changelogs};
@@ -70,9 +73,31 @@ pub(super) async fn detections_by_alias(call: Call) -> Outcome {
 
 async fn list(call: &Call, select: DetectionSelect) -> Outcome {
     let found = call.services.history.detections(select).await?;
-    let active_since = call.now.minus(call.fleet.policy.detection_block);
-    let shown = found.iter().map(|it| RecoveryJson::of_detection(it, active_since));
+    let (fleet, block) = (&call.fleet, call.fleet.policy.detection_block);
+    let active_since = call.now.minus(block);
+    let shown = found.iter().map(|it| {
+        let answer = answer_to(it, block, &fleet.ledger).map_or(0, |recovery| recovery.id);
+        RecoveryJson::of_detection(it, active_since, answer)
+    });
     Reply::bare(&shown.collect::<Vec<_>>())
+}
+
+/// A recovery may have begun so long before what it is about was written down as detected.
+const BEGINS_BEFORE: Duration = Duration::from_secs(5);
+
+/// The first recovery from a detected failure, begun before it would have been detected anew.
+fn answer_to<'a>(
+    detection: &DetectionEntry,
+    block: Duration,
+    ledger: &'a LedgerState,
+) -> Option<&'a Arc<Recovery>> {
+    let (from, until) = (detection.at.minus(BEGINS_BEFORE), detection.at.plus(block));
+    let is_answer = |it: &&Arc<Recovery>| {
+        it.analysis.key == detection.analysis.key
+            && it.analysis.code == detection.analysis.code
+            && (from..until).contains(&it.begun_at)
+    };
+    ledger.recoveries.values().filter(is_answer).min_by_key(|it| it.begun_at)
 }
 
 pub(super) async fn check_global(call: Call) -> Outcome {

@@ -129,10 +129,16 @@ pub(crate) struct RecoveryJson {
 }
 
 impl RecoveryJson {
-    /// Renders a detected failure; `active_since` is the oldest time at which one still counts.
-    pub(crate) fn of_detection(detection: &DetectionEntry, active_since: Timestamp) -> Self {
+    /// Renders a detected failure; `active_since` is the oldest time at which one still counts,
+    /// and `answer` the recovery from it, or 0.
+    pub(crate) fn of_detection(
+        detection: &DetectionEntry,
+        active_since: Timestamp,
+        answer: u64,
+    ) -> Self {
         Self {
             id: detection.id,
+            related_recovery_id: answer,
             analysis_entry: AnalysisJson::of_detection(detection),
             is_active: detection.at >= active_since,
             recovery_start_timestamp: timestamp(detection.at),
