@@ -1,7 +1,7 @@
 // People see and do everything: four real servers, one of them the primary, and a page that is open all the time.
 
 import { BASE, ask, check, fits, isAccessible, isClean, same, until } from './lib.mjs';
-import { UI, act, api, badge as badgeOf, becomes, choose, isAtLevel, key, opened, path, play, press, row, went } from './shop.mjs';
+import { UI, act, api, badge as badgeOf, becomes, choose, isAtLevel, key, opened, path, play, press, row, shoot, went } from './shop.mjs';
 
 const scenes = {
   async 'the root and old addresses lead to the pages'() {
@@ -202,6 +202,16 @@ const scenes = {
     await page.context().close();
   },
 
+  async 'the topology is copied as text'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    await page.getByRole('button', { name: 'Copy as text' }).click();
+    // Where there is no clipboard the text is shown, to be marked.
+    const copied = async () => (await page.locator('pre').count()) ? page.locator('pre').textContent() : page.evaluate(() => navigator.clipboard.readText()).catch(() => '');
+    const text = await until('it is there', copied);
+    for (const at of [0, 1, 2, 3]) check(text.includes(key(at)), `${key(at)} is in ${text}`);
+    await page.context().close();
+  },
+
   async 'a dangerous action shows its plan and asks for the alias'() {
     const page = await opened(`${UI}/cluster/shop`);
     await choose(page, 1, 'Promote in place of its source');
@@ -271,11 +281,17 @@ const scenes = {
     await page.locator('.recovery', { hasText: 'The primary is dead' }).getByRole('link', { name: 'The primary' }).first().click();
     await page.locator('ol.steps li').nth(3).waitFor();
     await isAccessible(page, 'a recovery');
+    // Whoever looks at the fleet learns at once what happened while he slept.
+    const news = fleet.locator('.news .problem.ok', { hasText: 'took the place of' });
+    await news.waitFor();
+    await isAccessible(fleet, 'news');
+    await shoot(fleet, 'news');
     await page.getByRole('button', { name: 'Acknowledge' }).click();
     await page.getByLabel('Comment').fill('seen');
     await page.locator('dialog[open]').getByRole('button', { name: 'Acknowledge' }).click();
     await page.getByText('seen', { exact: false }).first().waitFor();
     await until('it is acknowledged', async () => (await api('audit-recovery'))[0].Acknowledged);
+    await news.waitFor({ state: 'detached' });
     await ask({ do: 'restart', server: 0 });
     for (const it of [page, fleet]) {
       await isClean(it);

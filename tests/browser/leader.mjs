@@ -44,7 +44,9 @@ note('the pages follow it');
 // The nodes tell the same, and that one is missing.
 await pages[one].goto(`${BATONS[one]}/ui/nodes`);
 await pages[one].locator('.badge', { hasText: 'leader' }).waitFor();
-same(await pages[one].locator('ul.list li').count(), BATONS.length, 'members');
+await until('all members are there', async () => (await pages[one].locator('ul.list li').count()) === BATONS.length);
+await pages[one].locator('ul.list li', { hasText: 'does not answer' }).waitFor();
+same(await pages[one].locator('ul.list li', { hasText: /baton \d+\.\d+/ }).count(), BATONS.length - 1, 'members that tell their release');
 await isAccessible(pages[one], 'the nodes');
 
 note('the nodes are told of');
@@ -60,6 +62,19 @@ await ask({ do: 'start baton', baton: leader });
 await pages[leader].locator('.banner.stale').waitFor({ state: 'detached' });
 await pages[leader].locator('.node:not(.titles)').nth(SERVERS.length - 1).waitFor();
 note('the page of the node that came back is live');
+// Where a majority is gone, a page shows what its own node sees, and says so.
+await ask({ do: 'stop baton', baton: one });
+await ask({ do: 'stop baton', baton: other });
+await pages[leader].locator('.banner', { hasText: 'No leader answers.' }).waitFor();
+await pages[leader].reload();
+await pages[leader].locator('.banner', { hasText: 'No leader answers.' }).waitFor();
+await pages[leader].locator('.node:not(.titles)').nth(SERVERS.length - 1).waitFor();
+await isAccessible(pages[leader], 'a page without a leader');
+note('a page without a leader shows what its node sees');
+await ask({ do: 'start baton', baton: one });
+await pages[leader].locator('.live', { hasText: 'live' }).first().waitFor();
+await pages[leader].locator('.banner', { hasText: 'No leader answers.' }).waitFor({ state: 'detached' });
+note('and is live when one is back');
 for (const page of pages) await isClean(page);
 check(!wrong.length, wrong.join('\n'));
 await browser.close();

@@ -6,6 +6,8 @@ import { UI, act, api, choose, confirm, key, opened, path, play, port, post, row
 const SERVERS = [0, 1, 2, 3];
 const isReadOnly = (at) => ask({ do: 'ask', server: at, sql: 'SELECT @@global.read_only' });
 
+const isWell = () => until('all is well', async () => (await api('problems')) === null);
+
 /** Who heads the shop, and who might come after. */
 async function heads() {
   const { Key } = await api('master/shop');
@@ -87,6 +89,13 @@ const scenes = {
     await shootForReadme(page, primary);
     await act(page, primary, 'Recover from its failure', { alias: 'shop' });
     await replaced(page, primary);
+    // What was detected is told together with what was done about it.
+    await page.goto(`${UI}/detections`);
+    await page.locator('.recovery', { hasText: 'The primary is dead' }).first().getByRole('link', { name: 'recovered from' }).click();
+    await page.locator('ol.steps li', { hasText: 'accepts writes' }).waitFor();
+    await page.locator('.facts dt', { hasText: 'Detected' }).waitFor();
+    await page.getByRole('heading', { name: 'over time' }).waitFor();
+    await page.goto(`${UI}/cluster/shop`);
     await page.context().close();
     await ask({ do: 'restart', server: primary });
     await back(primary);
@@ -122,6 +131,49 @@ const scenes = {
     await back(primary);
   },
 
+  async 'a takeover shows its steps while it runs, and what was undone when it fails'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    const { primary, replicas: [heir] } = await heads();
+    const dialog = page.locator('dialog[open]');
+    await ask({ do: 'exec', server: primary, sql: 'CREATE TABLE shop.slow (id INT PRIMARY KEY)' });
+    await until('the heir has the table', async () => (await ask({ do: 'ask', server: heir, sql: "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'slow'" })) === '1');
+    /** Somebody locks the table there for so long, and something is to be applied. */
+    const slowed = async (id, seconds) => {
+      await ask({ do: 'exec', server: heir, sql: 'SET GLOBAL super_read_only = OFF' });
+      await ask({ do: 'exec unlogged', server: heir, sql: `CREATE EVENT shop.hold${id} ON SCHEDULE AT CURRENT_TIMESTAMP DO BEGIN START TRANSACTION; SELECT COUNT(*) INTO @n FROM shop.slow FOR UPDATE; DO SLEEP(${seconds}); COMMIT; END` });
+      await ask({ do: 'exec', server: heir, sql: 'SET GLOBAL super_read_only = ON' });
+      await until('it is locked', async () => (await ask({ do: 'ask', server: heir, sql: "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0" })) !== '0');
+      await ask({ do: 'exec', server: primary, sql: `INSERT INTO shop.slow VALUES (${id})` });
+      await page.getByRole('button', { name: 'Switch over' }).click();
+      await dialog.getByLabel('To', { exact: true }).selectOption(key(heir));
+      await dialog.getByLabel('to confirm').fill('shop');
+      await dialog.locator('button[type=submit]:enabled').click();
+      await dialog.locator('ol.steps li', { hasText: 'takeover' }).waitFor();
+      await page.locator('.running ol.steps li').nth(1).waitFor({ state: 'attached' });
+    };
+    await slowed(1, 30);
+    await shoot(page, 'takeover-running');
+    await ask({ do: 'kill', server: heir });
+    const trouble = dialog.locator('.trouble');
+    await trouble.waitFor({ timeout: 60_000 });
+    await shoot(page, 'takeover-failed');
+    await dialog.locator('.outcome', { hasText: 'rolled back, so all is as it was' }).waitFor();
+    await dialog.locator('ol.steps li', { hasText: 'rolling back' }).waitFor();
+    same(await isReadOnly(primary), '0', 'the primary is open again');
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await page.locator('.news .problem.warning', { hasText: 'rolled back, so all is as it was' }).waitFor();
+    await page.locator('.news').getByRole('button', { name: 'Acknowledge' }).click();
+    await confirm(page, 'it is acknowledged', { fields: { Comment: 'it was locked' } });
+    await page.locator('.news').waitFor({ state: 'detached' });
+    await ask({ do: 'restart', server: heir });
+    await isWell();
+    await slowed(2, 5);
+    await dialog.locator('.fine').waitFor();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await replaced(page, primary, heir);
+    await page.context().close();
+  },
+
   async 'people switch over on the page of the cluster'() {
     const page = await opened(`${UI}/cluster/shop`);
     const { primary, replicas: [heir] } = await heads();
@@ -136,7 +188,7 @@ const scenes = {
       console.log(`once more: ${error.message}`);
       await page.locator('dialog[open]').getByRole('button', { name: 'Close' }).click();
       same(await isReadOnly(primary), '0', 'the primary is open again');
-      await until('all is well', async () => (await api('problems')) === null);
+      await isWell();
       await post('ack-all-recoveries?comment=played');
       await switchOver();
     });

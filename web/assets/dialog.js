@@ -3,8 +3,9 @@
 import { Refused, change } from './api.js';
 import { runningIn } from './health.js';
 import { rememberOwner } from './operations.js';
+import { cameOf, stepsView } from './pages/recoveries.js';
 import { clusterLink, name, notify } from './ui.js';
-import { fleet, session, update, updateNow } from './store.js';
+import { fleet, recoveries, session, update, updateNow } from './store.js';
 import { tame } from './words.js';
 import { html, nothing } from './vendor/lit-html/lit-html.js';
 
@@ -26,7 +27,7 @@ import { html, nothing } from './vendor/lit-html/lit-html.js';
  * @property {string} [verb]
  */
 
-/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, details: any, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number, rehearsed: string} | null} */
+/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, details: any, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number, rehearsed: string, before: number} | null} */
 let shown = null;
 let serial = 0;
 /** Milliseconds without another key before what was typed is tried. */
@@ -64,7 +65,7 @@ export function open(task, preset = {}) {
     values[field.name] = preset[field.name] ?? (task.row && field.value?.(task.row)) ?? first ?? '';
   }
   serial += 1;
-  shown = { task, values, typed: '', plan: null, details: null, refusal: '', state: 'asking', said: '', serial, rehearsed: '' };
+  shown = { task, values, typed: '', plan: null, details: null, refusal: '', state: 'asking', said: '', serial, rehearsed: '', before: Infinity };
   const isSimple = task.care === 'none' && task.fields.length === 0;
   update();
   if (isSimple) run();
@@ -129,7 +130,7 @@ async function run() {
   if (!mine) return;
   if (mine.values.owner) rememberOwner(mine.values.owner);
   // A plan that is still on its way comes too late.
-  Object.assign(mine, { state: 'running', serial: (serial += 1) });
+  Object.assign(mine, { state: 'running', serial: (serial += 1), before: recoveries()[0]?.Id ?? 0 });
   updateNow();
   const ended = await done(mine);
   Object.assign(mine, ended);
@@ -201,6 +202,14 @@ function progressView() {
     ${running?.Steps ? html`<ol class="steps">${running.Steps.map((it) => html`<li>${tame(it.Text)}</li>`)}</ol>` : nothing}`;
 }
 
+/** What came of a recovery that this began; of one that failed what was undone. */
+function outcomeView() {
+  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  const made = recoveries((it) => it.Id > mine.before && it.Cluster === mine.task.cluster && Boolean(it.EndedAt))[0];
+  if (!made) return nothing;
+  return html`<p class="outcome">${cameOf(made)}.</p><details ?open=${mine.state === 'failed'}><summary>Step by step</summary>${stepsView(made.Steps ?? [], made.BegunAt)}</details>`;
+}
+
 /** The dialog, where there is one. */
 export function taskDialog() {
   const mine = shown;
@@ -229,7 +238,7 @@ export function taskDialog() {
       <p>${tame(task.says)}</p>
       ${task.fields.length ? html`<div class="fields">${task.fields.map(fieldView)}</div>` : nothing}
       ${mine.state === 'running' ? progressView() : isOver ? nothing : planView()}
-      ${isOver ? html`<p class=${mine.state === 'failed' ? 'trouble' : 'fine'} role="alert">${tame(mine.said)}</p>` : nothing}
+      ${isOver ? html`<p class=${mine.state === 'failed' ? 'trouble' : 'fine'} role="alert">${tame(mine.said)}</p>${outcomeView()}` : nothing}
       ${mayWrite || isOver ? nothing : html`<p class="trouble">${session.value?.Why ?? 'you may not do this'}</p>`}
       ${needsAlias && !isOver && mine.state !== 'running' && !mine.refusal
         ? html`<div class="fields"><label for="task-alias">Type <strong>${name(task.alias ?? '')}</strong> to confirm</label>

@@ -230,7 +230,7 @@ export function clusterPage(text) {
       <p class="total">${cluster.Alias !== cluster.Name ? html`<span class="key">${name(cluster.Name)}</span> · ` : nothing}${counted(cluster.Size, 'instance')} ·
         ${recoveryOf(cluster)}${cluster.Domain ? html` · ${name(cluster.Domain)}` : nothing}</p>
       ${clusterActions(cluster)}</header>
-    ${running ? html`<section class="running" aria-labelledby="running-title"><h2 id="running-title">${mark('busy')} Being recovered: ${running.Phase}</h2>
+    ${running ? html`<section class="running" aria-labelledby="running-title"><h2 id="running-title">${mark('busy')} ${running.Kind === 'takeover' ? 'Planned takeover' : 'Being recovered'}: ${running.Phase}</h2>
       <p>${instanceLink(running.Failed)}${running.Successor ? html` is succeeded by ${instanceLink(running.Successor)}` : nothing}; begun ${when(running.BegunAt)} on ${name(running.Node)}.</p>
       ${running.Why?.length ? html`<ul>${running.Why.map((it) => html`<li>${tame(it)}</li>`)}</ul>` : nothing}
       ${stepsView(running.Steps ?? [], running.BegunAt)}</section>` : nothing}

@@ -35,14 +35,14 @@ const NEWS_MAX = 24 * 3600_000;
 
 /** What came of a recovery, in a sentence.
  * @param {Recovery} it */
-function cameOf(it) {
+export function cameOf(it) {
   const what = recoveryNamed(it.Code, it.Cause);
   if (it.Phase === 'rolled back') return html`${what}: rolled back, so all is as it was`;
   if (it.Phase === 'stuck') return html`${what}: the recovery is stuck, and somebody has to look`;
   const failed = name(it.Failed);
   const successor = name(it.Successor ?? 'nobody');
   switch (it.Kind) {
-    case 'primary': case 'co-primary': return html`${successor} took the place of ${failed}`;
+    case 'primary': case 'co-primary': case 'takeover': return html`${successor} took the place of ${failed}`;
     case 'intermediate-source': case 'group-member': return html`The replicas of ${failed} follow ${successor} now`;
     case 'rejoin': return html`${failed} is back, below ${successor}`;
     default: return html`${what}: done`;
