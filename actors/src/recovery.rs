@@ -7,6 +7,7 @@
 
 mod asking;
 mod chains;
+mod chore;
 mod run;
 
 use std::collections::BTreeSet;
@@ -261,7 +262,7 @@ impl RecoveryActor {
         let Review { chores, looks, hung } = self.vigil.review(&fleet, self.world.clock.now());
         for chore in chores {
             let (world, source) = (self.world.clone(), chore.source.clone());
-            let done = run::do_chore(world, chore, fleet.ledger.index).into_actor(self);
+            let done = chore::do_chore(world, chore, fleet.ledger.index).into_actor(self);
             ctx.spawn(done.map(move |stuck, act, _ctx| {
                 if let (Some(source), Some(scout)) = (source, stuck) {
                     act.vigil.is_stuck(&source, scout);

@@ -131,9 +131,13 @@ pub fn step(recovery: &Recovery, event: Event, situation: &Situation<'_>) -> Ste
         (Phase::Ended(_), _) => to(next, recovery.phase, Effect::Finish),
         (_, Event::Resumed) => resume(next, situation),
         (phase, event) => {
-            // Whoever drives this mixed something up. Nothing is safer than to go back.
+            // Whoever drives this mixed something up. Nothing is safer than to go back, while nobody
+            // was told to open.
             note(&mut next, format!("{event:?} does not belong to {phase:?}"));
-            begin_rolling_back(next, situation)
+            match may_be_open(&next) {
+                true => stuck(next, situation),
+                false => begin_rolling_back(next, situation),
+            }
         }
     }
 }

@@ -189,6 +189,8 @@ fn an_opening_without_an_answer_is_tried_again_behind_a_new_fence() {
     let end = next(&fleet, &(again.recovery, at.1.clone()), Event::Ran(ran));
     assert_eq!(end.recovery.phase, Phase::Ended(End::Stuck), "I1");
 
+    let mixed_up = next(&fleet, &(begun.clone(), at.1.clone()), Event::Looked);
+    assert_eq!(mixed_up.recovery.phase, Phase::Ended(End::Stuck), "I6");
     let first = next(&fleet, &(begun, at.1), Event::Ran(refused(&open, last)));
     assert_eq!(first.recovery.phase, Phase::Weighing, "it did not open: somebody else may");
     assert_eq!((first.recovery.openings, first.recovery.tried), (0, vec![key("a")]));
