@@ -108,4 +108,4 @@ fn is_over(term: u64) -> ProposeError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

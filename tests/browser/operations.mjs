@@ -154,7 +154,10 @@ const scenes = {
     await page.getByRole('button', { name: 'Forget' }).click();
     await confirm(page, 'the cluster is forgotten', { alias: 'shop' });
     await page.getByText('baton knows no cluster of that name').waitFor();
-    for (const at of [0, 1, 2, 3]) await until(`${key(at)} is found`, async () => (await post(`discover/${path(at)}`)).Code === 'OK');
+    for (const at of [0, 1, 2, 3]) {
+      const { Code, Message } = await post(`discover/${path(at)}`);
+      same([Code, Message], ['OK', `Instance discovered: ${key(at)}`], 'it is found again');
+    }
     await page.goto(`${UI}/cluster/shop`);
     for (const at of [0, 1, 2, 3]) await row(page, at).waitFor();
     await page.context().close();

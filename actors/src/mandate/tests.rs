@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 
 /// A ledger that answers as it is told to.
-struct Script {
+pub(crate) struct Script {
     /// How proofs go, and how long each takes.
     proofs: Mutex<VecDeque<(Duration, Result<u64, ProposeError>)>>,
     /// How proposals go.
@@ -28,7 +28,7 @@ fn deposed() -> ProposeError {
 
 impl Script {
     /// This node leads in term 7, and will see this when it proves that later.
-    fn leading(later: Vec<(u64, Result<u64, ProposeError>)>) -> Arc<Self> {
+    pub(crate) fn leading(later: Vec<(u64, Result<u64, ProposeError>)>) -> Arc<Self> {
         let first = (Duration::ZERO, Ok(7));
         let later = later.into_iter().map(|(millis, it)| (Duration::from_millis(millis), it));
         Arc::new(Self {
@@ -39,7 +39,7 @@ impl Script {
         })
     }
 
-    async fn mandate(self: &Arc<Self>) -> Mandate {
+    pub(crate) async fn mandate(self: &Arc<Self>) -> Mandate {
         let ledger: Arc<dyn Ledger> = self.clone();
         Mandate::obtain(&ledger).await.unwrap()
     }

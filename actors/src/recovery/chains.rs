@@ -12,7 +12,8 @@ use baton_topology::probe::ProbeResult;
 use baton_topology::recovery::machine::{Outcome, Ran};
 use baton_topology::recovery::{Chain, Stage};
 use futures_util::future::{join_all, try_join_all};
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::Clock;
 use crate::mandate::Mandate;
@@ -198,9 +199,18 @@ async fn close(
     aside: Option<Box<dyn ControlSession>>,
     at_most: Duration,
 ) -> Result<(), ActionFailure> {
-    let closing = act(session, &Action::SetReadOnly, at_most);
+    let end = Instant::now() + at_most + GRACE;
+    let late = |_| ActionFailure::Timeout { what: format!("{:?}", Action::SetReadOnly), at_most };
+    let is_in = Notify::new();
+    let closing = async {
+        timeout_at(end, session.look()).await.map_err(late)?.map_err(ActionFailure::Server)?;
+        is_in.notify_one();
+        timeout_at(end, session.act(&Action::SetReadOnly, at_most)).await.map_err(late)?
+    };
     let sending_away = async {
         let Some(mut aside) = aside else { return };
+        // A server lists whoever is only logging in as nobody's, to be sent away: that may be us.
+        is_in.notified().await;
         let mut waits = true;
         for round in 1_u32.. {
             tokio::time::sleep(SEND_AWAY_EVERY).await;
@@ -291,5 +301,66 @@ fn classify(at: usize, action: &Action, failure: ActionFailure, patience: Patien
             | FailureKind::Protocol
             | FailureKind::Query => Outcome::Refused { at, error },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use baton_topology::instance::{Facts, ProbeFailure};
+    use baton_topology::testing::key;
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::mandate::tests::Script;
+    use crate::ports::Reading;
+
+    /// A conversation in which everything takes its time, and what it was asked for.
+    struct Slow(&'static str, Arc<Mutex<Vec<String>>>);
+
+    impl Slow {
+        async fn does(&self, what: &str) {
+            self.1.lock().unwrap().push(format!("{}: {what}", self.0));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    impl ControlSession for Slow {
+        fn look(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
+            async {
+                self.does("looks").await;
+                Ok(Reading { canonical: key("p"), facts: Facts::default() })
+            }
+            .boxed()
+        }
+
+        fn act<'a>(
+            &'a mut self,
+            action: &'a Action,
+            _at_most: Duration,
+        ) -> BoxFuture<'a, Result<(), ActionFailure>> {
+            async move {
+                self.does(&format!("{action:?}")).await;
+                Ok(())
+            }
+            .boxed()
+        }
+
+        fn is_closing(&mut self) -> BoxFuture<'_, bool> {
+            std::future::ready(true).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_sent_away_while_whoever_closes_the_server_is_still_logging_in() {
+        let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut session = Slow("closes", Arc::clone(&told));
+        let aside = Slow("aside", Arc::clone(&told));
+        close(&mandate, &mut session, Some(Box::new(aside)), FREEZE_DEADLINE).await.unwrap();
+        let expected = ["closes: looks", "closes: SetReadOnly", "aside: KillClients"];
+        assert_eq!(*told.lock().unwrap(), expected);
     }
 }
