@@ -58,15 +58,22 @@ struct Shared {
     policy: watch::Receiver<Arc<Policy>>,
     /// Those who live, this node included, in order.
     probers: watch::Sender<Arc<Vec<Prober>>>,
-    /// The other nodes that answer, and their data centres.
-    alive: Mutex<BTreeMap<String, String>>,
-    /// What other nodes cannot reach, as they told.
-    lost: Mutex<BTreeMap<String, BTreeSet<InstanceKey>>>,
-    queues: Mutex<BTreeMap<String, Arc<Queue>>>,
+    /// The other nodes, by name.
+    others: Mutex<BTreeMap<String, Other>>,
     /// Who takes in what others saw.
     relayed: Outlet<SeenElsewhere>,
     /// Who has to know that the division is another one.
     duty: Outlet<DutyChanged>,
+}
+
+/// What is known of one other node.
+#[derive(Default)]
+struct Other {
+    /// Its data centre, while it answers.
+    lives_in: Option<String>,
+    /// What it cannot reach, as it told.
+    lost: BTreeSet<InstanceKey>,
+    queue: Arc<Queue>,
 }
 
 /// What one node is still to be told: the newest look at each instance.
@@ -174,9 +181,7 @@ impl Sharing {
             snapshot,
             policy,
             probers: watch::Sender::default(),
-            alive: Mutex::default(),
-            lost: Mutex::default(),
-            queues: Mutex::default(),
+            others: Mutex::default(),
             relayed,
             duty,
         };
@@ -195,8 +200,8 @@ impl Sharing {
         let snapshot = self.shared.snapshot.borrow().clone();
         let place = snapshot.instance(key).map(|it| it.facts.placement.data_center.as_str());
         let probers = self.shared.probers.borrow().clone();
-        let lost = lock(&self.shared.lost);
-        let sees_it = |it: &&Prober| lost.get(&it.node).is_none_or(|lost| !lost.contains(key));
+        let others = lock(&self.shared.others);
+        let sees_it = |it: &&Prober| others.get(&it.node).is_none_or(|it| !it.lost.contains(key));
         let able = probers.iter().filter(sees_it);
         let prober = prober_of(key, place.unwrap_or_default(), able);
         prober.is_none_or(|it| it.node == self.shared.peers.name())
@@ -206,11 +211,11 @@ impl Sharing {
     pub fn tell(&self, result: &ProbeResult) {
         let is_failure = result.outcome.is_err();
         let result = Arc::new(result.clone());
-        for queue in lock(&self.shared.queues).values() {
-            let mut looks = lock(&queue.looks);
+        for other in lock(&self.shared.others).values() {
+            let mut looks = lock(&other.queue.looks);
             looks.insert(result.key.clone(), Arc::clone(&result));
             if is_failure || looks.len() >= LOOKS_AT_ONCE {
-                queue.wake.notify_one();
+                other.queue.wake.notify_one();
             }
         }
     }
@@ -231,8 +236,8 @@ impl Sharing {
     /// Remembers what another node does not reach: somebody else has to look at that.
     fn note_lost(&self, node: &str, looks: &[RelayedLook]) {
         let fleet = self.shared.snapshot.borrow().clone();
-        let mut all = lock(&self.shared.lost);
-        let lost = all.entry(node.to_owned()).or_default();
+        let mut others = lock(&self.shared.others);
+        let lost = &mut others.entry(node.to_owned()).or_default().lost;
         for look in looks {
             if look.outcome.is_ok() {
                 lost.remove(&look.key);
@@ -242,13 +247,11 @@ impl Sharing {
         }
     }
 
-    fn answers(&self, node: &str, data_center: String) {
-        lock(&self.shared.alive).insert(node.to_owned(), data_center);
-        self.review();
-    }
-
-    fn is_gone(&self, node: &str) {
-        lock(&self.shared.alive).remove(node);
+    /// Takes note of where a node lives, if it does.
+    fn note_life(&self, node: &str, lives_in: Option<String>) {
+        if let Some(other) = lock(&self.shared.others).get_mut(node) {
+            other.lives_in = lives_in;
+        }
         self.review();
     }
 
@@ -260,12 +263,11 @@ impl Sharing {
             data_center: shared.policy.borrow().node_data_center.clone(),
         };
         let mut probers: Vec<Prober> = {
-            let alive = lock(&shared.alive);
-            let prober = |(node, data_center): (&String, &String)| Prober {
-                node: node.clone(),
-                data_center: data_center.clone(),
+            let others = lock(&shared.others);
+            let prober = |(node, other): (&String, &Other)| {
+                Some(Prober { node: node.clone(), data_center: other.lives_in.clone()? })
             };
-            alive.iter().map(prober).chain([me]).collect()
+            others.iter().filter_map(prober).chain([me]).collect()
         };
         probers.sort();
         let is_news = shared.probers.send_if_modified(|before| {
@@ -292,14 +294,12 @@ impl Sharing {
             tick.tick().await;
             let others = self.shared.peers.others();
             tellers.retain(|peer, _| others.contains(peer));
-            lock(&self.shared.queues).retain(|peer, _| others.contains(peer));
-            lock(&self.shared.lost).retain(|peer, _| others.contains(peer));
-            lock(&self.shared.alive).retain(|peer, _| others.contains(peer));
+            lock(&self.shared.others).retain(|peer, _| others.contains(peer));
             self.review();
             for peer in others {
                 tellers.entry(peer.clone()).or_insert_with(|| {
-                    let queue = Arc::<Queue>::default();
-                    lock(&self.shared.queues).insert(peer.clone(), Arc::clone(&queue));
+                    let mut known = lock(&self.shared.others);
+                    let queue = Arc::clone(&known.entry(peer.clone()).or_default().queue);
                     Teller(tokio::task::spawn_local(self.clone().keep_telling(peer, queue)))
                 });
             }
@@ -329,14 +329,14 @@ impl Sharing {
                 Ok(PeerAnswer::Heard { data_center, at }) => {
                     answered = Some((at, self.shared.clock.now()));
                     missed = 0;
-                    self.answers(&peer, data_center);
+                    self.note_life(&peer, Some(data_center));
                 }
                 // What was to be told is lost: by the time it comes back it is old.
                 Ok(_) | Err(_) => {
                     answered = None;
                     missed += 1;
                     if missed == MISSED_MAX {
-                        self.is_gone(&peer);
+                        self.note_life(&peer, None);
                     }
                 }
             }
