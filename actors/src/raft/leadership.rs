@@ -11,6 +11,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::setup::Timing;
 use super::types::Raft;
 
+/// Who answered none of so many heartbeats is not asked to take over while somebody else can.
+const HEARTBEATS_MISSED_MAX: u32 = 3;
+
 /// What one node is at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -168,9 +171,31 @@ fn role(signs: &Signs) -> Role {
     }
 }
 
+/// How welcome a node is as the next leader: one that answered within the last few heartbeats goes
+/// before one that may be dead, and then whoever has most of the log.
+pub(super) fn welcome<T>(heard: Option<Duration>, heartbeat: Duration, has: T) -> (bool, T) {
+    (heard.is_some_and(|ago| ago <= heartbeat.saturating_mul(HEARTBEATS_MISSED_MAX)), has)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_answers_takes_over_before_whoever_has_more() {
+        let beat = Duration::from_millis(250);
+        let heard = |millis| Some(Duration::from_millis(millis));
+        for (case, best, other) in [
+            ("it has more", (heard(0), 9), (heard(0), 8)),
+            ("the other one may be dead, and has as much", (heard(750), 9), (heard(751), 9)),
+            ("the other one may be dead, though it had more", (heard(10), 8), (heard(751), 9)),
+            ("the other one never answered", (heard(10), 8), (None, 9)),
+            ("nobody answers", (None, 9), (None, 8)),
+        ] {
+            let rank = |(heard, has)| welcome(heard, beat, has);
+            assert!(rank(best) > rank(other), "case: {case}");
+        }
+    }
 
     #[test]
     fn a_role_ends_with_the_lease() {

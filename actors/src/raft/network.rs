@@ -41,7 +41,7 @@ impl RaftNetworkFactory<Types> for Network {
     async fn new_client(&mut self, target: u64, node: &Peer) -> Way {
         let (me, client) = (self.me, self.client.clone());
         let (name, line) = (node.name.clone(), Line::default());
-        Way { me, target, name, client, line, is_silent: false }
+        Way { me, target, name, client, line, missed: 0, is_told: false }
     }
 }
 
@@ -53,8 +53,10 @@ pub(super) struct Way {
     name: String,
     client: Client,
     line: Line,
-    /// Whether the newest question got no answer: said once, and once more when it is over.
-    is_silent: bool,
+    /// How many of the newest questions in a row got no answer.
+    missed: u32,
+    /// Whether that was said: once, and once more when it is over.
+    is_told: bool,
 }
 
 /// A snapshot on its way. It goes in one piece.
@@ -76,14 +78,7 @@ impl Way {
         let within = option.soft_ttl();
         let call = Call { path, name: &self.name, to: Some(self.target), within };
         let answer = self.client.ask(&mut self.line, call, question).await;
-        match &answer {
-            Err(error) if !self.is_silent => {
-                tracing::warn!(peer = self.name, path, error = chain(error), "no answer in raft");
-            }
-            Ok(_) if self.is_silent => tracing::info!(peer = self.name, path, "answers again"),
-            _ => {}
-        }
-        self.is_silent = answer.is_err();
+        self.take_note(path, answer.as_ref().err());
         answer.map_err(|error| match error {
             CallError::Timeout { within, .. } => {
                 Timeout { action, id: self.me, target: self.target, timeout: within }.into()
@@ -91,6 +86,23 @@ impl Way {
             // Retried after a pause, whatever it is: a peer in trouble is not helped by haste.
             other => Unreachable::from_string(chain(&other)).into(),
         })
+    }
+
+    /// Tells of a peer that falls silent. One answer may be late: that is a busy machine.
+    fn take_note(&mut self, path: &'static str, error: Option<&CallError>) {
+        let Some(error) = error else {
+            if self.is_told {
+                tracing::info!(peer = self.name, path, "answers again");
+            }
+            (self.missed, self.is_told) = (0, false);
+            return;
+        };
+        self.missed = self.missed.saturating_add(1);
+        let is_late = matches!(error, CallError::Timeout { .. });
+        if !self.is_told && (!is_late || self.missed > 1) {
+            tracing::warn!(peer = self.name, path, error = chain(error), "no answer in raft");
+            self.is_told = true;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use baton_topology::ledger::{Command, LedgerState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Config, LinearizerOption, ReadPolicy};
+use openraft::{Config, Instant as _, LinearizerOption, ReadPolicy};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -87,6 +87,12 @@ pub enum NotLeading {
     /// No answer in time.
     #[error("leadership was not proven within {} ms", within.as_millis())]
     Late {
+        /// How long was waited.
+        within: Duration,
+    },
+    /// Nobody took over in time from a node that wanted to lead no more.
+    #[error("no other node led within {} ms", within.as_millis())]
+    Kept {
         /// How long was waited.
         within: Duration,
     },
@@ -298,8 +304,8 @@ impl RaftNode {
         done.await.unwrap_or_else(|error| Err(MembersError::Raft(error.to_string())))
     }
 
-    /// Has another node lead: the one at this seat, or whichever has most of the log. Returns once
-    /// another one leads.
+    /// Has another node lead: the one at this seat, or of those that answer whichever has most of
+    /// the log. Returns once another one leads.
     ///
     /// # Errors
     /// When this node does not lead, there is nobody else, or nobody took over in time.
@@ -309,12 +315,18 @@ impl RaftNode {
             let leader = self.inner.leadership.borrow().leader.clone();
             return Err(NotLeading::Other { leader });
         };
+        let heartbeat = Duration::from_millis(self.inner.raft.config().heartbeat_interval);
+        let welcome = |id: u64| {
+            let heard = metrics.heartbeat.as_ref().and_then(|it| it.get(&id).copied().flatten());
+            let has = replication.get(&id).copied().flatten();
+            leadership::welcome(heard.map(|at| at.elapsed()), heartbeat, has)
+        };
         let heir = self
             .members()
             .into_iter()
             .filter(|it| it.is_voter && it.id != self.id())
             .filter(|it| to.is_none_or(|to| it.name == to))
-            .max_by_key(|it| replication.get(&it.id).copied().flatten());
+            .max_by_key(|it| welcome(it.id));
         let Some(heir) = heir else { return Err(NotLeading::NoMajority) };
         let told = self.inner.raft.trigger().transfer_leader(heir.id).await;
         told.map_err(|error| NotLeading::Stopped(chain(&error)))?;
@@ -323,7 +335,7 @@ impl RaftNode {
         let taken = leadership.wait_for(|now| now.term > term && now.leader.is_some());
         match timeout(HAND_OVER_WITHIN, taken).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(NotLeading::Late { within: HAND_OVER_WITHIN }),
+            Err(_) => Err(NotLeading::Kept { within: HAND_OVER_WITHIN }),
         }
     }
 
