@@ -23,6 +23,7 @@ const scenes = {
     await act(page, 3, 'Move its replicas below', { fields: { Below: key(0) } });
     await isAtLevel(page, 1, 2);
     await act(page, 2, 'Name its source again');
+    await act(page, 0, 'Have its replicas name it again');
     await isWell();
     await act(page, 0, 'Regroup its replicas');
     const levels = () => Promise.all([1, 2, 3].map((at) => row(page, at).getAttribute('aria-level')));

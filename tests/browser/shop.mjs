@@ -14,7 +14,7 @@ export const port = (at) => Number(SERVERS[at].split(':')[1]);
 /** Which play goes through with which operation: all there are, and each at least once. */
 const PLAYS = {
   dashboard: 'promote relocate move-up move-up-replicas take-siblings start stop delay detach reattach gtid-on gtid-off errant-inject read-only writable refresh downtime maintenance maintenance-end rule tag untag forget',
-  operations: 'relocate relocate-replicas take-source regroup repoint co-primary stop-nice restart skip reset errant-reset semi-source-on semi-source-off semi-replica-on semi-replica-off flush downtime downtime-end',
+  operations: 'relocate relocate-replicas take-source regroup repoint repoint-replicas co-primary stop-nice restart skip reset errant-reset semi-source-on semi-source-off semi-replica-on semi-replica-off flush downtime downtime-end',
   recoveries: 'recover recover-to force force-to rejoin',
 };
 

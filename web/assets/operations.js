@@ -178,6 +178,10 @@ export const OPERATIONS = [
     path: (row) => `repoint/${at(row.Key)}/${at(row.Source ?? ':')}`,
   },
   {
+    id: 'repoint-replicas', group: 'Move', label: 'Have its replicas name it again', care: 'plan', shown: (row) => replicasOf(row).length > 0,
+    says: (row) => `All replicas of ${row.Key} are told again to replicate from it.`, path: on('repoint-replicas'),
+  },
+  {
     id: 'co-primary', group: 'Move', label: 'Make co-primary…', care: 'alias', shown: isReplica,
     says: (row) => `${row.Source} also replicates from ${row.Key}. Nothing is made writable.`, path: on('make-co-master'),
   },

@@ -1,7 +1,8 @@
 // Recoveries and detections: what was done, step by step, and what is to be acknowledged.
 
 import { get } from '../api.js';
-import { open as openTask } from '../dialog.js';
+import { open as openTask, perform } from '../dialog.js';
+import { operation } from '../operations.js';
 import { here, to } from '../router.js';
 import { fleet, loaded, recoveries } from '../store.js';
 import { answered, badge, empty, instanceLink, locked, mark, name, when } from '../ui.js';
@@ -62,7 +63,17 @@ export function newsView(wanted) {
     <p>${recoveredIn(it)} · ${when(it.EndedAt)}, within ${span2(moment(it.EndedAt ?? '') - moment(it.BegunAt))} · ${causeNamed(it.Cause)}</p>
     ${it.Errors?.length ? html`<p class="said">${tame(it.Errors[0])}</p>` : nothing}
     ${it.Lost?.length ? html`<p class="loss">Could not come along: ${it.Lost.map((key) => html`${instanceLink(key)} `)}</p>` : nothing}
-    <div class="actions"><a href=${to(['recovery', it.Uid])}>Step by step</a> <button type="button" ?disabled=${off} title=${why} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(it.Uid)}`, 'This recovery')}>Acknowledge…</button></div></div></li>`)}</ul></section>`;
+    <div class="actions"><a href=${to(['recovery', it.Uid])}>Step by step</a> <button type="button" ?disabled=${off} title=${why} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(it.Uid)}`, 'This recovery')}>Acknowledge…</button>${backView(it)}</div></div></li>`)}</ul></section>`;
+}
+
+/** What can be done about the one that was replaced.
+ * @param {Recovery} it */
+function backView(it) {
+  const row = fleet.instances.get(it.Failed);
+  const { off, why } = locked();
+  if (!row || row.Cluster === it.Cluster || row.Role !== 'primary') return nothing;
+  if (row.State !== 'ok') return html` <span class="of">${name(it.Failed)} can be brought back as a replica once it answers.</span>`;
+  return html`<button type="button" ?disabled=${off} title=${why} @click=${() => perform(operation('rejoin'), row)}>Bring ${name(it.Failed)} back…</button>`;
 }
 
 /** The cluster a recovery was in, by what it is called now.
