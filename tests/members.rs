@@ -215,7 +215,8 @@ fn a_leader_whose_store_is_sick_hands_over_and_ends_if_that_does_not_pass() {
         raft.nodes[0].try_get("/health/ready").filter(|(status, _)| *status == 503)
     });
     let next = raft.leader(&[1, 2]);
-    assert_eq!(told(&raft.nodes[0], "another node leads now").len(), 1);
+    let handed_over = || told(&raft.nodes[0], "another node leads now").len();
+    wait_until(PATIENCE, "it says so", || (handed_over() == 1).then_some(()));
     set(&raft.nodes[next], "/api/disable-global-recoveries");
     let status = raft.nodes[0].wait_within(PATIENCE);
     assert!(!status.success(), "{status}");
