@@ -21,6 +21,7 @@ mod scouts;
 mod tests;
 pub mod upkeep;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,9 @@ pub struct Recovery {
     pub lost: Vec<InstanceKey>,
     /// What went wrong on the way.
     pub errors: Vec<String>,
+    /// Who refused something, or gave no answer; `errors` tells what.
+    #[serde(default)]
+    pub failed_on: BTreeSet<InstanceKey>,
     /// What was done, and when.
     pub log: Vec<LogLine>,
     /// Somebody took note of it.

@@ -246,10 +246,8 @@ pub fn regroupable(fleet: &FleetSnapshot) -> Vec<InstanceKey> {
         let Some((_, former)) = fleet.member(key) else { return false };
         let instance = &former.instance;
         let Some((recovery, head)) = replacement(key, fleet) else { return false };
-        let was_left = |it: &&InstanceKey| {
-            let prefix = format!("{it}: ");
-            recovery.lost.contains(it) || recovery.errors.iter().any(|it| it.starts_with(&prefix))
-        };
+        let was_left =
+            |it: &&InstanceKey| recovery.lost.contains(it) || recovery.failed_on.contains(*it);
         let mut left = former.replicas.iter().filter(was_left);
         instance.is_valid()
             && instance.facts.read_only

@@ -3,6 +3,7 @@
 //! A person's command passes the same gate as baton's own decision; what it overrides is said
 //! here, and nowhere else (I8).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,6 +203,7 @@ fn draft(
         openings: 0,
         lost: Vec::new(),
         errors: Vec::new(),
+        failed_on: BTreeSet::new(),
         log: Vec::new(),
         acknowledged: None,
     }

@@ -157,6 +157,7 @@ fn note_failures(recovery: &mut Recovery, ran: &[Ran]) {
     for Ran { on, outcome, .. } in ran {
         if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
             note(recovery, format!("{on}: {error}"));
+            recovery.failed_on.insert(on.clone());
         }
     }
 }

@@ -324,10 +324,9 @@ fn stands_where_it_was_left(key: &InstanceKey, recovery: &Recovery, fleet: &Flee
     let (instance, failed) = (&member.instance, recovery.failed());
     let channel = instance.facts.main_channel();
     let source = instance.facts.source();
-    let prefix = format!("{key}: ");
     instance.is_valid()
         && instance.health.facts_from > recovery.ended_at
-        && recovery.errors.iter().any(|error| error.starts_with(&prefix))
+        && recovery.failed_on.contains(key)
         && (source == Some(failed) || source == recovery.successor.as_ref())
         && channel.is_some_and(|it| it.receiver == ThreadState::Stopped)
 }

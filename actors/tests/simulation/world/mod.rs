@@ -378,7 +378,7 @@ impl World {
         let is_stuck = |it: &Recovery| it.phase == Phase::Ended(RecoveryEnd::Stuck);
         let is_half_back = |it: &Recovery| {
             it.phase == Phase::Ended(RecoveryEnd::RolledBack)
-                && it.tried.iter().any(|tried| it.errors.last() == Some(&silent(tried)))
+                && it.tried.iter().any(|tried| it.failed_on.contains(tried))
                 && *wrong == [stands_alone(it.failed())]
         };
         let is_locked = |it: &Analysis| {
@@ -485,10 +485,6 @@ impl World {
 
 fn stands_alone(key: &InstanceKey) -> String {
     format!("I9: {key} does not replicate")
-}
-
-fn silent(key: &InstanceKey) -> String {
-    format!("{key}: {}", port::SILENCE)
 }
 
 fn policy(script: &Script) -> Policy {

@@ -20,8 +20,6 @@ use super::sim::{Inner, Sim};
 
 /// How long an answer is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// What is said then.
-pub(crate) const SILENCE: &str = "no answer in time";
 /// How often it is looked whether what is waited for has come about.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
@@ -54,7 +52,7 @@ fn failure(kind: FailureKind, message: &str) -> ProbeFailure {
 }
 
 fn silence() -> ProbeFailure {
-    failure(FailureKind::Timeout, SILENCE)
+    failure(FailureKind::Timeout, "no answer in time")
 }
 
 impl Session {

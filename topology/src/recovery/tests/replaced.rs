@@ -352,7 +352,7 @@ fn who_was_stopped_and_not_moved_is_moved_later() {
         it.channels[0].receiver = ThreadState::Stopped;
     };
     let failed_there: fn(&mut Recovery) = |it| {
-        it.errors = vec!["b:3306: no answer within 5000 ms".into()];
+        it.failed_on = [key("b")].into();
         let chain = Chain {
             on: key("b"),
             actions: super::super::plan::follow(&key("a")),
@@ -375,7 +375,7 @@ fn who_was_stopped_and_not_moved_is_moved_later() {
         review.chores.into_iter().map(|it| it.why).collect::<Vec<_>>()
     };
     let rolled_back: fn(&mut Recovery) = |it| {
-        it.errors = vec!["b:3306: no answer within 5000 ms".into()];
+        it.failed_on = [key("b")].into();
         it.phase = Phase::Ended(End::RolledBack);
         it.successor = None;
     };
@@ -429,7 +429,7 @@ fn who_still_follows_a_former_primary_that_is_back_is_brought_to_the_new_one() {
     let none: [InstanceKey; 0] = [];
     let put_there = back_after("1-9", same, |_| {});
     assert_eq!(super::super::former::regroupable(&put_there), none, "people did that");
-    let tried = back_after("1-9", same, |it| it.errors = vec!["b:3306: no answer".into()]);
+    let tried = back_after("1-9", same, |it| it.failed_on = [key("b")].into());
     assert_eq!(super::super::former::regroupable(&tried), [key("p")]);
     for (case, change) in [
         ("it is open: fenced first", (|it| it.read_only = false) as Change),
