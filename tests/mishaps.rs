@@ -98,14 +98,8 @@ fn a_primary_that_is_back_before_the_others_have_applied_stays_the_only_one() {
         };
         all_held(&mut || {
             insert(&first[0], 20..30);
-            let newest = first[0].binlog_position().1.to_string();
             wait_until(PATIENCE, "all have received it", || {
-                let column = match flavor {
-                    Flavor::MySql97 => "Read_Source_Log_Pos",
-                    Flavor::MariaDb1011 => "Read_Master_Log_Pos",
-                };
-                let read = |it: &Server| it.replica_status("", column);
-                replicas.iter().all(|it| read(it).as_ref() == Some(&newest)).then_some(())
+                replicas.iter().all(|it| it.has_received_all_of(&first[0])).then_some(())
             });
             first[0].kill_9();
             wait_until(PATIENCE, "they are to apply what they received", || {

@@ -21,6 +21,9 @@ fn a_killed_primary_is_replaced_and_nothing_is_lost() {
         for id in 0..50 {
             servers[0].exec(&format!("INSERT INTO shop.orders VALUES ({id})"));
         }
+        wait_until(PATIENCE, "somebody has received it", || {
+            servers[1..].iter().any(|it| it.has_received_all_of(&servers[0])).then_some(())
+        });
         let old = servers[0].port;
         servers[0].kill_9();
         let recovery = until_recovered(&baton);

@@ -101,6 +101,18 @@ impl Server {
         (field(0), field(1).parse().expect("a position is a number"))
     }
 
+    /// Whether it has received all that its source has written. It need not have applied it.
+    pub fn has_received_all_of(&self, source: &Server) -> bool {
+        let name = match self.flavor {
+            Flavor::MySql97 => "Source",
+            Flavor::MariaDb1011 => "Master",
+        };
+        let read = |column: &str| self.replica_status("", column);
+        let (file, position) = source.binlog_position();
+        read(&format!("{name}_Log_File")) == Some(file)
+            && read(&format!("Read_{name}_Log_Pos")) == Some(position.to_string())
+    }
+
     /// Whether both threads of a channel run.
     pub fn replication_runs(&self, channel: &str) -> bool {
         ["IO_Running", "SQL_Running"]

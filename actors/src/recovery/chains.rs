@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_topology::action::{Action, Credentials, Switch};
 use baton_topology::gtid::Gtids;
-use baton_topology::instance::FailureKind;
+use baton_topology::instance::{Facts, FailureKind, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::ProbeResult;
 use baton_topology::recovery::machine::{Outcome, Ran};
@@ -138,16 +138,17 @@ impl Sessions {
     }
 }
 
-type Looked = Result<Arc<baton_topology::instance::Facts>, baton_topology::instance::ProbeFailure>;
+type Looked = Result<Arc<Facts>, ProbeFailure>;
+
+fn silent(at_most: Duration) -> ProbeFailure {
+    let message = format!("no answer within {} ms", at_most.as_millis());
+    ProbeFailure { kind: FailureKind::Timeout, partial: false, message }
+}
 
 async fn look(mut session: Box<dyn ControlSession>) -> (Box<dyn ControlSession>, Looked) {
     let outcome = match timeout(LOOK_DEADLINE, session.look()).await {
         Ok(outcome) => outcome.map(|reading| Arc::new(reading.facts)),
-        Err(_) => Err(baton_topology::instance::ProbeFailure {
-            kind: FailureKind::Timeout,
-            partial: false,
-            message: format!("no answer within {} s", LOOK_DEADLINE.as_secs()),
-        }),
+        Err(_) => Err(silent(LOOK_DEADLINE)),
     };
     (session, outcome)
 }
@@ -199,13 +200,14 @@ async fn close(
     aside: Option<Box<dyn ControlSession>>,
     at_most: Duration,
 ) -> Result<(), ActionFailure> {
-    let end = Instant::now() + at_most + GRACE;
-    let late = |_| ActionFailure::Timeout { what: format!("{:?}", Action::SetReadOnly), at_most };
+    let end = Instant::now() + at_most;
     let is_in = Notify::new();
     let closing = async {
-        timeout_at(end, session.look()).await.map_err(late)?.map_err(ActionFailure::Server)?;
+        let looked = timeout_at(end, session.look()).await;
+        looked.unwrap_or_else(|_| Err(silent(at_most))).map_err(ActionFailure::Server)?;
         is_in.notify_one();
-        timeout_at(end, session.act(&Action::SetReadOnly, at_most)).await.map_err(late)?
+        let left = end.saturating_duration_since(Instant::now());
+        act(session, &Action::SetReadOnly, left).await
     };
     let sending_away = async {
         let Some(mut aside) = aside else { return };
@@ -308,7 +310,6 @@ fn classify(at: usize, action: &Action, failure: ActionFailure, patience: Patien
 mod tests {
     use std::sync::Mutex;
 
-    use baton_topology::instance::{Facts, ProbeFailure};
     use baton_topology::testing::key;
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
@@ -323,7 +324,7 @@ mod tests {
     impl Slow {
         async fn does(&self, what: &str) {
             self.1.lock().unwrap().push(format!("{}: {what}", self.0));
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(150)).await;
         }
     }
 
@@ -362,5 +363,37 @@ mod tests {
         close(&mandate, &mut session, Some(Box::new(aside)), FREEZE_DEADLINE).await.unwrap();
         let expected = ["closes: looks", "closes: SetReadOnly", "aside: KillClients"];
         assert_eq!(*told.lock().unwrap(), expected);
+    }
+
+    /// Takes every question, and answers none.
+    struct Hung;
+
+    impl ControlSession for Hung {
+        fn look(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
+            std::future::pending().boxed()
+        }
+
+        fn act<'a>(
+            &'a mut self,
+            _action: &'a Action,
+            _at_most: Duration,
+        ) -> BoxFuture<'a, Result<(), ActionFailure>> {
+            std::future::pending().boxed()
+        }
+
+        fn is_closing(&mut self) -> BoxFuture<'_, bool> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_primary_that_hangs_is_not_waited_for_and_did_not_refuse() {
+        let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
+        let began = Instant::now();
+        let aside: Box<dyn ControlSession> = Box::new(Hung);
+        let failure = close(&mandate, &mut Hung, Some(aside), FREEZE_DEADLINE).await.unwrap_err();
+        assert_eq!(began.elapsed(), FREEZE_DEADLINE);
+        let outcome = classify(0, &Action::SetReadOnly, failure, Patience::Fence);
+        assert!(matches!(outcome, Outcome::NoAnswer { at: 0, .. }), "{outcome:?}");
     }
 }
