@@ -105,7 +105,8 @@ fn play_in_shop(name: &str) {
         source.line("plugin-load-add=semisync_replica.so")
     };
     let mut servers = shop_with(Flavor::MySql97, plugins);
-    let settings = [&EVERYWHERE[..], &[("BATON_URLPREFIX", "/ops")]].concat();
+    let hook = ("BATON_POSTMASTERFAILOVERPROCESSES", "echo the pager was told of {failedHost}");
+    let settings = [&EVERYWHERE[..], &[("BATON_URLPREFIX", "/ops"), hook]].concat();
     let baton = Baton::start(BATON, vec![servers[0].address()], &settings);
     play(name, &mut [baton], &mut servers);
 }

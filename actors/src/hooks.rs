@@ -97,12 +97,14 @@ pub struct HookOutcome {
 
 impl fmt::Display for HookOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Err(failure) = &self.result else {
-            return write!(f, "Completed {} in {:.1?}", self.label, self.elapsed);
-        };
-        write!(f, "{} failed after {:.1?}: {failure}", self.label, self.elapsed)?;
-        if let Some(source) = std::error::Error::source(failure) {
-            write!(f, ": {source}")?;
+        match &self.result {
+            Ok(()) => write!(f, "Completed {} in {:.1?}", self.label, self.elapsed)?,
+            Err(failure) => {
+                write!(f, "{} failed after {:.1?}: {failure}", self.label, self.elapsed)?;
+                if let Some(source) = std::error::Error::source(failure) {
+                    write!(f, ": {source}")?;
+                }
+            }
         }
         match self.output.trim_end() {
             "" => Ok(()),

@@ -104,8 +104,8 @@ fn lives(pid: &str) -> bool {
 fn lines(heard: &mut mpsc::UnboundedReceiver<String>) -> Vec<String> {
     let mut lines = Vec::new();
     while let Ok(line) = heard.try_recv() {
-        let timeless = line.split_once(" in ").map_or(line.as_str(), |(text, _)| text);
-        let (before, after) = timeless.split_once(" after ").unwrap_or((timeless, ""));
+        let timed = line.split_once(" in ").or_else(|| line.split_once(" after "));
+        let (before, after) = timed.unwrap_or((&line, ""));
         let after = after.split_once(": ").map_or("", |(_, text)| text);
         lines.push(format!("{before} {after}").trim().to_owned());
     }
@@ -117,7 +117,7 @@ async fn hooks_run_in_order_and_each_is_announced_and_reported() {
     let folder = TempDir::new().unwrap();
     let log = folder.path().join("log");
     let (first, second) = (
-        format!("echo 'a {{failedHost}}' >> {0}", log.display()),
+        format!("echo 'a {{failedHost}}' | tee -a {0}", log.display()),
         format!("echo b >> {0}", log.display()),
     );
     let (listener, mut heard) = ears();
@@ -130,8 +130,8 @@ async fn hooks_run_in_order_and_each_is_announced_and_reported() {
     assert_eq!(
         lines(&mut heard),
         [
-            &format!("Running TheseProcesses hook 1 of 3: echo 'a db1' >> {}", log.display()),
-            "Completed TheseProcesses hook 1 of 3",
+            &format!("Running TheseProcesses hook 1 of 3: echo 'a db1' | tee -a {}", log.display()),
+            "Completed TheseProcesses hook 1 of 3 a db1",
             "Running TheseProcesses hook 2 of 3: echo oops >&2; exit 7",
             "TheseProcesses hook 2 of 3 failed exit status 7; output: oops",
             "Not running further TheseProcesses hooks (1 left)",

@@ -282,6 +282,7 @@ const scenes = {
     await page.locator('.recovery', { hasText: 'The primary is dead' }).first().waitFor();
     await page.locator('.recovery', { hasText: 'The primary is dead' }).getByRole('link', { name: 'The primary' }).first().click();
     await page.locator('ol.steps li').nth(3).waitFor();
+    await page.locator('ol.steps li', { hasText: /Completed PostMasterFailoverProcesses hook 1 of 1.*output: the pager was told of 127/ }).waitFor();
     await isAccessible(page, 'a recovery');
     // Whoever looks at the fleet learns at once what happened while he slept.
     const news = fleet.locator('.news .problem.ok', { hasText: 'took the place of' });

@@ -48,6 +48,7 @@ await until('all members are there', async () => (await pages[one].locator('ul.l
 await pages[one].locator('ul.list li', { hasText: 'does not answer' }).waitFor();
 same(await pages[one].locator('ul.list li', { hasText: /baton \d+\.\d+/ }).count(), BATONS.length - 1, 'members that tell their release');
 await isAccessible(pages[one], 'the nodes');
+if (process.env.SHOTS) await pages[one].screenshot({ path: `${process.env.SHOTS}/nodes.png` });
 
 note('the nodes are told of');
 // A leader can be changed by hand.
@@ -69,7 +70,10 @@ await pages[leader].locator('.banner', { hasText: 'No leader answers.' }).waitFo
 await pages[leader].reload();
 await pages[leader].locator('.banner', { hasText: 'No leader answers.' }).waitFor();
 await pages[leader].locator('.node:not(.titles)').nth(SERVERS.length - 1).waitFor();
+await pages[leader].getByText('would take over.').waitFor();
+check((await pages[leader].locator('main .trouble').count()) === 0, 'what that node knows is told');
 await isAccessible(pages[leader], 'a page without a leader');
+if (process.env.SHOTS) await pages[leader].screenshot({ path: `${process.env.SHOTS}/leaderless.png` });
 note('a page without a leader shows what its node sees');
 await ask({ do: 'start baton', baton: one });
 await pages[leader].locator('.live', { hasText: 'live' }).first().waitFor();

@@ -1,5 +1,7 @@
 // Asks the API. Everything it answers is text of strangers: it is shown, never run.
 
+import { live } from './store.js';
+
 /** Where the dashboard and the API are: below whatever prefix this file was loaded from. */
 export const HOME = new URL('../../', import.meta.url).pathname;
 export const API = new URL('../../../api/', import.meta.url).pathname;
@@ -58,10 +60,10 @@ async function asked(ask) {
   }
 }
 
-/** Reads.
+/** Reads; while no node leads what the asked one knows.
  * @param {string} path @param {Record<string, string | undefined>} [query] @param {AbortSignal} [signal] @returns {Promise<any>} */
 export async function get(path, query = {}, signal) {
-  const url = API + path + written(query);
+  const url = API + path + written({ local: live.isLeaderless ? 'true' : '', ...query });
   return told(await asked(() => fetch(url, { cache: 'no-store', signal })));
 }
 

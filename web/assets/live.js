@@ -46,7 +46,7 @@ async function* events(body) {
 /** Loads everything, and where the stream goes on from there.
  * @param {AbortSignal} signal */
 async function load(signal) {
-  const rows = await get('fleet', {}, AbortSignal.any([signal, AbortSignal.timeout(LOADING_MAX)]));
+  const rows = await get('fleet', { local: '' }, AbortSignal.any([signal, AbortSignal.timeout(LOADING_MAX)]));
   replace(rows);
   forget();
   lastEvent = rows.Event;

@@ -3,7 +3,7 @@
 import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../health.js';
 import { amend, here, to } from '../router.js';
 import { get } from '../api.js';
-import { byName, fleet, loaded, membersOf, memo } from '../store.js';
+import { byName, fleet, live, loaded, membersOf, memo } from '../store.js';
 import { perform } from '../dialog.js';
 import { operation } from '../operations.js';
 import { badge, clusterAddress, clusterLink, empty, instanceLink, lasting, locked, mark, name, shortKey, virtual, when } from '../ui.js';
@@ -110,6 +110,7 @@ const REASONS_MAX = 3;
 /** What baton does about it, or why it does not; and what people can do.
  * @param {import('../types').Finding} finding */
 function verdictView(finding) {
+  if (live.isLeaderless) return html`<div class="verdict"><strong>baton does nothing:</strong> no node leads.</div>`;
   const [would, ...how] = finding.Would ?? [];
   if (would) return html`<div class="verdict"><strong>baton acts:</strong> ${tame(would)}.${how.length ? html` <details><summary>how</summary>${listed(how)}</details>` : nothing}</div>`;
   const reasons = finding.HeldBackBy ?? [];
