@@ -66,7 +66,7 @@ async function back(at) {
 /** What the README shows. */
 async function shootForReadme(page, dead) {
   if (!process.env.SHOTS) return;
-  await page.setViewportSize({ width: 1180, height: 735 });
+  await page.setViewportSize({ width: 1180, height: 825 });
   await page.locator('.card', { hasText: 'would take over.' }).waitFor();
   await page.mouse.move(0, 0);
   await shoot(page, 'cluster');
