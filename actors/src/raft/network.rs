@@ -1,6 +1,8 @@
 //! Carries openraft's questions to peers.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -27,11 +29,24 @@ pub(super) const TRANSFER: &str = "/raft/transfer";
 pub(super) struct Network {
     me: u64,
     client: Client,
+    silences: Silences,
+}
+
+/// Who is silent on which path, for all ways: each election has new ones.
+type Silences = Arc<Mutex<BTreeMap<(String, &'static str), Silence>>>;
+
+/// How a peer answers on one path.
+#[derive(Default)]
+struct Silence {
+    /// How many of the newest questions in a row got no answer.
+    missed: u32,
+    /// Whether that was said: once, and once more when it is over.
+    is_told: bool,
 }
 
 impl Network {
     pub(super) fn new(me: u64, client: Client) -> Self {
-        Self { me, client }
+        Self { me, client, silences: Silences::default() }
     }
 }
 
@@ -41,7 +56,7 @@ impl RaftNetworkFactory<Types> for Network {
     async fn new_client(&mut self, target: u64, node: &Peer) -> Way {
         let (me, client) = (self.me, self.client.clone());
         let (name, line) = (node.name.clone(), Line::default());
-        Way { me, target, name, client, line, missed: 0, is_told: false }
+        Way { me, target, name, client, line, silences: Arc::clone(&self.silences) }
     }
 }
 
@@ -53,10 +68,7 @@ pub(super) struct Way {
     name: String,
     client: Client,
     line: Line,
-    /// How many of the newest questions in a row got no answer.
-    missed: u32,
-    /// Whether that was said: once, and once more when it is over.
-    is_told: bool,
+    silences: Silences,
 }
 
 /// A snapshot on its way. It goes in one piece.
@@ -89,19 +101,20 @@ impl Way {
     }
 
     /// Tells of a peer that falls silent. One answer may be late: that is a busy machine.
-    fn take_note(&mut self, path: &'static str, error: Option<&CallError>) {
+    fn take_note(&self, path: &'static str, error: Option<&CallError>) {
+        let mut silences = self.silences.lock().unwrap_or_else(PoisonError::into_inner);
+        let silence = silences.entry((self.name.clone(), path)).or_default();
         let Some(error) = error else {
-            if self.is_told {
+            if std::mem::take(silence).is_told {
                 tracing::info!(peer = self.name, path, "answers again");
             }
-            (self.missed, self.is_told) = (0, false);
             return;
         };
-        self.missed = self.missed.saturating_add(1);
+        silence.missed = silence.missed.saturating_add(1);
         let is_late = matches!(error, CallError::Timeout { .. });
-        if !self.is_told && (!is_late || self.missed > 1) {
+        if !silence.is_told && (!is_late || silence.missed > 1) {
             tracing::warn!(peer = self.name, path, error = chain(error), "no answer in raft");
-            self.is_told = true;
+            silence.is_told = true;
         }
     }
 }
