@@ -141,7 +141,7 @@ const scenes = {
     const slowed = async (id, seconds) => {
       await ask({ do: 'exec', server: heir, sql: 'SET GLOBAL super_read_only = OFF' });
       await ask({ do: 'exec unlogged', server: heir, sql: `CREATE EVENT shop.hold${id} ON SCHEDULE AT CURRENT_TIMESTAMP DO BEGIN START TRANSACTION; SELECT COUNT(*) INTO @n FROM shop.slow FOR UPDATE; DO SLEEP(${seconds}); COMMIT; END` });
-      await until('it is locked', async () => (await ask({ do: 'ask', server: heir, sql: "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0" })) !== '0');
+      await until('it is locked', async () => (await ask({ do: 'ask', server: heir, sql: "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User sleep'" })) !== '0');
       await ask({ do: 'exec', server: heir, sql: 'SET GLOBAL super_read_only = ON' });
       await ask({ do: 'exec', server: primary, sql: `INSERT INTO shop.slow VALUES (${id})` });
       await page.getByRole('button', { name: 'Switch over' }).click();
