@@ -101,6 +101,8 @@ impl Baton {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let name = format!("baton-state-{}-{serial}", std::process::id());
         let folder = std::env::temp_dir().join(name);
+        // Whoever had this number of a process before may have been killed.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("create the state folder");
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self {

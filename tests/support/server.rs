@@ -59,6 +59,8 @@ impl Server {
     fn launch(options: Options) -> Server {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("baton-{}-{serial}", std::process::id()));
+        // Whoever had this number of a process before may have been killed.
+        let _ = fs::remove_dir_all(&dir);
         // A temporary folder of its own: a MariaDB that starts deletes the temporary tables it finds, whoever's they are.
         fs::create_dir_all(dir.join("tmp")).expect("create the server's folder");
         copy(&installed(options.flavor).join("data"), &dir.join("data"));

@@ -16,7 +16,7 @@ use baton_topology::recovery::candidate::Situation;
 use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step};
 use baton_topology::recovery::plan::in_turns;
 use baton_topology::recovery::scene::{refresh, scene};
-use baton_topology::recovery::{End, Hooks, Kind, Phase, Recovery, Stage};
+use baton_topology::recovery::{Cause, End, Hooks, Kind, Phase, Recovery, Stage};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
@@ -107,7 +107,28 @@ pub(super) async fn drive(
 }
 
 fn opening_line(recovery: &Recovery) -> String {
-    format!("{:?} recovery of {}: {:?}", recovery.kind, recovery.failed(), recovery.cause)
+    let failed = recovery.failed();
+    let what = match recovery.kind {
+        Kind::Primary => format!("{failed}, the primary, is to be replaced"),
+        Kind::CoPrimary => format!("{failed}, a co-primary, is to be replaced"),
+        Kind::IntermediateSource | Kind::GroupMember => {
+            format!("the replicas of {failed} are to get another source")
+        }
+        Kind::ReadOnlyPrimary => format!("{failed} refuses writes, and is to accept them"),
+        Kind::Takeover => format!("{failed} is to hand over"),
+        Kind::Rejoin => format!("{failed} is to come back as a replica"),
+        Kind::Regroup => format!("who still follows {failed} is to follow the new primary"),
+        Kind::SemiSync => format!("{failed} is to have as many acknowledging replicas as it needs"),
+    };
+    let why = match recovery.cause {
+        Cause::Found | Cause::RejoinAuto | Cause::RegroupAuto => "baton acts by itself",
+        Cause::Hung => "it hangs, and baton acts by itself",
+        Cause::ForcedFailover | Cause::ForcedTakeover => "somebody gave it up",
+        Cause::Asked | Cause::Takeover | Cause::TakeoverAuto | Cause::Rejoin => {
+            "somebody asked for it"
+        }
+    };
+    format!("{what}: {why}")
 }
 
 impl Drive {
