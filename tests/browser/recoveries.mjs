@@ -148,7 +148,7 @@ const scenes = {
       await dialog.getByLabel('To', { exact: true }).selectOption(key(heir));
       await dialog.getByLabel('to confirm').fill('shop');
       await dialog.locator('button[type=submit]:enabled').click();
-      await dialog.locator('ol.steps li', { hasText: 'takeover' }).waitFor();
+      await dialog.locator('ol.steps li', { hasText: 'is to hand over' }).waitFor();
       await page.locator('.running ol.steps li').nth(1).waitFor({ state: 'attached' });
     };
     await slowed(1, 30);
