@@ -349,11 +349,19 @@ async fn who_took_whose_place_is_told_once_it_is_done() {
     assert_eq!(placed(&world, "b"), (Some(key("c")), true));
     let line = std::fs::read_to_string(&told).expect("the second one ran");
     assert_eq!(line, "c:3306 b:3306 c:3306 b:3306\n");
-    let audit = world.handles.history.audit(None, 0).await.expect("the store answers");
-    let hooks = audit.iter().filter(|it| it.entry.kind == "hook");
-    let mut lines: Vec<&str> = hooks.map(|it| it.entry.message.as_str()).collect();
+    // What is kept of them is written beside.
+    let mut lines: Vec<String> = Vec::new();
+    let both_are_kept = async {
+        while lines.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let audit = world.handles.history.audit(None, 0).await.expect("the store answers");
+            let hooks = audit.into_iter().filter(|it| it.entry.kind == "hook");
+            lines = hooks.map(|it| it.entry.message.to_string()).collect();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), both_are_kept).await.expect("both are kept");
     lines.sort_unstable();
-    let [completed, failed] = lines[..] else { panic!("one line each: {lines:?}") };
+    let [completed, failed] = &lines[..] else { panic!("one line each: {lines:?}") };
     assert!(completed.starts_with("Completed PostTakeMasterProcesses hook 2 of 2"), "{completed}");
     assert!(failed.contains("hook 1 of 2 failed after") && failed.ends_with("3; output: no"));
 }
