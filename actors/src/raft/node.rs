@@ -429,6 +429,9 @@ pub(super) async fn assemble(
     let raft = Raft::new(disk.node(), config, network, log, machine)
         .await
         .map_err(|error| StartError::Raft(chain(&error)))?;
+    // Whoever remembers being a member knows it once it answers, and not before: until then it
+    // would ask to be let in.
+    raft.is_initialized().await.map_err(|error| StartError::Raft(chain(&error)))?;
 
     let Parts { name, seats, api, host, kept_alone: ledger, secret, timing, compaction } = parts;
     let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
