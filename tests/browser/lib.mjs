@@ -91,3 +91,36 @@ export async function fits(page, what) {
   const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
   check(wide <= room, `${what} is ${wide} wide in ${room}`);
 }
+
+/** A picture for who works on the pages: SHOTS names the folder. */
+export async function shoot(page, name, how = {}) {
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}.png`, ...how });
+}
+
+/** Plays all scenes, or those that SCENE names by a part of their titles; tells which failed. */
+export async function playEach(browser, name, scenes) {
+  const failed = [];
+  for (const [title, scene] of Object.entries(scenes)) {
+    if (process.env.SCENE && !title.includes(process.env.SCENE)) continue;
+    const began = Date.now();
+    try {
+      await scene();
+      console.log(`well: ${title} (${Date.now() - began} ms)`);
+    } catch (error) {
+      failed.push(`failed: ${title}`);
+      console.log(`FAILED: ${title}: ${error.stack}`);
+      const pages = browser.contexts().flatMap((it) => it.pages());
+      for (const [at, page] of pages.entries()) await shoot(page, `failed-${name}-${failed.length}-${at}`);
+      for (const context of browser.contexts()) await context.close();
+    }
+  }
+  await browser.close();
+  return failed;
+}
+
+/** Ends the play: well, unless there is something to say. */
+export function end(problems) {
+  const said = [...new Set(problems)];
+  if (said.length) console.log(said.join('\n'));
+  process.exit(said.length ? 1 : 0);
+}

@@ -1,19 +1,18 @@
 // What no machine has: large groups to drag, names that no operating system takes, clusters of one, failures that nobody
 // can recover from.
 
-import { BASE, ask, browse, check, fits, isAccessible, isClean, same, until } from './lib.mjs';
+import { BASE, ask, browse, check, end, fits, isAccessible, isClean, playEach, same, shoot, until } from './lib.mjs';
 
 const { browser, visit, wrong } = await browse();
 const UI = `${BASE}/ui`;
+/** Pictures of all of a page, however long. */
+const WHOLE = { fullPage: true };
 const api = async (path) => (await fetch(`${BASE}/api/${path}`)).json();
 const post = async (path) => (await fetch(`${BASE}/api/${path}`, { method: 'POST' })).json();
 const host = (cluster, number) => `db${number}.cluster${cluster}.dc${number % 3}.example.com`;
 const key = (cluster, number) => `${host(cluster, number)}:3306`;
 const path = (cluster, number) => `${host(cluster, number)}/3306`;
 const row = (page, cluster, number) => page.locator('.node', { has: page.getByRole('link', { name: key(cluster, number), exact: true }) });
-const shoot = async (page, name) => {
-  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/memory-${name}.png`, fullPage: true });
-};
 
 async function opened(address, options) {
   const page = await visit(options);
@@ -85,7 +84,7 @@ const scenes = {
       await page.mouse.up();
       const dialog = page.locator('dialog[open]');
       await dialog.locator('.plan li').nth(27).waitFor();
-      await shoot(page, 'folded');
+      await shoot(page, 'memory-folded', WHOLE);
       await dialog.getByRole('button', { name: 'Move its replicas below' }).click();
       await dialog.locator('.fine').waitFor();
       await dialog.getByRole('button', { name: 'Close' }).click();
@@ -143,13 +142,13 @@ const scenes = {
     const problem = page.locator('.problem.critical', { hasText: key(0, 0) });
     await problem.locator('.verdict', { hasText: 'RecoverMasterClusterFilters does not name this cluster' }).waitFor();
     await problem.locator('.next', { hasText: /Recover by hand: .* takes the place of .*Nothing that is known of would be lost/ }).waitFor();
-    await shoot(page, 'left-alone');
+    await shoot(page, 'memory-left-alone', WHOLE);
     // The same is told on the page of the cluster, and what is offered there shows its plan.
     await page.goto(`${UI}/cluster/cluster0`);
     await isAccessible(page, 'a dead primary that is left alone');
     await page.setViewportSize({ width: 360, height: 800 });
     await fits(page, 'a dead primary that is left alone');
-    await shoot(page, 'left-alone-360');
+    await shoot(page, 'memory-left-alone-360', WHOLE);
     await page.getByRole('button', { name: 'Recover…' }).click();
     const dialog = page.locator('dialog[open]');
     await dialog.locator('.plan li', { hasText: 'takes the place of' }).waitFor();
@@ -174,7 +173,7 @@ const scenes = {
     await problem.getByText(`Start ${key(3, 0)} again: its replicas go on by themselves`).waitFor();
     check((await page.getByRole('button', { name: 'Recover…' }).count()) === 0, 'what would be refused is not offered');
     await isAccessible(page, 'a failure nobody can recover from');
-    await shoot(page, 'nobody');
+    await shoot(page, 'memory-nobody', WHOLE);
     await page.context().close();
   },
 
@@ -211,13 +210,13 @@ const scenes = {
     await page.getByRole('menuitem', { name: 'Forget…' }).click();
     await page.locator('dialog[open] .fields').waitFor();
     await seen('a dialog');
-    await shoot(page, 'hostile-dialog');
+    await shoot(page, 'memory-hostile-dialog', WHOLE);
     await page.getByRole('button', { name: 'Cancel' }).click();
     await link.click();
     await page.getByText('What baton observed and concluded').waitFor();
     await seen('the instance');
     check((await page.locator('main .trouble').count()) === 0, 'the instance is asked about by its name');
-    await shoot(page, 'hostile');
+    await shoot(page, 'memory-hostile', WHOLE);
     for (const address of ['/search?s=onerror', '/audit', '/problems', '/detections', '/']) {
       await page.goto(UI + address);
       await seen(address);
@@ -236,19 +235,4 @@ const scenes = {
   },
 };
 
-for (const [title, scene] of Object.entries(scenes)) {
-  if (process.env.SCENE && !title.includes(process.env.SCENE)) continue;
-  const began = Date.now();
-  try {
-    await scene();
-    console.log(`well: ${title} (${Date.now() - began} ms)`);
-  } catch (error) {
-    console.log(`FAILED: ${title}: ${error.stack}`);
-    wrong.push(`failed: ${title}`);
-    for (const page of browser.contexts().flatMap((it) => it.pages())) await shoot(page, `failed-${title.slice(0, 12)}`);
-    for (const context of browser.contexts()) await context.close();
-  }
-}
-await browser.close();
-if (wrong.length) console.log(wrong.join('\n'));
-process.exit(wrong.length ? 1 : 0);
+end([...(await playEach(browser, 'memory', scenes)), ...wrong]);

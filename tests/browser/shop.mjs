@@ -1,7 +1,9 @@
 // What the plays over a shop have in common: four real servers, the first one the primary, rows and menus, and which
 // operations people went through with.
 
-import { BASE, SERVERS, browse, check, same, until } from './lib.mjs';
+import { BASE, SERVERS, browse, check, end, playEach, same, until } from './lib.mjs';
+
+export { shoot } from './lib.mjs';
 
 export const UI = `${BASE}/ops/ui`;
 export const { browser, visit, wrong } = await browse();
@@ -89,30 +91,10 @@ export async function press(page, at, label) {
   went(label);
 }
 
-/** A picture for who works on the pages: SHOTS names the folder. */
-export async function shoot(page, name) {
-  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}.png` });
-}
-
 /** Plays all scenes, and ends. */
 export async function play(name, scenes) {
-  let failed = 0;
-  for (const [title, scene] of Object.entries(scenes)) {
-    if (process.env.SCENE && !title.includes(process.env.SCENE)) continue;
-    const began = Date.now();
-    try {
-      await scene();
-      console.log(`well: ${title} (${Date.now() - began} ms)`);
-    } catch (error) {
-      failed += 1;
-      console.log(`FAILED: ${title}: ${error.stack}`);
-      const pages = browser.contexts().flatMap((it) => it.pages());
-      for (const [at, page] of pages.entries()) if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/failed-${name}-${failed}-${at}.png` });
-      for (const context of browser.contexts()) await context.close();
-    }
-  }
-  await browser.close();
-  const problems = [...new Set(wrong)];
+  const problems = await playEach(browser, name, scenes);
+  problems.push(...wrong);
   if (!process.env.SCENE) {
     const promised = Object.values(PLAYS).flatMap((it) => it.split(' '));
     const nowhere = known.map((it) => it.id).filter((id) => !promised.includes(id));
@@ -120,6 +102,5 @@ export async function play(name, scenes) {
     if (nowhere.length) problems.push(`nobody plays ${nowhere.join(', ')}`);
     if (missed.length) problems.push(`not played here: ${missed.join(', ')}`);
   }
-  if (problems.length) console.log(problems.join('\n'));
-  process.exit(failed || problems.length ? 1 : 0);
+  end(problems);
 }
