@@ -69,10 +69,10 @@ fn whoever_may_only_look_sees_everything_even_of_ten_thousand() {
     });
 }
 
-#[test]
-fn what_no_machine_has_is_shown_as_well() {
+/// Plays something over four clusters in memory.
+fn play_in_memory(name: &str) {
     let memory = Memory::start(Plan::handled());
-    play_with("memory.mjs", &[memory.port], &[], |wish| {
+    play_with(name, &[memory.port], &[], |wish| {
         let number =
             |at: usize| usize::try_from(wish["server"][at].as_u64().unwrap_or_default()).unwrap();
         let key = memory::server(number(0), number(1));
@@ -96,6 +96,16 @@ fn what_no_machine_has_is_shown_as_well() {
         }
         json!("done")
     });
+}
+
+#[test]
+fn what_no_machine_has_is_shown_as_well() {
+    play_in_memory("memory.mjs");
+}
+
+#[test]
+fn what_people_see_elsewhere_they_find_here() {
+    play_in_memory("views.mjs");
 }
 
 /// Plays something over a shop in which baton recovers what it finds.

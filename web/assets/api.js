@@ -22,6 +22,13 @@ export function split(key) {
   return [key.slice(0, at).replace(/^\[|\]$/g, ''), key.slice(at + 1)];
 }
 
+/** The name of an instance as the API has it; empty where there is none.
+ * @param {{Hostname: string, Port: number} | null | undefined} key */
+export function keyOf(key) {
+  if (!key?.Hostname) return '';
+  return `${key.Hostname.includes(':') ? `[${key.Hostname}]` : key.Hostname}:${key.Port}`;
+}
+
 /** Host and port as two segments of a path.
  * @param {string} key */
 export function at(key) {

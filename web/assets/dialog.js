@@ -191,8 +191,8 @@ function planView() {
   }
   if (!mine.plan) return html`<p class="empty">Choose, and what would be done is shown here.</p>`;
   if (!mine.plan.length) return nothing;
-  return html`<h3>What would be done</h3>
-    <ol class="plan">${mine.plan.filter((it) => !/^[a-z-]+:$/.test(it)).map((it) => html`<li class=${isLoss(it) ? 'loss' : nothing}>${tame(it.replace(/^\d+\. /, ''))}</li>`)}</ol>`;
+  return html`<h3 id="plan-title">What would be done</h3>
+    <ol class="plan" tabindex="0" aria-labelledby="plan-title">${mine.plan.filter((it) => !/^[a-z-]+:$/.test(it)).map((it) => html`<li class=${isLoss(it) ? 'loss' : nothing}>${tame(it.replace(/^\d+\. /, ''))}</li>`)}</ol>`;
 }
 
 function progressView() {

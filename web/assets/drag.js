@@ -3,26 +3,26 @@
 import { at, get } from './api.js';
 import { perform } from './dialog.js';
 import { operation } from './operations.js';
-import { fleet, session, update } from './store.js';
+import { fleet, membersOf, session, update } from './store.js';
 import { notify } from './ui.js';
 
 /** @typedef {{Allowed: boolean, Why: string}} Verdict */
 
-/** What is being dragged: an instance, or all its replicas; and where it may go.
- * @type {{key: string, what: 'instance' | 'replicas', targets: Map<string, Verdict> | null, promote: Verdict | null, over: string} | null} */
+/** What is being dragged: an instance, or all its replicas, or some of them; and where it may go.
+ * @type {{key: string, what: 'instance' | 'replicas', only: string[], targets: Map<string, Verdict> | null, promote: Verdict | null, over: string} | null} */
 export let dragged = null;
 
 /** Where the place of the primary is dropped on. */
 export const THRONE = ':primary';
 
 /** Begins, and asks where it may go; nothing where nobody may move anything.
- * @param {string} key @param {'instance' | 'replicas'} what */
-function picked(key, what) {
+ * @param {string} key @param {'instance' | 'replicas'} what @param {string[]} [only] */
+function picked(key, what, only = []) {
   if (!session.value?.MayWrite) {
     notify(session.value?.Why ?? 'you may not move anything');
     return null;
   }
-  const mine = { key, what, targets: /** @type {Map<string, Verdict> | null} */ (null), promote: /** @type {Verdict | null} */ (null), over: '' };
+  const mine = { key, what, only, targets: /** @type {Map<string, Verdict> | null} */ (null), promote: /** @type {Verdict | null} */ (null), over: '' };
   get(`move-targets/${at(key)}`, { what })
     .then((answer) => {
       mine.targets = new Map(answer.Targets.map((/** @type {Verdict & {Key: string}} */ it) => [it.Key, it]));
@@ -33,9 +33,9 @@ function picked(key, what) {
   return mine;
 }
 
-/** @param {DragEvent} event @param {string} key @param {'instance' | 'replicas'} what */
-export function begin(event, key, what) {
-  const mine = event.dataTransfer && picked(key, what);
+/** @param {DragEvent} event @param {string} key @param {'instance' | 'replicas'} what @param {string[]} [only] which replicas */
+export function begin(event, key, what, only) {
+  const mine = event.dataTransfer && picked(key, what, only);
   if (!event.dataTransfer || !mine) {
     event.preventDefault();
     return;
@@ -116,7 +116,20 @@ export function drop(event, key) {
   const row = fleet.instances.get(mine.key);
   if (!row) return;
   if (key === THRONE) perform(operation('promote'), row);
-  else perform(operation(mine.what === 'replicas' ? 'relocate-replicas' : 'relocate'), row, { below: key });
+  else if (mine.what === 'instance') perform(operation('relocate'), row, { below: key });
+  else moveReplicas(row, key, mine.only);
+}
+
+/** A longer address does not pass through every proxy. */
+const PATTERN_MAX = 6_000;
+
+/** @param {import('./types').Instance} row @param {string} below @param {string[]} only */
+function moveReplicas(row, below, only) {
+  const isAll = !only.length || membersOf(row.Cluster).every((it) => it.Source !== row.Key || only.includes(it.Key));
+  const names = only.filter((it) => it !== below).map((it) => it.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  const pattern = isAll ? '' : `^(${names.join('|')})$`;
+  if (pattern.length <= PATTERN_MAX) perform(operation('relocate-replicas'), row, { below, pattern });
+  else notify('these are too many to be named one by one: choose “Move its replicas below…” and write a pattern', 'critical');
 }
 
 export function end() {

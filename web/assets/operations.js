@@ -83,6 +83,8 @@ const reason = { name: 'reason', label: 'Why', kind: 'text' };
 /** @type {Field} */
 const below = { name: 'below', label: 'Below', kind: 'instance', instances: others };
 /** @type {Field} */
+const pattern = { name: 'pattern', label: 'Only those that match', kind: 'text', optional: true };
+/** @type {Field} */
 const tag = { name: 'tag', label: 'Tag (name, or name=value)', kind: 'text' };
 
 /** @param {string} name @returns {(row: Instance, values: Values) => string} */
@@ -145,10 +147,10 @@ export const OPERATIONS = [
     path: onBelow('relocate'),
   },
   {
-    id: 'relocate-replicas', group: 'Move', label: 'Move its replicas below…', care: 'plan', fields: [below], unfit: feeds,
+    id: 'relocate-replicas', group: 'Move', label: 'Move its replicas below…', care: 'plan', fields: [below, pattern], unfit: feeds,
     shown: (row) => replicasOf(row).length > 0,
-    says: (row) => `All replicas of ${row.Key} replicate from another server.`,
-    path: onBelow('relocate-replicas'),
+    says: (row) => `The replicas of ${row.Key} replicate from another server.`,
+    path: onBelow('relocate-replicas'), query: (values) => ({ pattern: values.pattern ?? '' }),
   },
   {
     id: 'move-up', group: 'Move', label: 'Move up one level', care: 'plan', shown: (row) => row.Depth > 1,

@@ -12,22 +12,32 @@ import { byName } from './store.js';
  * @property {number} level
  * @property {number} replicas how many it has
  * @property {string} [under] whose replicas are folded
+ * @property {string} [center] in which data centre those are
  * @property {Instance[]} [folded]
  * @property {boolean} isLast among its siblings
  * @property {number[]} rails levels of those above it that have siblings below this row
  */
 
 /** From so many healthy leaves of one source on, they are folded. */
-export const FOLD_FROM = 12;
+const FOLD_FROM = 12;
+/** The same where people want few rows. */
+const FOLD_TIGHT = 2;
 
 /** @param {Instance} a @param {Instance} b */
 function order(a, b) {
   return byName(a.Key, b.Key);
 }
 
-/** @param {Instance[]} members @param {Set<string>} unfolded sources whose leaves are all shown
+/** What is folded together: healthy leaves of one source in one data centre.
+ * @param {string} source @param {string} center */
+export function foldOf(source, center) {
+  return `${source} ${center}`;
+}
+
+/** @param {Instance[]} members @param {Set<string>} unfolded what is folded nowhere, as `foldOf` names it
+ * @param {'large' | 'all'} folding whether large groups are folded, or all there are
  * @returns {Line[]} */
-export function lines(members, unfolded) {
+export function lines(members, unfolded, folding = 'large') {
   const known = new Map(members.map((row) => [row.Key, row]));
   /** @type {Map<string, Instance[]>} */
   const below = new Map();
@@ -51,11 +61,19 @@ export function lines(members, unfolded) {
     const inner = isLast || level === 0 ? rails : [...rails, level];
     const isQuiet = (/** @type {Instance} */ it) => !below.has(it.Key) && ofInstance(it) === 'ok' && !it.Maintenance;
     const quiet = replicas.filter(isQuiet);
-    const folds = quiet.length >= FOLD_FROM && !unfolded.has(row.Key);
-    const shown = folds ? replicas.filter((it) => !isQuiet(it)) : replicas;
-    shown.forEach((it, index) => draw(it, level + 1, !folds && index === shown.length - 1, inner));
-    if (folds) quiet.forEach((it) => seen.add(it.Key));
-    if (folds) drawn.push({ level: level + 1, replicas: 0, under: row.Key, folded: quiet, isLast: true, rails: inner });
+    /** @type {Map<string, Instance[]>} */
+    const folds = new Map();
+    for (const it of quiet.length >= (folding === 'all' ? FOLD_TIGHT : FOLD_FROM) ? quiet : []) {
+      const center = it.DataCenter ?? '';
+      if (!unfolded.has(foldOf(row.Key, center))) folds.set(center, [...(folds.get(center) ?? []), it]);
+    }
+    folds.forEach((folded, center) => folded.length < FOLD_TIGHT && folds.delete(center));
+    const hidden = new Set([...folds.values()].flat());
+    const shown = replicas.filter((it) => !hidden.has(it));
+    shown.forEach((it, index) => draw(it, level + 1, !folds.size && index === shown.length - 1, inner));
+    hidden.forEach((it) => seen.add(it.Key));
+    const groups = [...folds].sort(([a], [b]) => byName(a, b));
+    groups.forEach(([center, folded], index) => drawn.push({ level: level + 1, replicas: 0, under: row.Key, center, folded, isLast: index === groups.length - 1, rails: inner }));
   };
   heads.sort((a, b) => a.Depth - b.Depth || order(a, b)).forEach((it) => draw(it, 0, true, []));
   // Whoever is in a ring is below nobody.

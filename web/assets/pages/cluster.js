@@ -1,13 +1,14 @@
 // One cluster: its problem in words, its tree, who would take over, what was done to it.
 
-import { at, get } from '../api.js';
+import { at, get, keyOf } from '../api.js';
 import { open as openTask } from '../dialog.js';
+import { centerName, centersView, chosenCenter } from '../centers.js';
 import { THRONE, begin, dragged, drop, end, over, touch, verdict } from '../drag.js';
 import { lag, ofCluster, ofFinding, ofInstance, runningIn, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
 import { to } from '../router.js';
-import { clusterNamed, fleet, loaded, membersOf, recoveries, session, update } from '../store.js';
-import { lines } from '../tree.js';
+import { clusterNamed, fleet, loaded, membersOf, memo, recoveries, session, update } from '../store.js';
+import { foldOf, lines } from '../tree.js';
 import { answered, badge, copyButton, empty, instanceLink, locked, mark, name, notify, when } from '../ui.js';
 import { counted, exact, shortVersion, tame } from '../words.js';
 import { findingView, findingsOf } from './fleet.js';
@@ -20,10 +21,13 @@ import { repeat } from '../vendor/lit-html/directives/repeat.js';
 
 /** @type {Set<string>} */
 const unfolded = new Set();
+/** @type {'large' | 'all'} */
+let folding = 'large';
 
 /** The badges of an instance: what sets it apart, and nothing that goes without saying.
  * @param {Instance} row @param {Cluster} cluster */
 export function badges(row, cluster) {
+  const { pools } = poolsOf(cluster);
   const isHead = row.Role === 'primary' || row.Role === 'co-primary';
   return [
     isHead ? badge(row.Role, 'role') : nothing,
@@ -41,9 +45,19 @@ export function badges(row, cluster) {
     row.Rule ? badge(row.Rule.replace('_', ' '), '', 'promotion rule') : nothing,
     row.Downtime ? badge('downtime', 'muted', `${row.Downtime.Owner}: ${row.Downtime.Reason}, until ${exact(row.Downtime.Until)}`) : nothing,
     row.Maintenance ? badge('maintenance', 'muted', `${row.Maintenance.Owner}: ${row.Maintenance.Reason}`) : nothing,
+    ...[...pools].filter(([, members]) => members.has(row.Key)).map(([pool]) => badge(`pool ${pool}`, '', 'clients reach it through this pool')),
     ...Object.entries(row.Tags ?? {}).map(([tag, value]) => badge(value ? `${tag}=${value}` : tag, 'tag')),
     cluster.Findings?.some((it) => it.Key === row.Key && ofFinding(it) === 'critical') ? badge('see above', 'critical') : nothing,
   ];
+}
+
+/** The pools of a cluster, and who is in them.
+ * @param {Cluster} cluster */
+function poolsOf(cluster) {
+  const answer = loaded(`pools ${cluster.Id}`, fleet.state.LedgerIndex, () => get(`cluster-pool-instances/${encodeURIComponent(cluster.Name)}`));
+  /** @type {Map<string, Set<string>>} */
+  const pools = memo(`pools ${cluster.Id}`, answer.data, () => new Map(Object.entries(answer.data?.Details ?? {}).map(([pool, members]) => [pool, new Set((members ?? []).map(keyOf))])));
+  return { answer, pools };
 }
 
 /** The lines that lead from a source down to its replicas.
@@ -53,32 +67,39 @@ function branches(line) {
   return html`${line.rails.map((level) => html`<i class="rail" .style=${`--at:${level}`}></i>`)}<i class="branch ${line.isLast ? 'last' : ''}" .style=${`--at:${line.level}`}></i>`;
 }
 
+/** Healthy leaves that stand for themselves only when somebody asks.
+ * @param {import('../tree.js').Line} line */
+function foldedRow(line) {
+  const { under = '', center = '', folded = [] } = line;
+  const show = () => {
+    unfolded.add(foldOf(under, center));
+    update();
+  };
+  const mayWrite = session.value?.MayWrite;
+  const isDragged = dragged?.what === 'replicas' && dragged.key === under && (!dragged.only.length || dragged.only[0] === folded[0]?.Key);
+  return html`<div role="row" class="node folded ${isDragged ? 'dragged' : ''} ${center && center === chosenCenter() ? 'there' : ''}" aria-level=${line.level + 1} title=${mayWrite ? `drag these replicas of ${under}` : nothing}
+      draggable=${mayWrite ? 'true' : 'false'} @dragstart=${(/** @type {DragEvent} */ event) => begin(event, under, 'replicas', folded.map((it) => it.Key))} @dragend=${end}>
+    <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>${branches(line)}<button type="button" class="link" @click=${show}>${counted(folded.length, 'more healthy replica')}${center ? html` in ${centerName(center)}` : nothing}</button></span>
+  </div>`;
+}
+
 /** @param {import('../tree.js').Line} line @param {Cluster} cluster */
 function treeRow(line, cluster) {
-  if (!line.row) {
-    const under = line.under ?? '';
-    const show = () => {
-      unfolded.add(under);
-      update();
-    };
-    return html`<div role="row" class="node folded ${dragged?.key === under && dragged.what === 'replicas' ? 'dragged' : ''}" aria-level=${line.level + 1} title=${session.value?.MayWrite ? `drag all replicas of ${under}` : nothing}
-        draggable=${session.value?.MayWrite ? 'true' : 'false'} @dragstart=${(/** @type {DragEvent} */ event) => begin(event, under, 'replicas')} @dragend=${end}>
-      <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>${branches(line)}<button type="button" class="link" @click=${show}>${counted(line.folded?.length ?? 0, 'more healthy replica')}</button></span>
-    </div>`;
-  }
+  if (!line.row) return foldedRow(line);
   const { row } = line;
+  const head = fleet.instances.get(cluster.Primaries[0] ?? '');
   const health = ofInstance(row);
   const found = dragged ? verdict(row.Key) : null;
   const isOver = dragged?.over === row.Key;
   const drag = found ? (found.Allowed ? 'fits' : 'unfit') : dragged && dragged.key !== row.Key ? 'unknown' : '';
   const said = health === 'ok' || health === 'unseen' ? '' : sentence(row);
-  return html`<div role="row" class="node ${health} ${drag} ${isOver ? 'over' : ''} ${dragged?.key === row.Key ? 'dragged' : ''}"
+  return html`<div role="row" class="node ${health} ${drag} ${isOver ? 'over' : ''} ${dragged?.key === row.Key ? 'dragged' : ''} ${row.DataCenter && row.DataCenter === chosenCenter() ? 'there' : ''}"
       aria-level=${line.level + 1} data-target=${row.Key} draggable=${session.value?.MayWrite && row.Source ? 'true' : 'false'}
       @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'instance')} @dragend=${end}
       @dragover=${(/** @type {DragEvent} */ event) => over(event, row.Key)} @drop=${(/** @type {DragEvent} */ event) => drop(event, row.Key)}>
     <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>
       ${branches(line)}<span class="who">${mark(health)} ${instanceLink(row.Key)}</span> ${row.Alias && row.Alias !== row.Key ? html`<span class="of">${name(row.Alias)}</span>` : nothing}
-      <span class="badges">${badges(row, cluster)}</span>
+      <span class="badges">${row.DataCenter ? html`<span class="badge narrow">${centerName(row.DataCenter)}</span>` : nothing}${badges(row, cluster)}</span>
       ${line.replicas && session.value?.MayWrite ? html`<span class="handle" draggable="true" title="drag all its replicas"
         @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'replicas')} @dragend=${end}
         @pointerdown=${(/** @type {PointerEvent} */ event) => touch(event, row.Key, 'replicas')}>⋮⋮ ${line.replicas}</span>` : nothing}
@@ -87,7 +108,7 @@ function treeRow(line, cluster) {
     </span>
     <span role="gridcell" class="n-lag number" title="lag">${row.State === 'ok' ? lag(row) : ''}</span>
     <span role="gridcell" class="n-version">${shortVersion(row.Version)}</span>
-    <span role="gridcell" class="n-dc">${row.DataCenter ? name(row.DataCenter) : nothing}</span>
+    <span role="gridcell" class="n-dc ${row.DataCenter === head?.DataCenter ? '' : 'elsewhere'}">${centerName(row.DataCenter)}</span>
     <span role="gridcell" class="n-menu">${row.Source && session.value?.MayWrite ? html`<span class="grip" aria-hidden="true" title="move it with a finger"
       @pointerdown=${(/** @type {PointerEvent} */ event) => touch(event, row.Key, 'instance')}>⠿</span>` : nothing}${instanceMenu(row)}</span>
   </div>`;
@@ -95,19 +116,28 @@ function treeRow(line, cluster) {
 
 /** @param {Cluster} cluster */
 function treeView(cluster) {
-  const drawn = lines(membersOf(cluster.Id), unfolded);
+  const members = membersOf(cluster.Id);
+  const drawn = lines(members, unfolded, folding);
+  const chosen = chosenCenter();
+  const fold = () => {
+    folding = folding === 'all' ? 'large' : 'all';
+    unfolded.clear();
+    update();
+  };
   const throne = dragged ? verdict(THRONE) : null;
   const isReplica = dragged && fleet.instances.get(dragged.key)?.Source === cluster.Primaries[0];
   return html`<section class="topology" aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
       <button type="button" @click=${() => copyDrawing(cluster)}>Copy as text</button>
+      ${members.length > 3 ? html`<button type="button" aria-pressed=${folding === 'all'} title="healthy replicas that nobody replicates from become one row for each data centre" @click=${fold}>Fold the healthy</button>` : nothing}
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
+    ${centersView(members)}
     ${isReplica && dragged?.what === 'instance' ? html`<div data-target=${THRONE} class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
         @dragover=${(/** @type {DragEvent} */ event) => over(event, THRONE)} @drop=${(/** @type {DragEvent} */ event) => drop(event, THRONE)}>
         ${tame(throne?.Allowed ? `Drop here to promote ${dragged.key}` : `It cannot be promoted: ${throne?.Why ?? 'looking…'}`)}</div>` : nothing}
-    <div role="treegrid" aria-label="instances of the cluster" class="tree ${dragged ? 'dragging' : ''}">
+    <div role="treegrid" aria-label="instances of the cluster" class="tree ${dragged ? 'dragging' : ''} ${members.some((it) => chosen && it.DataCenter === chosen) ? 'choosing' : ''}">
       <div role="rowgroup"><div role="row" class="node titles"><span role="columnheader" class="n-name">Instance</span><span role="columnheader" class="n-lag number">Lag</span>
         <span role="columnheader" class="n-version">Version</span><span role="columnheader" class="n-dc">Data centre</span><span role="columnheader" class="n-menu"><span class="unseen-text">Actions</span></span></div></div>
-      <div role="rowgroup">${repeat(drawn, (it) => it.row?.Key ?? `fold ${it.under}`, (it) => treeRow(it, cluster))}</div>
+      <div role="rowgroup">${repeat(drawn, (it) => it.row?.Key ?? `fold ${it.under} ${it.center}`, (it) => treeRow(it, cluster))}</div>
     </div></section>`;
 }
 
@@ -163,8 +193,7 @@ function pastView(cluster) {
 
 /** @param {Cluster} cluster */
 function poolsView(cluster) {
-  const answer = loaded(`pools ${cluster.Id}`, fleet.state.LedgerIndex, () => get(`cluster-pool-instances/${encodeURIComponent(cluster.Name)}`));
-  const pools = answer.data?.Details ?? {};
+  const { answer, pools } = poolsOf(cluster);
   const osc = loaded(`osc ${cluster.Id}`, cluster.Size, () => get(`cluster-osc-replicas/${encodeURIComponent(cluster.Name)}`)).data ?? [];
   const { off, why } = locked();
   const submit = () => openTask({
@@ -174,9 +203,8 @@ function poolsView(cluster) {
     path: (values) => `submit-pool-instances/${encodeURIComponent(values.pool || '-')}`, query: (values) => ({ instances: values.instances ?? '' }),
   });
   return html`<section class="card" aria-labelledby="pools-title"><h2 id="pools-title">Pools</h2>
-    <dl>${Object.entries(pools).map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${Array.isArray(members) ? members.map((it) => html`${instanceLink(`${it.Hostname}:${it.Port}`)} `) : nothing}</dd>`)}</dl>
-    ${Object.keys(pools).length ? nothing : empty('None.')}
-    ${osc.length ? html`<dl><dt title="representative replicas, for tools that change tables while clients go on">Throttle by</dt><dd>${osc.map((/** @type {any} */ it) => html`${instanceLink(`${it.Key.Hostname}:${it.Key.Port}`)} `)}</dd></dl>` : nothing}
+    ${answered(answer, () => (pools.size ? html`<dl>${[...pools].map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${[...members].map((it) => html`${instanceLink(it)} `)}</dd>`)}</dl>` : empty('None.')))}
+    ${osc.length ? html`<dl><dt title="representative replicas, for tools that change tables while clients go on">Throttle by</dt><dd>${osc.map((/** @type {any} */ it) => html`${instanceLink(keyOf(it.Key))} `)}</dd></dl>` : nothing}
     <button type="button" ?disabled=${off} title=${why} @click=${submit}>Submit a pool…</button></section>`;
 }
 

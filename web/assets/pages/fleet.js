@@ -3,6 +3,7 @@
 import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../health.js';
 import { amend, here, to } from '../router.js';
 import { get } from '../api.js';
+import { shapeOf } from '../centers.js';
 import { byName, fleet, live, loaded, membersOf, memo } from '../store.js';
 import { perform } from '../dialog.js';
 import { operation } from '../operations.js';
@@ -211,7 +212,7 @@ function clusterRow(it) {
     <span role="cell" class="c-size number">${it.members.length}</span>
     <span role="cell" class="c-bad number">${bad || ''}</span>
     <span role="cell" class="c-lag number">${it.lag === null ? '' : it.lag < 60 ? `${it.lag} s` : span(it.lag * 1000)}</span>
-    <span role="cell" class="c-dc">${it.centers.join(' ')}</span>
+    <span role="cell" class="c-dc">${it.centers.map((center) => `${shapeOf(center)} ${center}`).join(' ')}</span>
     <span role="cell" class="c-version">${it.versions.join(' ')}</span>
     <span role="cell" class="c-ready">${readyView(it)}</span>
     <span role="cell" class="c-recovery">${recovers}</span>

@@ -1,6 +1,6 @@
 // One instance: everything that is known, what follows from it, what was done to it.
 
-import { at, get } from '../api.js';
+import { at, get, keyOf } from '../api.js';
 import { ofInstance, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
 import { to } from '../router.js';
@@ -20,7 +20,7 @@ function shown(value) {
     const it = /** @type {any} */ (value);
     if ('Valid' in it) return it.Valid ? String(it.Int64 ?? it.Bool) : 'unknown';
     if ('LogFile' in it) return it.LogFile ? `${it.LogFile}:${it.LogPos}` : '–';
-    if ('Hostname' in it) return it.Hostname ? instanceLink(`${it.Hostname}:${it.Port}`) : '–';
+    if ('Hostname' in it) return keyOf(it) ? instanceLink(keyOf(it)) : '–';
     if (Array.isArray(it)) return it.length ? it.map((one) => html`${shown(one)} `) : '–';
     return JSON.stringify(it);
   }

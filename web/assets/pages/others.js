@@ -1,6 +1,7 @@
 // The smaller pages: audit, downtimes, nodes, search, discover.
 
-import { at, get, split } from '../api.js';
+import { at, get, keyOf, split } from '../api.js';
+import { centerName } from '../centers.js';
 import { open as openTask, perform } from '../dialog.js';
 import { ofInstance, rank, sentence } from '../health.js';
 import { operation } from '../operations.js';
@@ -25,7 +26,7 @@ export function auditPage() {
       <div role="rowgroup"><div role="row" class="row titles"><span role="columnheader">When</span><span role="columnheader">What</span><span role="columnheader">Instance</span><span role="columnheader">More</span></div></div>
       <div role="rowgroup">${all.map((/** @type {any} */ it) => html`<div role="row" class="row">
         <span role="cell">${when(it.AuditTimestamp)}</span><span role="cell">${it.AuditType}</span>
-        <span role="cell">${it.AuditInstanceKey.Hostname ? instanceLink(`${it.AuditInstanceKey.Hostname}:${it.AuditInstanceKey.Port}`) : '–'}</span><span role="cell" class="text">${tame(it.Message)}</span></div>`)}</div>
+        <span role="cell">${it.AuditInstanceKey.Hostname ? instanceLink(keyOf(it.AuditInstanceKey)) : '–'}</span><span role="cell" class="text">${tame(it.Message)}</span></div>`)}</div>
       </div>${pager('audit', page, all.length, { instance })}` : empty('Nothing was done, as far as baton remembers.'))}`;
 }
 
@@ -104,7 +105,7 @@ export function searchPage() {
       ${virtual('search', found, 36, (it) => it.Key, (it) => {
         const cluster = fleet.clusters.get(it.Cluster);
         return html`<div role="row" class="row"><span role="cell">${mark(ofInstance(it))}</span><span role="cell">${instanceLink(it.Key)}</span><span role="cell">${cluster ? clusterLink(cluster) : nothing}</span>
-          <span role="cell" class="c-dc">${it.DataCenter ?? ''}</span><span role="cell" class="c-version">${shortVersion(it.Version)}</span><span role="cell" class="c-said">${sentence(it)}</span></div>`;
+          <span role="cell" class="c-dc">${centerName(it.DataCenter)}</span><span role="cell" class="c-version">${shortVersion(it.Version)}</span><span role="cell" class="c-said">${sentence(it)}</span></div>`;
       })}</div>
     ${found.length ? nothing : empty('Nothing matches.')}`;
 }

@@ -1,6 +1,6 @@
 // Recoveries and detections: what was done, step by step, and what is to be acknowledged.
 
-import { get } from '../api.js';
+import { get, keyOf } from '../api.js';
 import { open as openTask, perform } from '../dialog.js';
 import { operation } from '../operations.js';
 import { here, to } from '../router.js';
@@ -10,9 +10,6 @@ import { causeNamed, counted, exact, moment, named, recoveryNamed, span, tame } 
 import { html, nothing } from '../vendor/lit-html/lit-html.js';
 
 /** @typedef {import('../types').Recovery} Recovery */
-
-/** @param {{Hostname: string, Port: number} | null | undefined} key */
-const keyOf = (key) => (key?.Hostname ? `${key.Hostname.includes(':') ? `[${key.Hostname}]` : key.Hostname}:${key.Port}` : '');
 
 /** @param {string} phase @returns {import('../types').Health} */
 function ofPhase(phase) {
