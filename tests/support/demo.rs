@@ -94,9 +94,13 @@ fn topology() -> Vec<Server> {
     servers
 }
 
+/// Draws the topology once all replicas have connected.
 fn draw(baton: &Baton) {
-    let drawn = baton.get("/api/topology-tabulated/shop");
-    println!("{}\n", drawn["Details"].as_str().unwrap_or_default());
+    let drawn = baton.until("/api/topology-tabulated/shop", "all replicate", |answer| {
+        let drawn = answer["Details"].as_str()?.to_owned();
+        (!drawn.contains("nonreplicating")).then_some(drawn)
+    });
+    println!("{drawn}\n");
 }
 
 /// What was done, step by step.

@@ -3,9 +3,11 @@
 //! A primary that stops answering is dead only when its replicas agree, and they notice some
 //! milliseconds later than we do. Waiting for their next regular probe would cost seconds, so
 //! replicas that still seem to replicate from a suspect are looked at again and again for a
-//! moment: often at first, then less, then not at all. Also here: signs of life, which cut the
-//! back-off of a dead server short. And where nodes share the looks: whoever loses sight of one server
-//! looks at the others itself, for it may be its own eyes (I7). Nothing here decides what is wrong; see [`crate::analysis`].
+//! moment: often at first, then less, then not at all. Also here: replicas that were seen
+//! connecting, which are well a moment later; signs of life, which cut the back-off of a dead server
+//! short. And where nodes share the looks: whoever loses sight of one server looks at the others
+//! itself, for it may be its own eyes (I7). Nothing here decides what is wrong; see
+//! [`crate::analysis`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +27,10 @@ pub const QUICK_FOR: Duration = Duration::from_secs(2);
 pub const SLOW_PACE: Duration = Duration::from_millis(250);
 /// How long that lasts. Then regular probes have to do.
 pub const SLOW_FOR: Duration = Duration::from_secs(30);
+/// When a replica that was seen connecting is looked at first. Each pause is twice the last one.
+pub const CONNECTING_PACE: Duration = Duration::from_millis(50);
+/// How long that lasts.
+pub const CONNECTING_FOR: Duration = Duration::from_secs(10);
 /// How many instances that others look at are looked at in one go, and how often that is.
 const HEARSAY_AT_ONCE: usize = 500;
 const HEARSAY_PACE: Duration = Duration::from_millis(250);
@@ -40,16 +46,17 @@ pub struct Looks {
     pub again_at: Option<Timestamp>,
 }
 
-/// Servers that stopped answering, and how long ago that was.
+/// Servers that stopped answering or are connecting, and how long ago that was.
 #[derive(Debug, Clone, Default)]
 pub struct Watchlist {
-    suspects: BTreeMap<InstanceKey, Suspect>,
+    suspects: BTreeMap<InstanceKey, Watched>,
+    connecting: BTreeMap<InstanceKey, Watched>,
     /// When what others look at was last looked at for suspicion.
     looked_around_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Suspect {
+struct Watched {
     since: Timestamp,
     /// `None` once nothing more can be learned by looking.
     next_at: Option<Timestamp>,
@@ -67,6 +74,7 @@ impl Watchlist {
         for cluster in touched.iter().filter_map(|id| snapshot.cluster(id)) {
             for member in cluster.members.values() {
                 self.note(member, now);
+                self.note_connecting(cluster, member, now);
             }
             alive.extend(signs_of_life(cluster, &snapshot.policy, now));
         }
@@ -81,8 +89,10 @@ impl Watchlist {
     /// Says who needs a look now although nothing changed.
     pub fn due(&mut self, snapshot: &FleetSnapshot, now: Timestamp) -> Looks {
         let mut looks = Looks::default();
-        if self.suspects.len() > snapshot.instance_count() {
-            self.suspects.retain(|key, _| snapshot.cluster_of.contains_key(key));
+        for watched in [&mut self.suspects, &mut self.connecting] {
+            if watched.len() > snapshot.instance_count() {
+                watched.retain(|key, _| snapshot.cluster_of.contains_key(key));
+            }
         }
         let hearsay = self.hearsay(snapshot, now);
         self.suspects.retain(|key, suspect| {
@@ -103,10 +113,17 @@ impl Watchlist {
             looks.keys.extend(hearsay.into_iter().step_by(step));
             self.looked_around_at = Some(now);
         }
+        for (key, connecting) in &mut self.connecting {
+            if connecting.next_at.is_some_and(|at| at <= now) {
+                looks.keys.push(key.clone());
+                connecting.next_at = next_while_connecting(connecting.since, now);
+            }
+        }
         looks.keys.sort();
         looks.keys.dedup();
         looks.keys.truncate(LOOKS_MAX);
-        looks.again_at = self.suspects.values().filter_map(|suspect| suspect.next_at).min();
+        let watched = self.suspects.values().chain(self.connecting.values());
+        looks.again_at = watched.filter_map(|it| it.next_at).min();
         looks
     }
 
@@ -125,10 +142,35 @@ impl Watchlist {
         if !member.instance.is_failed() {
             self.suspects.remove(member.key());
         } else if !self.suspects.contains_key(member.key()) {
-            let suspect = Suspect { since: now, next_at: Some(now) };
+            let suspect = Watched { since: now, next_at: Some(now) };
             self.suspects.insert(member.key().clone(), suspect);
         }
     }
+
+    fn note_connecting(&mut self, cluster: &Cluster, member: &Member, now: Timestamp) {
+        if !is_about_to_connect(cluster, member) {
+            self.connecting.remove(member.key());
+        } else if !self.connecting.contains_key(member.key()) {
+            let connecting = Watched { since: now, next_at: Some(now.plus(CONNECTING_PACE)) };
+            self.connecting.insert(member.key().clone(), connecting);
+        }
+    }
+}
+
+fn next_while_connecting(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let age = now.since(since);
+    (age < CONNECTING_FOR).then(|| now.plus(age.max(CONNECTING_PACE)))
+}
+
+/// Whether a replica was seen between its start and its first answer from a source that is there.
+fn is_about_to_connect(cluster: &Cluster, replica: &Member) -> bool {
+    let source = replica.source.as_ref().and_then(|key| cluster.member(key));
+    let channel = replica.instance.facts.main_channel();
+    replica.instance.is_valid()
+        && source.is_none_or(|source| !source.instance.is_failed())
+        && channel.is_some_and(|channel| {
+            channel.receiver == ThreadState::Other && channel.receiver_error.number == 0
+        })
 }
 
 fn next_round(since: Timestamp, now: Timestamp) -> Option<Timestamp> {

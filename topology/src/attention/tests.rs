@@ -203,3 +203,52 @@ fn a_replica_that_receives_is_a_sign_of_life_once_per_poll_interval() {
     let looks = watchlist.review(&snapshot, &[id], at(60_001));
     assert_eq!(looks.keys, [], "it was tried a moment ago");
 }
+
+#[test]
+fn a_replica_that_is_connecting_is_looked_at_again_soon() {
+    let well = up("a", T0, Running);
+    let (snapshot, id) = fleet(well, [up("b", T0, Other), up("c", T0, Running)]);
+    let mut watchlist = Watchlist::default();
+    let first = watchlist.review(&snapshot, std::slice::from_ref(&id), T0);
+    assert_eq!(first, Looks { keys: vec![], again_at: Some(at(50)) });
+    let mut looks = Vec::new();
+    let mut next = first.again_at;
+    while let Some(now) = next {
+        let due = watchlist.due(&snapshot, now);
+        assert_eq!(due.keys, [key("b")]);
+        looks.push(now.since(T0).as_millis());
+        next = due.again_at;
+    }
+    assert_eq!(looks, [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800]);
+
+    let (connected, _) = fleet(well, [up("b", at(60), Running), up("c", T0, Running)]);
+    let mut watchlist = Watchlist::default();
+    watchlist.review(&snapshot, std::slice::from_ref(&id), T0);
+    assert_eq!(watchlist.review(&connected, &[id.clone()], at(60)), Looks::default());
+    let again = watchlist.review(&snapshot, &[id], at(20_000));
+    assert_eq!(again.again_at, Some(at(20_050)), "what comes again is new");
+}
+
+#[test]
+fn who_cannot_connect_is_left_to_regular_probes() {
+    let well = up("a", T0, Running);
+    let mut failing = member(up("b", T0, Other), Some("a"), &[]);
+    let mut instance = (*failing.instance).clone();
+    let mut facts = (*instance.facts).clone();
+    facts.channels[0].receiver_error.number = 2003;
+    instance.facts = Arc::new(facts);
+    failing.instance = Arc::new(instance);
+    let (mut refused, id) = fleet(well, [up("b", T0, Other), up("c", T0, Running)]);
+    let mut cluster = (*refused.clusters[&id]).clone();
+    cluster.members.insert(key("b"), failing);
+    refused.clusters.insert_mut(id.clone(), Arc::new(cluster));
+    let (silent, _) = fleet(down("a", T0), [up("b", at(1), Other), up("c", at(1), Stopped)]);
+    let (absent, _) = fleet(well, [down("b", T0), up("c", T0, Running)]);
+    for (case, snapshot) in
+        [("refused", refused), ("to a dead source", silent), ("dead itself", absent)]
+    {
+        let mut watchlist = Watchlist::default();
+        watchlist.review(&snapshot, std::slice::from_ref(&id), at(1));
+        assert_eq!(watchlist.connecting.len(), 0, "{case}");
+    }
+}
