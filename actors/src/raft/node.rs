@@ -1,10 +1,11 @@
-//! One node of a raft: starts it, has commands agreed upon, proves leadership, ends it.
+//! One node of a raft: has commands agreed upon, proves leadership, ends it. How it is put together
+//! and started is in [`start`].
 //!
 //! Raft runs on a runtime of its own, for an actor or a web request that keeps a thread busy must
 //! not cost leadership. Whatever is asked here is carried on there, even if whoever asked goes.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+mod start;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,26 +14,23 @@ use baton_topology::ledger::{Command, LedgerState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Config, Instant as _, LinearizerOption, ReadPolicy};
+use openraft::{Instant as _, LinearizerOption, ReadPolicy};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
-use super::client::{CallError, Client};
-use super::disk::{Disk, OpenDiskError};
+pub use self::start::StartError;
+#[cfg(feature = "testing")]
+pub(super) use self::start::{Parts, assemble};
+use super::client::CallError;
+use super::disk::Disk;
 use super::heirloom::{self, CarriedOver};
-use super::leadership::{self, Heard, Leadership, Role};
-use super::log_store::LogStore;
-use super::members::{Hello, Identity, Member, Members, MembersError, Standing};
-use super::network::{Network, chain};
+use super::leadership::{self, Leadership, Role};
+use super::members::{Hello, Member, Members, MembersError, Standing};
+use super::network::chain;
 use super::peers::Switchboard;
 use super::propose;
-use super::reception::Receptionist;
-use super::recover::fresh_number;
-use super::secret::Secret;
-use super::server::{self, Office};
-use super::setup::{Compaction, RaftSetup, Timing};
-use super::state_machine::StateMachine;
+use super::setup::RaftSetup;
 use super::types::{Envelope, LogId, Raft};
 use crate::ports::{Applied, Ledger, ProposeError, deadline};
 use crate::strand;
@@ -43,26 +41,6 @@ const THREADS: usize = 2;
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 /// How long raft may take to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
-
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// There are no threads.
-    #[error("raft gets no threads")]
-    Threads(#[source] std::io::Error),
-    /// What it must remember cannot be read.
-    #[error(transparent)]
-    Disk(#[from] OpenDiskError),
-    /// The time-outs make no sense together.
-    #[error("the time-outs of raft do not fit together")]
-    Timing(#[source] openraft::ConfigError),
-    /// What it remembers makes no sense, or the disk failed.
-    #[error("raft does not start: {0}")]
-    Raft(String),
-    /// Peers cannot be listened to.
-    #[error("raft cannot listen to its peers")]
-    Listen(#[source] std::io::Error),
-}
 
 /// That this node led, at a moment after it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +139,7 @@ impl RaftNode {
             .map_err(StartError::Threads)?;
         let handle = runtime.handle().clone();
         let own = Own(Some(runtime), handle.clone());
-        let started = handle.spawn(start(setup, own)).await;
+        let started = handle.spawn(start::start(setup, own)).await;
         started.unwrap_or_else(|error| Err(StartError::Raft(error.to_string())))
     }
 
@@ -372,134 +350,6 @@ impl RaftNode {
         });
         // It has ended, however it did.
         let _ = ended.await;
-    }
-}
-
-async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
-    let config = Arc::new(setup.config().map_err(StartError::Timing)?);
-    let disk = open_disk(setup.folder.join("raft.db")).await?;
-    let client = Client::new(setup.connect, setup.secret.clone());
-    let parts = Parts {
-        name: setup.name,
-        seats: setup.seats,
-        api: setup.api,
-        host: setup.host,
-        kept_alone: setup.kept_alone,
-        secret: setup.secret,
-        timing: setup.timing,
-        compaction: setup.compaction,
-    };
-    let (listener, tls) = (setup.listener, setup.tls);
-    let serve = |office| {
-        let server = server::serve(listener, tls, office)?;
-        let handle = server.handle();
-        tokio::spawn(server);
-        Ok(Some(handle))
-    };
-    assemble(parts, config, disk, client, runtime, serve).await
-}
-
-/// What a node is, wherever its log is and however its peers are reached.
-pub(super) struct Parts {
-    pub(super) name: String,
-    pub(super) seats: Vec<String>,
-    pub(super) api: String,
-    pub(super) host: String,
-    pub(super) kept_alone: Option<Arc<LedgerState>>,
-    pub(super) secret: Secret,
-    pub(super) timing: Timing,
-    pub(super) compaction: Compaction,
-}
-
-/// Puts a node together and starts it; `serve` has its peers answered.
-pub(super) async fn assemble(
-    parts: Parts,
-    config: Arc<Config>,
-    disk: Disk,
-    client: Client,
-    runtime: Own,
-    serve: impl FnOnce(Office) -> std::io::Result<Option<ServerHandle>>,
-) -> Result<RaftNode, StartError> {
-    let state = watch::Sender::new(Arc::default());
-    let published = state.subscribe();
-    let machine = StateMachine::new(disk.clone(), state);
-    let newest = machine.newest();
-    let network = Network::new(disk.node(), client.clone());
-    let log = LogStore::new(disk.clone());
-    let raft = Raft::new(disk.node(), config, network, log, machine)
-        .await
-        .map_err(|error| StartError::Raft(chain(&error)))?;
-    // Whoever remembers being a member knows it once it answers, and not before: until then it
-    // would ask to be let in.
-    raft.is_initialized().await.map_err(|error| StartError::Raft(chain(&error)))?;
-
-    let Parts { name, seats, api, host, kept_alone: ledger, secret, timing, compaction } = parts;
-    let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
-    let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
-    let identity = Identity { name, api, host, seats, kept_alone };
-    let switchboard = Arc::new(Switchboard::new(client.clone()));
-    let members = Arc::new(Members::new(raft.clone(), identity, client, newest));
-    let (told, leadership) = watch::channel(Leadership::UNKNOWN);
-    let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
-    let (leads, leading) = watch::channel(None);
-    strand::spawn(leadership::note_terms(leadership.clone(), leads));
-    let heard = Heard::never();
-    let reception = Arc::new(Receptionist {
-        members: Arc::clone(&members),
-        leadership: leadership.clone(),
-        runtime: runtime.1.clone(),
-    });
-    let office = Office {
-        raft: raft.clone(),
-        secret,
-        heard: heard.clone(),
-        failure: disk.failure(),
-        reception,
-        ears: switchboard.ears.clone(),
-    };
-    let server = serve(office).map_err(StartError::Listen)?;
-    strand::spawn(leadership::publish(raft.clone(), heard, timing, told));
-    strand::spawn(Arc::clone(&members).settle(leadership.clone(), stands));
-    let newcomer = heirloom::Newcomer {
-        members: Arc::clone(&members),
-        standing: standing.clone(),
-        leadership: leadership.clone(),
-        state: published.clone(),
-    };
-    let carried_over = newcomer.bring(ledger);
-    strand::spawn(compact(raft.clone(), compaction.every));
-    let inner = Inner {
-        raft,
-        disk,
-        members,
-        switchboard,
-        state: published,
-        leadership,
-        standing,
-        leading,
-        carried_over,
-        server,
-        runtime,
-    };
-    Ok(RaftNode { inner: Arc::new(inner) })
-}
-
-async fn open_disk(path: PathBuf) -> Result<Disk, StartError> {
-    let opened = tokio::task::spawn_blocking(move || Disk::open(&path, fresh_number())).await;
-    Ok(opened.map_err(|error| StartError::Raft(error.to_string()))??)
-}
-
-/// Makes a snapshot now and then, so that a log that hardly grows is compacted too.
-async fn compact(raft: Raft, every: Duration) {
-    let mut tick = interval(every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick.tick().await;
-    loop {
-        tick.tick().await;
-        let metrics = raft.metrics().borrow_watched().clone();
-        if metrics.last_applied > metrics.snapshot && raft.trigger().snapshot().await.is_err() {
-            return;
-        }
     }
 }
 

@@ -224,7 +224,7 @@ fn a_replica_that_is_connecting_is_looked_at_again_soon() {
     let (connected, _) = fleet(well, [up("b", at(60), Running), up("c", T0, Running)]);
     let mut watchlist = Watchlist::default();
     watchlist.review(&snapshot, std::slice::from_ref(&id), T0);
-    assert_eq!(watchlist.review(&connected, &[id.clone()], at(60)), Looks::default());
+    assert_eq!(watchlist.review(&connected, std::slice::from_ref(&id), at(60)), Looks::default());
     let again = watchlist.review(&snapshot, &[id], at(20_000));
     assert_eq!(again.again_at, Some(at(20_050)), "what comes again is new");
 }
