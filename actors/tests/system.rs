@@ -234,8 +234,12 @@ async fn what_somebody_had_discovered_through_another_node_is_found_at_once() {
 async fn what_was_discovered_is_remembered_while_it_is_seen_and_not_for_ever() {
     tokio::time::pause();
     let world = watch_with(star(), MemoryStore::default(), &["a"], |options| {
-        let forget = Duration::from_secs(3 * 60 * 60);
-        options.policy = Arc::new(Policy { unseen_forget: forget, ..(*options.policy).clone() });
+        options.policy = Arc::new(Policy {
+            unseen_forget: Duration::from_secs(3 * 60 * 60),
+            // A day has few of these.
+            poll_interval: Duration::from_secs(60),
+            ..(*options.policy).clone()
+        });
     })
     .await;
     world.until_valid(&["a", "b", "c", "d"]).await;
