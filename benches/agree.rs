@@ -10,10 +10,9 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use support::{Baton, EVERYWHERE, Flavor, PATIENCE, Server, Writers, shop, wait_until};
+use support::{Baton, EVERYWHERE, Flavor, PATIENCE, Server, Writers, free_seats, shop, wait_until};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 const NODES: usize = 3;
@@ -51,8 +50,7 @@ struct Raft {
 
 impl Raft {
     fn start(servers: &[Server]) -> Self {
-        let free = [(); NODES].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let seats = free.map(|it| it.local_addr().expect("an address").to_string());
+        let seats: [String; NODES] = free_seats();
         let all = seats.join(",");
         let seeds: Vec<String> = servers.first().map(Server::address).into_iter().collect();
         let start = |seat: &String| {

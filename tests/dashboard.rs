@@ -73,8 +73,9 @@ fn whoever_may_only_look_sees_everything_even_of_ten_thousand() {
 fn play_in_memory(name: &str) {
     let memory = Memory::start(Plan::handled());
     play_with(name, &[memory.port], &[], |wish| {
-        let number =
-            |at: usize| usize::try_from(wish["server"][at].as_u64().unwrap_or_default()).unwrap();
+        let number = |at: usize| {
+            usize::try_from(wish["server"][at].as_u64().unwrap_or_default()).expect("a number")
+        };
         let key = memory::server(number(0), number(1));
         let (text, fleet) = (wish["text"].as_str().unwrap_or_default(), &memory.fleet);
         match wish["do"].as_str().unwrap_or_default() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Flavor, Place, Server, wait_until};
+use super::{Flavor, Place, Server, free_port, wait_until};
 
 /// The account baton watches with.
 pub const USER: &str = "baton";
@@ -346,11 +346,6 @@ fn findings_of(answer: &Value) -> Vec<String> {
     let mut shown: Vec<String> = shown.collect();
     shown.sort();
     shown
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
-    listener.local_addr().expect("know the port").port()
 }
 
 impl Drop for Baton {

@@ -6,7 +6,7 @@
     clippy::disallowed_methods,
     reason = "each user needs another part of it; somebody has to read the clock"
 )]
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -186,9 +186,7 @@ async fn serve(
     let mut snapshot = handles.snapshot.clone();
     let found = snapshot.wait_for(|it| it.instance_count() >= expected);
     found.await.expect("all servers are found");
-    let place = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address: SocketAddr = place.local_addr().expect("an address");
-    drop(place);
+    let address = SocketAddr::from(([127, 0, 0, 1], crate::support::free_port()));
     let options = HttpOptions {
         listen: Listen::Tcp(address),
         prefix: String::new(),

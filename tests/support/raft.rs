@@ -1,15 +1,12 @@
 //! Three batons of one raft, on loopback.
 
-use std::net::TcpListener;
-
 use serde_json::Value;
 
-use super::{Baton, EVERYWHERE, PATIENCE, Server, wait_until};
+use super::{Baton, EVERYWHERE, PATIENCE, Server, free_port, wait_until};
 
 /// Addresses that nobody listens on.
 pub fn free_seats<const N: usize>() -> [String; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|it| it.local_addr().expect("an address").to_string())
+    [(); N].map(|()| format!("127.0.0.1:{}", free_port()))
 }
 
 /// The settings of one node.

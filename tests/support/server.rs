@@ -3,7 +3,6 @@
 use std::{
     fmt::Write as _,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -13,7 +12,7 @@ use std::{
 use mysql_async::{Conn, Opts, OptsBuilder, Value, prelude::Queryable};
 
 use super::{
-    Place,
+    Place, free_port,
     options::{Flavor, Options},
     wait_until,
 };
@@ -417,10 +416,4 @@ fn copy(from: &Path, to: &Path) {
 fn user() -> String {
     let output = Command::new("id").arg("-un").output().expect("run id");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// A port that nobody uses now. The server binds it a moment later; another process could be quicker.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
-    listener.local_addr().expect("the listener's address").port()
 }
