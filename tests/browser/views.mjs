@@ -118,4 +118,100 @@ const scenes = {
   },
 };
 
+/** Everything a page shows, reads out or has for a pointer that rests. */
+const everything = (page) => page.evaluate(() => {
+  const said = [document.title, document.body.innerText];
+  for (const it of document.querySelectorAll('*')) for (const name of ['title', 'aria-label', 'placeholder']) said.push(it.getAttribute(name) ?? '');
+  return said.join('\n');
+});
+/** What must not be seen while names are hidden. */
+const REAL = /db\d+\.cluster|example\.com|cluster\d|\bdc\d|ann\b/;
+
+Object.assign(scenes, {
+  async 'names are hidden for a picture, and the same everywhere'() {
+    same((await post(`begin-downtime/${path(0, 2)}/ann/disk of ${host(0, 2)}/1h`)).Code, 'OK', 'a downtime');
+    same((await post(`set-cluster-alias/cluster2?alias=${encodeURIComponent('our shop / eu')}`)).Code, 'OK', 'an alias of several words');
+    const page = await opened('/cluster/cluster0', { permissions: ['clipboard-read', 'clipboard-write'] });
+    check(REAL.test(await everything(page)), 'they are there at first');
+    await page.locator('.topology').getByRole('button', { name: 'Hide names' }).click();
+    await page.getByText('Names are hidden').waitFor();
+    const hidden = async (what) => {
+      await page.locator('.live', { hasText: 'live' }).first().waitFor();
+      await until(`${what} has all it asked for`, async () => (await page.locator('main [aria-busy]').count()) === 0);
+      const found = REAL.exec(await everything(page));
+      check(!found, `${what} shows ${found?.input.slice(Math.max(0, found.index - 60), found.index + 40)}`);
+    };
+    await hidden('a cluster');
+    const names = await page.locator('.node a.key').allTextContents();
+    same([names.length, new Set(names).size], [5, 5], 'names that are shown, each another one');
+    check(names.every((it) => /^host-\d+:3306$/.test(it)), names.join());
+    await inEveryLight(page, 'nameless');
+
+    // The drawing has the same names, below each other, in the clipboard and on the page.
+    await page.getByRole('button', { name: 'Copy as text' }).click();
+    const drawing = await until('it is in the clipboard', async () => {
+      const text = await page.evaluate(() => navigator.clipboard.readText());
+      return text.includes('|') && text;
+    });
+    check(!REAL.test(drawing), drawing);
+    same(drawing.match(/host-\d+:3306/g).sort(), [...names].sort(), 'names in the drawing');
+    same(new Set(drawing.trimEnd().split('\n').map((it) => it.indexOf('|'))).size, 1, `columns of ${drawing}`);
+    await page.evaluate(() => { navigator.clipboard.writeText = () => Promise.reject(new Error('there is none')); });
+    await page.getByRole('button', { name: 'Copy as text' }).click();
+    await page.locator('pre').waitFor();
+    await hidden('a drawing');
+
+    // A dialog too; what is asked of baton has the real names.
+    await page.locator('.node').nth(2).getByRole('button', { name: 'actions on' }).click();
+    await hidden('a menu');
+    await page.getByRole('menuitem', { name: 'Promote in place' }).click();
+    const dialog = page.locator('dialog[open]');
+    await dialog.locator('.plan li').first().waitFor();
+    await hidden('a plan');
+    const alias = await dialog.locator('label strong').textContent();
+    check(/^cluster-\d+$/.test(alias), alias);
+    await dialog.getByLabel('to confirm').fill(alias);
+    await dialog.locator('button[type=submit]:enabled').waitFor();
+    await shoot(page, 'views-nameless-plan');
+    await dialog.getByRole('button', { name: 'Cancel' }).click();
+    await page.locator('.node').nth(2).getByRole('button', { name: 'actions on' }).click();
+    await page.getByRole('menuitem', { name: 'Look at it now' }).click();
+    await page.locator('.notices p').last().waitFor();
+    await hidden('what was done');
+    await page.reload();
+    await page.getByText('Names are hidden').waitFor();
+    await page.locator('.node a.key').nth(4).waitFor();
+    same(await page.locator('.node a.key').allTextContents(), names, 'names after a reload');
+
+    await page.locator('.node a.key').first().click();
+    check(decodeURIComponent(page.url()).endsWith(`/instance/${key(0, 0)}`), `addresses stay as they are: ${page.url()}`);
+    for (const address of ['/', '/problems', `/instance/${key(0, 2)}`, '/downtimes', '/audit', '/recoveries', '/detections', '/nodes', '/search', '/about', '/cluster/our shop %2F eu']) {
+      await page.goto(UI + address);
+      await page.locator('main h1').waitFor();
+      await hidden(address);
+      await isAccessible(page, `${address} without names`);
+      await isClean(page);
+    }
+    check(!/our shop/.test(await everything(page)), 'an alias of several words');
+    await page.locator('footer').getByRole('button', { name: 'Hide names' }).click();
+    await page.getByRole('heading', { name: 'our shop / eu' }).waitFor();
+    await post('set-cluster-alias/our%20shop%20%2F%20eu?alias=cluster2');
+    await page.context().close();
+  },
+
+  async 'what is no more says so where it was'() {
+    const page = await opened('/');
+    for (const [old, heading] of [['/web/agents', 'Agents and seeds: not in baton'], ['/web/seed-details/7', 'Agents and seeds: not in baton'], ['/web/access-token?publicToken=x', 'Access tokens: not in baton'], ['/web/keep-calm', 'About baton']]) {
+      await page.goto(BASE + old);
+      await page.getByRole('heading', { name: heading }).waitFor();
+    }
+    await inEveryLight(page, 'about');
+    // The pools of a cluster are on its page, at the end.
+    await page.setViewportSize({ width: 360, height: 500 });
+    await page.goto(`${BASE}/web/cluster-pools/cluster1`);
+    await until('the pools are in sight', () => page.locator('#pools-title').evaluate((it) => it.getBoundingClientRect().top < innerHeight).catch(() => false));
+    await page.context().close();
+  },
+});
+
 end([...(await playEach(browser, 'views', scenes)), ...wrong]);

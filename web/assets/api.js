@@ -76,7 +76,7 @@ export async function get(path, query = {}, signal) {
 
 /** Changes something.
  * @param {string} path @param {Record<string, string | undefined>} [query]
- * @returns {Promise<import('./types').Wrapped>} */
+ * @returns {Promise<Wrapped>} */
 export async function change(path, query = {}) {
   const url = API + path + written(query);
   return told(await asked(() => fetch(url, { method: 'POST', cache: 'no-store' })));

@@ -6,16 +6,18 @@ import { ofCluster } from './health.js';
 import { run } from './live.js';
 import { auditPage, discoverPage, downtimesPage, nodesPage, searchPage } from './pages/others.js';
 import { clusterPage } from './pages/cluster.js';
+import { aboutPage } from './pages/about.js';
 import { detectionsPage, recoveriesPage, recoveryPage } from './pages/recoveries.js';
 import { fleetPage } from './pages/fleet.js';
 import { instancePage } from './pages/instance.js';
 import { problemsPage } from './pages/problems.js';
+import { isNameless, mask, toggleNames } from './nameless.js';
 import { amend, go, here, start, to } from './router.js';
 import { fleet, live, memo, session, update, watch } from './store.js';
 import { setRecoveries } from './tasks.js';
-import { empty, mark, noticeBoard } from './ui.js';
+import { button, empty, mark, namesButton, noticeBoard } from './ui.js';
 import { span } from './words.js';
-import { html, nothing, render } from './vendor/lit-html/lit-html.js';
+import { html, nothing, render } from './html.js';
 
 /** @type {[string, string][]} */
 const PAGES = [
@@ -43,6 +45,7 @@ function page() {
     case 'nodes': return nodesPage();
     case 'search': return searchPage();
     case 'discover': return discoverPage();
+    case 'about': return aboutPage();
     default: return html`<header class="head"><h1>There is no such page</h1></header>${empty(html`<a href=${HOME}>To the fleet</a>`)}`;
   }
 }
@@ -55,15 +58,15 @@ function liveView() {
 
 function banners() {
   const mayWrite = session.value?.MayWrite ?? false;
-  const why = mayWrite ? nothing : (session.value?.Why ?? '');
   const isStale = !live.isUp && Date.now() - began > STALE_AFTER;
   return html`
     ${isStale && live.isLeaderless ? html`<p class="banner stale" role="alert">${mark('warning')} <span><strong>No leader answers.</strong> This is what the node sees that you are connected to. Until a majority agrees on a leader, nothing is recovered and nothing can be changed. <a href=${to(['nodes'])}>Nodes</a></span></p>`
       : isStale ? html`<p class="banner stale" role="alert">${mark('warning')} <span><strong>${fleet.isLoaded ? 'This page may be out of date.' : 'baton is not reached.'}</strong> ${live.why || 'no answer yet'}; trying again.</span></p>` : nothing}
     ${fleet.state.RecoveriesDisabled ? html`<p class="banner off" role="alert">${mark('critical', 'switched off')} <span><strong>Automated recoveries are switched off everywhere.</strong> Nothing is recovered unless a person does it.</span>
-      <button type="button" ?disabled=${!mayWrite} title=${why} @click=${() => setRecoveries(false)}>Switch on…</button></p>` : nothing}
+      ${button('Switch on…', () => setRecoveries(false))}</p>` : nothing}
     ${fleet.state.Breaker ? html`<p class="banner off" role="alert">${mark('critical', 'held back')} <span><strong>baton holds back.</strong> ${fleet.state.Breaker}.</span>
-      <button type="button" ?disabled=${!mayWrite} title=${why} @click=${() => openTask({ title: 'Let baton act', says: 'For ten minutes baton recovers whatever it finds, however many clusters failed at once.', care: 'plan', fields: [], path: () => 'release-fleet-breaker' })}>Let baton act…</button></p>` : nothing}
+      ${button('Let baton act…', () => openTask({ title: 'Let baton act', says: 'For ten minutes baton recovers whatever it finds, however many clusters failed at once.', care: 'plan', fields: [], path: () => 'release-fleet-breaker' }))}</p>` : nothing}
+    ${isNameless ? html`<p class="banner"><span><strong>Names are hidden</strong> of hosts, clusters, data centres and people; not in the page’s address, in tags and UUIDs, nor all that people wrote.</span><button type="button" @click=${toggleNames}>Show names</button></p>` : nothing}
     ${session.value?.Message ? html`<p class="banner"><span>${session.value.Message}</span></p>` : nothing}
     ${session.value && !mayWrite ? html`<p class="banner">${mark('muted', 'read-only')} <span><strong>Look, don't touch:</strong> ${session.value.Why}.</span></p>` : nothing}`;
 }
@@ -93,13 +96,29 @@ function top() {
     </header>`;
 }
 
+function footer() {
+  return html`<footer>baton ${session.value?.Version ?? ''} · <a href=${to(['about'])}>About</a> · ${namesButton()}</footer>`;
+}
+
+let reached = '';
+
+/** Goes to the part of a page that its address names, once that is there. */
+function arrive() {
+  const part = document.getElementById(location.hash.slice(1));
+  if (location.hash && !part) return;
+  reached = location.hash;
+  part?.scrollIntoView();
+}
+
 function draw() {
   const ill = memo('ill', fleet.version, () => [...fleet.clusters.values()].filter((it) => ofCluster(it) === 'critical').length);
   const { segments } = here();
   const title = `${ill ? `(${ill}) ` : ''}${segments.slice(0, 2).map((it) => it.slice(0, 60)).join(' ') || 'fleet'} – baton`;
-  if (document.title !== title) document.title = title;
-  const body = html`${top()}${banners()}<main id="main" tabindex="-1">${page()}</main>${taskDialog()}${noticeBoard()}`;
+  if (document.title !== mask(title)) document.title = mask(title);
+  document.documentElement.classList.toggle('nameless', isNameless);
+  const body = html`${top()}${banners()}<main id="main" tabindex="-1">${page()}</main>${footer()}${taskDialog()}${noticeBoard()}`;
   render(body, document.body);
+  if (location.hash !== reached) arrive();
 }
 
 /** @param {KeyboardEvent} event */

@@ -5,9 +5,7 @@ import { amend, here } from './router.js';
 import { byName, fleet, memo } from './store.js';
 import { mark, name } from './ui.js';
 import { count } from './words.js';
-import { html, nothing } from './vendor/lit-html/lit-html.js';
-
-/** @typedef {import('./types').Instance} Instance */
+import { html, nothing } from './html.js';
 
 /** None of them means anything elsewhere on the pages. */
 const SHAPES = ['●', '■', '◆', '★', '○', '□', '◇', '☆'];

@@ -1,15 +1,14 @@
 // The one dialog: what would be done, what it would cost, and doing it.
 
-import { Refused, change } from './api.js';
+import { Refused, at, change } from './api.js';
 import { runningIn } from './health.js';
-import { rememberOwner } from './operations.js';
 import { cameOf, stepsView } from './pages/recoveries.js';
-import { clusterLink, name, notify } from './ui.js';
-import { fleet, recoveries, session, update, updateNow } from './store.js';
+import { mask } from './nameless.js';
+import { clusterLink, name, notify, typed } from './ui.js';
+import { fleet, recoveries, remember, session, update, updateNow } from './store.js';
 import { tame } from './words.js';
-import { html, nothing } from './vendor/lit-html/lit-html.js';
+import { html, nothing } from './html.js';
 
-/** @typedef {import('./types').Instance} Instance */
 /** @typedef {import('./operations.js').Field} Field */
 
 /**
@@ -17,7 +16,7 @@ import { html, nothing } from './vendor/lit-html/lit-html.js';
  * @typedef {object} Task
  * @property {string} title
  * @property {string} says
- * @property {'none' | 'plan' | 'alias'} care
+ * @property {import('./operations.js').Care} care
  * @property {Instance} [row]
  * @property {string} [alias] what has to be typed
  * @property {string} [cluster] identity, to show a recovery while it runs
@@ -43,13 +42,13 @@ export function perform(operation, row, preset = {}) {
   open(
     {
       title: operation.label.replace('…', ''),
-      says: operation.says(row),
-      care: operation.care,
+      says: operation.says.replaceAll('{it}', () => row.Key).replaceAll('{source}', () => row.Source ?? ''),
+      care: operation.care ?? 'plan',
       row,
       alias: cluster?.Alias || cluster?.Name || row.Key,
       cluster: row.Cluster,
       fields,
-      path: (values) => operation.path(row, values),
+      path: (values) => (typeof operation.path === 'string' ? `${operation.path}/${at(row.Key)}` : operation.path(row, values)),
       query: operation.query,
     },
     preset,
@@ -128,7 +127,7 @@ async function done(mine) {
 async function run() {
   const mine = shown;
   if (!mine) return;
-  if (mine.values.owner) rememberOwner(mine.values.owner);
+  if (mine.values.owner) remember('owner', mine.values.owner);
   // A plan that is still on its way comes too late.
   Object.assign(mine, { state: 'running', serial: (serial += 1), before: recoveries()[0]?.Id ?? 0 });
   updateNow();
@@ -156,7 +155,7 @@ function fieldView(field) {
   const id = `field-${field.name}`;
   /** @param {Event} event */
   const set = (event) => {
-    mine.values[field.name] = /** @type {HTMLInputElement} */ (event.currentTarget).value;
+    mine.values[field.name] = typed(event);
     update();
     rehearse();
   };
@@ -218,7 +217,7 @@ export function taskDialog() {
   const cluster = task.cluster ? fleet.clusters.get(task.cluster) : undefined;
   const mayWrite = session.value?.MayWrite ?? false;
   const needsAlias = task.care === 'alias';
-  const isTyped = !needsAlias || mine.typed.trim() === task.alias;
+  const isTyped = !needsAlias || [task.alias, mask(task.alias ?? '')].includes(mine.typed.trim());
   const isOver = mine.state === 'done' || mine.state === 'failed';
   const isReady = mayWrite && isTyped && isComplete() && !mine.refusal && mine.state === 'asking' && (task.care === 'none' || mine.plan !== null);
   /** @param {Event} event */
@@ -228,7 +227,7 @@ export function taskDialog() {
   };
   /** @param {Event} event */
   const type = (event) => {
-    mine.typed = /** @type {HTMLInputElement} */ (event.currentTarget).value;
+    mine.typed = typed(event);
     update();
   };
   return html`<dialog class="task" aria-labelledby="task-title" @close=${() => { if (shown === mine) { shown = null; update(); } }}>

@@ -123,7 +123,7 @@ export function drop(event, key) {
 /** A longer address does not pass through every proxy. */
 const PATTERN_MAX = 6_000;
 
-/** @param {import('./types').Instance} row @param {string} below @param {string[]} only */
+/** @param {Instance} row @param {string} below @param {string[]} only */
 function moveReplicas(row, below, only) {
   const isAll = !only.length || membersOf(row.Cluster).every((it) => it.Source !== row.Key || only.includes(it.Key));
   const names = only.filter((it) => it !== below).map((it) => it.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));

@@ -3,11 +3,6 @@
 import { membersOf, recoveries } from './store.js';
 import { ago, counted, problemNamed, span, tame } from './words.js';
 
-/** @typedef {import('./types').Instance} Instance */
-/** @typedef {import('./types').Cluster} Cluster */
-/** @typedef {import('./types').Finding} Finding */
-/** @typedef {import('./types').Health} Health */
-
 /** @type {Health[]} */
 const WORST_FIRST = ['critical', 'busy', 'warning', 'unseen', 'muted', 'ok'];
 

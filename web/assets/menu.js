@@ -4,7 +4,7 @@ import { perform } from './dialog.js';
 import { offered } from './operations.js';
 import { session, update } from './store.js';
 import { tame } from './words.js';
-import { html, nothing } from './vendor/lit-html/lit-html.js';
+import { html, nothing } from './html.js';
 
 let openFor = '';
 
@@ -36,7 +36,7 @@ document.addEventListener('keydown', (event) => {
 });
 
 /** The button, and the menu while it is open.
- * @param {import('./types').Instance} row @param {string} [label] */
+ * @param {Instance} row @param {string} [label] */
 export function instanceMenu(row, label = '') {
   // A primary has two: one in its row, one at the head of the page.
   const id = `${label} ${row.Key}`;
@@ -71,7 +71,7 @@ function place(list, menu) {
   list.style.left = `${left}px`;
 }
 
-/** @param {import('./types').Instance} row */
+/** @param {Instance} row */
 function items(row) {
   const mayWrite = session.value?.MayWrite ?? false;
   const why = session.value?.Why ?? '';

@@ -1,10 +1,8 @@
 // What people can do, as a table: when it makes sense, what it says, what it asks of the API.
 
 import { at } from './api.js';
-import { fleet, membersOf } from './store.js';
+import { fleet, membersOf, remembered } from './store.js';
 
-/** @typedef {import('./types').Instance} Instance */
-/** @typedef {import('./types').Cluster} Cluster */
 /** @typedef {Record<string, string>} Values */
 
 /**
@@ -18,18 +16,19 @@ import { fleet, membersOf } from './store.js';
  * @property {boolean} [optional]
  */
 
+/** @typedef {'none' | 'plan' | 'alias'} Care `plan`: what would be done is shown first; `alias`: and the alias of the cluster has to be typed */
+
 /**
  * @typedef {object} Operation
  * @property {string} id
  * @property {string} group
  * @property {string} label
- * @property {'none' | 'plan' | 'alias'} care `plan`: what would be done is shown first; `alias`: and
- *   the alias of the cluster has to be typed
- * @property {(row: Instance) => string} says
+ * @property {Care} [care] `plan` where nothing is said
+ * @property {string} says with `{it}` for the instance, and `{source}` for its source
  * @property {(row: Instance) => string} [unfit] why it makes no sense now; empty when it does
  * @property {(row: Instance) => boolean} [shown]
  * @property {Field[]} [fields]
- * @property {(row: Instance, values: Values) => string} path
+ * @property {string | ((row: Instance, values: Values) => string)} path a name is of what is done to the instance alone
  * @property {(values: Values) => Record<string, string>} [query]
  */
 
@@ -56,28 +55,8 @@ export function sourceOf(row) {
 /** @param {...((row: Instance) => string)} checks @returns {(row: Instance) => string} */
 const all = (...checks) => (row) => checks.map((check) => check(row)).find(Boolean) ?? '';
 
-const OWNER = 'baton.owner';
-
-/** @returns {string} */
-function rememberedOwner() {
-  try {
-    return localStorage.getItem(OWNER) ?? '';
-  } catch {
-    return '';
-  }
-}
-
-/** @param {string} owner */
-export function rememberOwner(owner) {
-  try {
-    localStorage.setItem(OWNER, owner);
-  } catch {
-    // It is asked for again next time.
-  }
-}
-
 /** @type {Field} */
-const owner = { name: 'owner', label: 'Who', kind: 'text', value: rememberedOwner };
+const owner = { name: 'owner', label: 'Who', kind: 'text', value: () => remembered('owner') };
 /** @type {Field} */
 const reason = { name: 'reason', label: 'Why', kind: 'text' };
 /** @type {Field} */
@@ -88,15 +67,16 @@ const pattern = { name: 'pattern', label: 'Only those that match', kind: 'text',
 const tag = { name: 'tag', label: 'Tag (name, or name=value)', kind: 'text' };
 
 /** @param {string} name @returns {(row: Instance, values: Values) => string} */
-const on = (name) => (row) => `${name}/${at(row.Key)}`;
-/** @param {string} name @returns {(row: Instance, values: Values) => string} */
 const onBelow = (name) => (row, values) => `${name}/${at(row.Key)}/${at(values.below || ':')}`;
+
+/** @param {string} group @param {Omit<Operation, 'group'>[]} all @returns {Operation[]} */
+const grouped = (group, all) => all.map((it) => ({ group, ...it }));
 
 /** @type {Operation[]} */
 export const OPERATIONS = [
-  // Recovery
+  ...grouped('Recovery', [
   {
-    id: 'promote', group: 'Recovery', label: 'Promote in place of its source…', care: 'alias',
+    id: 'promote', label: 'Promote in place of its source…', care: 'alias',
     shown: (row) => isReplica(row),
     unfit: (row) => {
       const source = sourceOf(row);
@@ -104,144 +84,149 @@ export const OPERATIONS = [
       if (!isPrimary(source)) return `its source ${source.Key} is not the primary`;
       return source.State === 'down' ? `${source.Key} does not answer: recover it instead` : answers(row);
     },
-    says: (row) => `${row.Key} becomes the primary in a planned takeover; ${row.Source} then replicates from it. Writes stop for a moment and none is lost.`,
+    says: '{it} becomes the primary in a planned takeover; {source} then replicates from it. Writes stop for a moment and none is lost.',
     path: (row) => `graceful-master-takeover-auto/${at(row.Source ?? ':')}/${at(row.Key)}`,
   },
   {
-    id: 'recover', group: 'Recovery', label: 'Recover from its failure…', care: 'alias', shown: isDown,
+    id: 'recover', label: 'Recover from its failure…', care: 'alias', shown: isDown,
     unfit: feeds,
-    says: (row) => `baton recovers from the failure of ${row.Key} now, even where it would not by itself.`,
-    path: on('recover'),
+    says: 'baton recovers from the failure of {it} now, even where it would not by itself.',
+    path: 'recover',
   },
   {
-    id: 'recover-to', group: 'Recovery', label: 'Recover, to a named successor…', care: 'alias', shown: isDown,
+    id: 'recover-to', label: 'Recover, to a named successor…', care: 'alias', shown: isDown,
     unfit: feeds,
     fields: [{ name: 'successor', label: 'Successor', kind: 'instance', instances: replicasOf }],
-    says: (row) => `baton recovers from the failure of ${row.Key}, and opens the successor you name if that is safe.`,
+    says: 'baton recovers from the failure of {it}, and opens the successor you name if that is safe.',
     path: (row, values) => `recover/${at(row.Key)}/${at(values.successor || ':')}`,
   },
   {
-    id: 'force', group: 'Recovery', label: 'Force a failover…', care: 'alias',
+    id: 'force', label: 'Force a failover…', care: 'alias',
     shown: isPrimary, unfit: feeds,
-    says: (row) => `${row.Key} is given up and replaced, whatever baton sees of it. What only it has is lost.`,
-    path: on('force-master-failover'),
+    says: '{it} is given up and replaced, whatever baton sees of it. What only it has is lost.',
+    path: 'force-master-failover',
   },
   {
-    id: 'force-to', group: 'Recovery', label: 'Force a takeover by a named replica…', care: 'alias',
+    id: 'force-to', label: 'Force a takeover by a named replica…', care: 'alias',
     shown: isPrimary, unfit: feeds,
     fields: [{ name: 'successor', label: 'Successor', kind: 'instance', instances: replicasOf }],
-    says: (row) => `${row.Key} is given up and the replica you name takes over. What only ${row.Key} or a broken replica has is lost.`,
+    says: '{it} is given up and the replica you name takes over. What only {it} or a broken replica has is lost.',
     path: (row, values) => `force-master-takeover/${at(row.Key)}/${at(values.successor || ':')}`,
   },
   {
-    id: 'rejoin', group: 'Recovery', label: 'Bring back as a replica…', care: 'plan',
+    id: 'rejoin', label: 'Bring back as a replica…',
     unfit: answers,
     shown: isPrimary,
-    says: (row) => `${row.Key}, a former primary, follows the one that replaced it, if it has nothing of its own.`,
-    path: on('rejoin'),
+    says: '{it}, a former primary, follows the one that replaced it, if it has nothing of its own.',
+    path: 'rejoin',
   },
-  // Moving
+  ]),
+  ...grouped('Move', [
   {
-    id: 'relocate', group: 'Move', label: 'Move below…', care: 'plan', shown: isReplica, fields: [below],
-    says: (row) => `${row.Key} replicates from another server.`,
+    id: 'relocate', label: 'Move below…', shown: isReplica, fields: [below],
+    says: '{it} replicates from another server.',
     path: onBelow('relocate'),
   },
   {
-    id: 'relocate-replicas', group: 'Move', label: 'Move its replicas below…', care: 'plan', fields: [below, pattern], unfit: feeds,
+    id: 'relocate-replicas', label: 'Move its replicas below…', fields: [below, pattern], unfit: feeds,
     shown: (row) => replicasOf(row).length > 0,
-    says: (row) => `The replicas of ${row.Key} replicate from another server.`,
+    says: 'The replicas of {it} replicate from another server.',
     path: onBelow('relocate-replicas'), query: (values) => ({ pattern: values.pattern ?? '' }),
   },
   {
-    id: 'move-up', group: 'Move', label: 'Move up one level', care: 'plan', shown: (row) => row.Depth > 1,
-    says: (row) => `${row.Key} replicates from the source of its source.`, path: on('move-up'),
+    id: 'move-up', label: 'Move up one level', shown: (row) => row.Depth > 1,
+    says: '{it} replicates from the source of its source.', path: 'move-up',
   },
   {
-    id: 'move-up-replicas', group: 'Move', label: 'Move its replicas up one level', care: 'plan',
+    id: 'move-up-replicas', label: 'Move its replicas up one level',
     shown: (row) => row.Depth > 0 && replicasOf(row).length > 0,
-    says: (row) => `The replicas of ${row.Key} become its siblings.`, path: on('move-up-replicas'),
+    says: 'The replicas of {it} become its siblings.', path: 'move-up-replicas',
   },
   {
-    id: 'take-siblings', group: 'Move', label: 'Take its siblings', care: 'plan',
+    id: 'take-siblings', label: 'Take its siblings',
     shown: (row) => isReplica(row) && row.Feeds,
-    says: (row) => `All siblings of ${row.Key} replicate from it.`, path: on('take-siblings'),
+    says: 'All siblings of {it} replicate from it.', path: 'take-siblings',
   },
   {
-    id: 'take-source', group: 'Move', label: 'Change places with its source', care: 'plan', shown: (row) => row.Depth > 1,
-    says: (row) => `${row.Key} and its source change places.`, path: on('take-master'),
+    id: 'take-source', label: 'Change places with its source', shown: (row) => row.Depth > 1,
+    says: '{it} and its source change places.', path: 'take-master',
   },
   {
-    id: 'regroup', group: 'Move', label: 'Regroup its replicas', care: 'plan', shown: (row) => replicasOf(row).length > 1,
-    says: (row) => `The replica of ${row.Key} that is furthest takes the others below it.`, path: on('regroup-replicas'),
+    id: 'regroup', label: 'Regroup its replicas', shown: (row) => replicasOf(row).length > 1,
+    says: 'The replica of {it} that is furthest takes the others below it.', path: 'regroup-replicas',
   },
   {
-    id: 'repoint', group: 'Move', label: 'Name its source again', care: 'plan', shown: isReplica,
-    says: (row) => `${row.Key} is told again to replicate from ${row.Source}.`,
+    id: 'repoint', label: 'Name its source again', shown: isReplica,
+    says: '{it} is told again to replicate from {source}.',
     path: (row) => `repoint/${at(row.Key)}/${at(row.Source ?? ':')}`,
   },
   {
-    id: 'repoint-replicas', group: 'Move', label: 'Have its replicas name it again', care: 'plan', shown: (row) => replicasOf(row).length > 0,
-    says: (row) => `All replicas of ${row.Key} are told again to replicate from it.`, path: on('repoint-replicas'),
+    id: 'repoint-replicas', label: 'Have its replicas name it again', shown: (row) => replicasOf(row).length > 0,
+    says: 'All replicas of {it} are told again to replicate from it.', path: 'repoint-replicas',
   },
   {
-    id: 'co-primary', group: 'Move', label: 'Make co-primary…', care: 'alias', shown: isReplica,
-    says: (row) => `${row.Source} also replicates from ${row.Key}. Nothing is made writable.`, path: on('make-co-master'),
+    id: 'co-primary', label: 'Make co-primary…', care: 'alias', shown: isReplica,
+    says: '{source} also replicates from {it}. Nothing is made writable.', path: 'make-co-master',
   },
-  // Replication
-  { id: 'start', group: 'Replication', label: 'Start replication', care: 'none', shown: isReplica, unfit: all(follows, answers), says: (row) => `Both threads of ${row.Key} start.`, path: on('start-replica') },
-  { id: 'stop', group: 'Replication', label: 'Stop replication', care: 'plan', shown: isReplica, unfit: all(follows, answers), says: (row) => `Both threads of ${row.Key} stop.`, path: on('stop-replica') },
-  { id: 'stop-nice', group: 'Replication', label: 'Stop with everything applied', care: 'plan', shown: isReplica, unfit: all(follows, answers), says: (row) => `${row.Key} applies what it has received, then stops.`, path: on('stop-replica-nice') },
-  { id: 'restart', group: 'Replication', label: 'Restart replication', care: 'none', shown: isReplica, unfit: all(follows, answers), says: (row) => `Both threads of ${row.Key} stop and start.`, path: on('restart-replica') },
-  { id: 'skip', group: 'Replication', label: 'Skip the failed transaction…', care: 'plan', shown: (row) => row.Replication === 'failed', unfit: answers, says: (row) => `${row.Key} passes over what it failed on. It then differs from its source.`, path: on('skip-query') },
-  { id: 'detach', group: 'Replication', label: 'Detach from its source…', care: 'plan', shown: (row) => isReplica(row) && !row.Detached, unfit: answers, says: (row) => `${row.Key} stops replicating, in a way that can be undone.`, path: on('detach-replica-master-host') },
-  { id: 'reattach', group: 'Replication', label: 'Reattach to its source', care: 'plan', shown: (row) => Boolean(row.Detached), unfit: answers, says: (row) => `${row.Key} replicates from ${row.Source} again.`, path: on('reattach-replica-master-host') },
-  { id: 'reset', group: 'Replication', label: 'Reset replication…', care: 'alias', shown: isReplica, unfit: answers, says: (row) => `${row.Key} forgets its source. That cannot be undone here.`, path: on('reset-replica') },
+  ]),
+  ...grouped('Replication', [
+  { id: 'start', label: 'Start replication', care: 'none', shown: isReplica, unfit: all(follows, answers), says: 'Both threads of {it} start.', path: 'start-replica' },
+  { id: 'stop', label: 'Stop replication', shown: isReplica, unfit: all(follows, answers), says: 'Both threads of {it} stop.', path: 'stop-replica' },
+  { id: 'stop-nice', label: 'Stop with everything applied', shown: isReplica, unfit: all(follows, answers), says: '{it} applies what it has received, then stops.', path: 'stop-replica-nice' },
+  { id: 'restart', label: 'Restart replication', care: 'none', shown: isReplica, unfit: all(follows, answers), says: 'Both threads of {it} stop and start.', path: 'restart-replica' },
+  { id: 'skip', label: 'Skip the failed transaction…', shown: (row) => row.Replication === 'failed', unfit: answers, says: '{it} passes over what it failed on. It then differs from its source.', path: 'skip-query' },
+  { id: 'detach', label: 'Detach from its source…', shown: (row) => isReplica(row) && !row.Detached, unfit: answers, says: '{it} stops replicating, in a way that can be undone.', path: 'detach-replica-master-host' },
+  { id: 'reattach', label: 'Reattach to its source', shown: (row) => Boolean(row.Detached), unfit: answers, says: '{it} replicates from {source} again.', path: 'reattach-replica-master-host' },
+  { id: 'reset', label: 'Reset replication…', care: 'alias', shown: isReplica, unfit: answers, says: '{it} forgets its source. That cannot be undone here.', path: 'reset-replica' },
   {
-    id: 'delay', group: 'Replication', label: 'Delay replication…', care: 'plan', shown: isReplica, unfit: answers,
+    id: 'delay', label: 'Delay replication…', shown: isReplica, unfit: answers,
     fields: [{ name: 'seconds', label: 'Seconds', kind: 'number', value: (row) => String(row.Delay ?? 0) }],
-    says: (row) => `${row.Key} stays that many seconds behind its source.`,
+    says: '{it} stays that many seconds behind its source.',
     path: (row, values) => `delay-replication/${at(row.Key)}/${encodeURIComponent(values.seconds || '0')}`,
   },
-  { id: 'gtid-on', group: 'Replication', label: 'Find its place by GTID', care: 'plan', shown: (row) => row.Positioning === 'file', unfit: answers, says: (row) => `${row.Key} finds its place by GTID from now on.`, path: on('enable-gtid') },
-  { id: 'gtid-off', group: 'Replication', label: 'Find its place by file and position…', care: 'plan', shown: (row) => row.Positioning === 'gtid', unfit: answers, says: (row) => `${row.Key} finds its place by file and position from now on.`, path: on('disable-gtid') },
-  { id: 'errant-inject', group: 'Replication', label: 'Errant transactions: inject empty ones…', care: 'alias', shown: (row) => Boolean(row.Errant), unfit: answers, says: (row) => `Empty transactions of the same names are executed on the primary, so that nobody misses what only ${row.Key} has.`, path: on('gtid-errant-inject-empty') },
-  { id: 'errant-reset', group: 'Replication', label: 'Errant transactions: reset its logs…', care: 'alias', shown: (row) => Boolean(row.Errant), unfit: answers, says: (row) => `${row.Key} forgets that it executed them. All its binary logs are dropped; the data stay changed.`, path: on('gtid-errant-reset-master') },
-  // Server
-  { id: 'read-only', group: 'Server', label: 'Make read-only…', care: 'alias', shown: (row) => !row.ReadOnly, unfit: answers, says: (row) => `${row.Key} refuses writes.`, path: on('set-read-only') },
-  { id: 'writable', group: 'Server', label: 'Make writable…', care: 'alias', shown: (row) => row.ReadOnly, unfit: answers, says: (row) => `${row.Key} accepts writes. Two that accept writes in one cluster diverge.`, path: on('set-writeable') },
-  { id: 'semi-source-on', group: 'Server', label: 'Wait for acknowledgements', care: 'plan', shown: (row) => !row.SemiSync?.some((it) => it !== 'acknowledges'), unfit: answers, says: (row) => `${row.Key} waits for replicas to acknowledge (semi-sync source).`, path: on('enable-semi-sync-source') },
-  { id: 'semi-source-off', group: 'Server', label: 'Wait for acknowledgements no more…', care: 'plan', shown: (row) => Boolean(row.SemiSync?.some((it) => it !== 'acknowledges')), unfit: answers, says: (row) => `${row.Key} commits without waiting for replicas: a failover may lose what was committed.`, path: on('disable-semi-sync-source') },
-  { id: 'semi-replica-on', group: 'Server', label: 'Acknowledge what it receives', care: 'plan', shown: (row) => isReplica(row) && !row.SemiSync?.includes('acknowledges'), unfit: answers, says: (row) => `${row.Key} acknowledges (semi-sync replica).`, path: on('enable-semi-sync-replica') },
-  { id: 'semi-replica-off', group: 'Server', label: 'Acknowledge no more…', care: 'plan', shown: (row) => Boolean(row.SemiSync?.includes('acknowledges')), unfit: answers, says: (row) => `${row.Key} does not acknowledge any more.`, path: on('disable-semi-sync-replica') },
-  { id: 'flush', group: 'Server', label: 'Begin a new binary log', care: 'none', unfit: answers, says: (row) => `${row.Key} begins a new binary log.`, path: on('flush-binary-logs') },
-  // Watching
-  { id: 'refresh', group: 'Watching', label: 'Look at it now', care: 'none', says: (row) => `baton looks at ${row.Key} now.`, path: on('refresh') },
+  { id: 'gtid-on', label: 'Find its place by GTID', shown: (row) => row.Positioning === 'file', unfit: answers, says: '{it} finds its place by GTID from now on.', path: 'enable-gtid' },
+  { id: 'gtid-off', label: 'Find its place by file and position…', shown: (row) => row.Positioning === 'gtid', unfit: answers, says: '{it} finds its place by file and position from now on.', path: 'disable-gtid' },
+  { id: 'errant-inject', label: 'Errant transactions: inject empty ones…', care: 'alias', shown: (row) => Boolean(row.Errant), unfit: answers, says: 'Empty transactions of the same names are executed on the primary, so that nobody misses what only {it} has.', path: 'gtid-errant-inject-empty' },
+  { id: 'errant-reset', label: 'Errant transactions: reset its logs…', care: 'alias', shown: (row) => Boolean(row.Errant), unfit: answers, says: '{it} forgets that it executed them. All its binary logs are dropped; the data stay changed.', path: 'gtid-errant-reset-master' },
+  ]),
+  ...grouped('Server', [
+  { id: 'read-only', label: 'Make read-only…', care: 'alias', shown: (row) => !row.ReadOnly, unfit: answers, says: '{it} refuses writes.', path: 'set-read-only' },
+  { id: 'writable', label: 'Make writable…', care: 'alias', shown: (row) => row.ReadOnly, unfit: answers, says: '{it} accepts writes. Two that accept writes in one cluster diverge.', path: 'set-writeable' },
+  { id: 'semi-source-on', label: 'Wait for acknowledgements', shown: (row) => !row.SemiSync?.some((it) => it !== 'acknowledges'), unfit: answers, says: '{it} waits for replicas to acknowledge (semi-sync source).', path: 'enable-semi-sync-source' },
+  { id: 'semi-source-off', label: 'Wait for acknowledgements no more…', shown: (row) => Boolean(row.SemiSync?.some((it) => it !== 'acknowledges')), unfit: answers, says: '{it} commits without waiting for replicas: a failover may lose what was committed.', path: 'disable-semi-sync-source' },
+  { id: 'semi-replica-on', label: 'Acknowledge what it receives', shown: (row) => isReplica(row) && !row.SemiSync?.includes('acknowledges'), unfit: answers, says: '{it} acknowledges (semi-sync replica).', path: 'enable-semi-sync-replica' },
+  { id: 'semi-replica-off', label: 'Acknowledge no more…', shown: (row) => Boolean(row.SemiSync?.includes('acknowledges')), unfit: answers, says: '{it} does not acknowledge any more.', path: 'disable-semi-sync-replica' },
+  { id: 'flush', label: 'Begin a new binary log', care: 'none', unfit: answers, says: '{it} begins a new binary log.', path: 'flush-binary-logs' },
+  ]),
+  ...grouped('Watching', [
+  { id: 'refresh', label: 'Look at it now', care: 'none', says: 'baton looks at {it} now.', path: 'refresh' },
   {
-    id: 'downtime', group: 'Watching', label: 'Begin downtime…', care: 'none',
+    id: 'downtime', label: 'Begin downtime…', care: 'none',
     fields: [owner, reason, { name: 'duration', label: 'For', kind: 'choice', value: () => '1h', choices: [['10m', '10 minutes'], ['1h', '1 hour'], ['4h', '4 hours'], ['1d', '1 day'], ['1w', '1 week'], ['4w', '4 weeks']] }],
-    says: (row) => `Nobody is alarmed because of ${row.Key}, and nothing is done about it by itself.`,
+    says: 'Nobody is alarmed because of {it}, and nothing is done about it by itself.',
     path: (row, values) => `begin-downtime/${at(row.Key)}/${encodeURIComponent(values.owner || '-')}/${encodeURIComponent(values.reason || '-')}/${values.duration}`,
   },
-  { id: 'downtime-end', group: 'Watching', label: 'End downtime', care: 'none', shown: (row) => Boolean(row.Downtime), says: (row) => `${row.Key} counts again.`, path: on('end-downtime') },
+  { id: 'downtime-end', label: 'End downtime', care: 'none', shown: (row) => Boolean(row.Downtime), says: '{it} counts again.', path: 'end-downtime' },
   {
-    id: 'maintenance', group: 'Watching', label: 'Begin maintenance…', care: 'none', shown: (row) => !row.Maintenance, fields: [owner, reason],
-    says: (row) => `Nobody else changes ${row.Key} meanwhile; baton neither. It ends by itself after ten minutes.`,
+    id: 'maintenance', label: 'Begin maintenance…', care: 'none', shown: (row) => !row.Maintenance, fields: [owner, reason],
+    says: 'Nobody else changes {it} meanwhile; baton neither. It ends by itself after ten minutes.',
     path: (row, values) => `begin-maintenance/${at(row.Key)}/${encodeURIComponent(values.owner || '-')}/${encodeURIComponent(values.reason || '-')}`,
   },
-  { id: 'maintenance-end', group: 'Watching', label: 'End maintenance', care: 'none', shown: (row) => Boolean(row.Maintenance), says: (row) => `${row.Key} may be changed again.`, path: on('end-maintenance') },
+  { id: 'maintenance-end', label: 'End maintenance', care: 'none', shown: (row) => Boolean(row.Maintenance), says: '{it} may be changed again.', path: 'end-maintenance' },
   {
-    id: 'rule', group: 'Watching', label: 'Promotion rule…', care: 'none',
+    id: 'rule', label: 'Promotion rule…', care: 'none',
     fields: [{ name: 'rule', label: 'As the next primary it is', kind: 'choice', value: (row) => row.Rule || 'neutral', choices: [['prefer', 'preferred'], ['neutral', 'as good as others'], ['prefer_not', 'only if nobody better is there'], ['must_not', 'never promoted']] }],
-    says: (row) => `How welcome ${row.Key} is as the next primary. The rule expires by itself.`,
+    says: 'How welcome {it} is as the next primary. The rule expires by itself.',
     path: (row, values) => `register-candidate/${at(row.Key)}/${values.rule}`,
   },
-  { id: 'tag', group: 'Watching', label: 'Tag…', care: 'none', fields: [tag], says: (row) => `${row.Key} gets a tag.`, path: on('tag'), query: (values) => ({ tag: values.tag ?? '' }) },
+  { id: 'tag', label: 'Tag…', care: 'none', fields: [tag], says: '{it} gets a tag.', path: 'tag', query: (values) => ({ tag: values.tag ?? '' }) },
   {
-    id: 'untag', group: 'Watching', label: 'Remove a tag…', care: 'none', shown: (row) => Object.keys(row.Tags ?? {}).length > 0,
+    id: 'untag', label: 'Remove a tag…', care: 'none', shown: (row) => Object.keys(row.Tags ?? {}).length > 0,
     fields: [{ name: 'tag', label: 'Tag', kind: 'choice', choices: [] }],
-    says: (row) => `${row.Key} loses a tag.`, path: on('untag'), query: (values) => ({ tag: values.tag ?? '' }),
+    says: '{it} loses a tag.', path: 'untag', query: (values) => ({ tag: values.tag ?? '' }),
   },
-  { id: 'forget', group: 'Watching', label: 'Forget…', care: 'alias', says: (row) => `baton forgets ${row.Key}, and does not find it again by itself for a while.`, path: on('forget') },
+  { id: 'forget', label: 'Forget…', care: 'alias', says: 'baton forgets {it}, and does not find it again by itself for a while.', path: 'forget' },
+  ]),
 ];
 
 /** The operations that mean something for an instance, by group.

@@ -1,16 +1,11 @@
 // What is known, in one place. Pages read it and never change it; whoever changes it calls `update`.
 
-/** @typedef {import('./types').Instance} Instance */
-/** @typedef {import('./types').Cluster} Cluster */
-/** @typedef {import('./types').Recovery} Recovery */
-/** @typedef {import('./types').Rows} Rows */
-
 export const fleet = {
   /** Anything there at all? */
   isLoaded: false,
   /** Grows with each change. */
   version: 0,
-  /** @type {import('./types').FleetState} */
+  /** @type {FleetState} */
   state: { LedgerIndex: 0, RecoveriesDisabled: false, Breaker: '' },
   /** @type {Map<string, Cluster>} */
   clusters: new Map(),
@@ -35,7 +30,7 @@ export const live = {
   why: '',
 };
 
-/** @type {{value: import('./types').Session | null}} */
+/** @type {{value: Session | null}} */
 export const session = { value: null };
 
 /** Older recoveries are asked of the API. */
@@ -118,7 +113,7 @@ export function apply(rows) {
 }
 
 /** Begins anew with all rows.
- * @param {import('./types').Whole} rows */
+ * @param {Whole} rows */
 export function replace(rows) {
   fleet.clusters.clear();
   fleet.instances.clear();
@@ -217,4 +212,23 @@ export function byName(a, b) {
 export function forget() {
   asked.clear();
   update();
+}
+
+/** What was remembered; empty when nothing was, or nothing may be.
+ * @param {string} what @param {'localStorage' | 'sessionStorage'} [where] the latter for this tab alone */
+export function remembered(what, where = 'localStorage') {
+  try {
+    return window[where].getItem(`baton.${what}`) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+/** @param {string} what @param {string} text @param {'localStorage' | 'sessionStorage'} [where] */
+export function remember(what, text, where = 'localStorage') {
+  try {
+    window[where].setItem(`baton.${what}`, text);
+  } catch {
+    // It is forgotten with the page.
+  }
 }

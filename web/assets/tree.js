@@ -3,8 +3,6 @@
 import { ofInstance } from './health.js';
 import { byName } from './store.js';
 
-/** @typedef {import('./types').Instance} Instance */
-
 /**
  * A row of the drawing: an instance, or how many are folded here.
  * @typedef {object} Line

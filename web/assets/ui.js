@@ -1,13 +1,14 @@
 // Pieces that all pages are made of.
 
 import { to } from './router.js';
+import { isNameless, mask, note, toggleNames } from './nameless.js';
 import { session, update } from './store.js';
 import { ago, exact, moment, span, tame } from './words.js';
 import { MARKS } from './health.js';
-import { html, nothing } from './vendor/lit-html/lit-html.js';
+import { html, nothing } from './html.js';
 import { repeat } from './vendor/lit-html/directives/repeat.js';
 
-/** @param {import('./types').Health} health @param {string} [word] */
+/** @param {Health} health @param {string} [word] */
 export function mark(health, word = MARKS[health][1]) {
   return html`<span class="mark ${health}" role="img" aria-label=${word} title=${word}>${MARKS[health][0]}</span>`;
 }
@@ -69,6 +70,33 @@ export function locked() {
   return { off: !may, why: may ? nothing : why };
 }
 
+/** What can be pressed by whoever may.
+ * @param {unknown} label @param {() => void} act @param {string} [kind] */
+export function button(label, act, kind = '') {
+  const { off, why } = locked();
+  return html`<button type="button" class=${kind || nothing} ?disabled=${off} title=${why} @click=${act}>${label}</button>`;
+}
+
+/** The titles of a table: classes and texts; one that nobody sees begins with a dot.
+ * @param {[string, string][]} all */
+export function titles(all) {
+  return html`<div role="rowgroup"><div role="row" class="row titles">${all.map(([kind, text]) => html`<span role="columnheader" class=${kind || nothing}>${text.startsWith('.') ? html`<span class="unseen-text">${text.slice(1)}</span>` : text}</span>`)}</div></div>`;
+}
+
+/** One of several to choose from, or any.
+ * @param {string} label @param {string} chosen @param {string[]} options @param {(event: Event) => void} set @param {(text: string) => string} [shown] */
+export function select(label, chosen, options, set, shown = (text) => text) {
+  return html`<label><span class="unseen-text">${label}</span><select @change=${set}>
+    <option value="" ?selected=${!chosen}>${label}: any</option>
+    ${[...new Set([...options, ...(chosen ? [chosen] : [])])].map((it) => html`<option value=${it} ?selected=${chosen === it}>${shown(it)}</option>`)}</select></label>`;
+}
+
+/** What somebody typed, or chose.
+ * @param {Event} event */
+export function typed(event) {
+  return /** @type {HTMLInputElement} */ (event.currentTarget).value;
+}
+
 /** What the API answered, or that it has not, or why it will not.
  * @param {{data: any, error: string}} answer @param {(data: any) => unknown} show */
 export function answered(answer, show) {
@@ -77,13 +105,25 @@ export function answered(answer, show) {
   return answer.error ? trouble : html`<p class="empty" aria-busy="true">asking…</p>`;
 }
 
+/** The name of a person or of a node, which only what the API answers has.
+ * @param {string} kind @param {string} text */
+export function called(kind, text) {
+  note(kind, text);
+  return name(text);
+}
+
+/** Hides all names, or shows them. */
+export function namesButton() {
+  return html`<button type="button" aria-pressed=${isNameless} title="for a picture of the page that others may see" @click=${toggleNames}>Hide names</button>`;
+}
+
 /** @param {string} text @param {string} [label] */
 export function copyButton(text, label = 'Copy') {
   /** @param {Event} event */
   const copy = async (event) => {
     const button = /** @type {HTMLButtonElement} */ (event.currentTarget);
     try {
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText(mask(text));
       notify('copied');
     } catch {
       // Without HTTPS there is no clipboard: the text is marked, for people to copy.

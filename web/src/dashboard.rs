@@ -176,23 +176,45 @@ fn escaped(text: &str) -> String {
 /// came.
 fn new_address(old: &str, query: &str) -> String {
     let segments: Vec<&str> = old.split('/').filter(|it| !it.is_empty()).collect();
+    // The first page is number 0, and goes without saying.
+    let page = |rest: &[&str]| match rest.first().and_then(|it| it.parse::<u32>().ok()) {
+        Some(page @ 1..) => format!("page={page}"),
+        _ => String::new(),
+    };
+    let with = |path: &str, pairs: &[&str]| {
+        let pairs: Vec<&str> = pairs.iter().copied().filter(|it| !it.is_empty()).collect();
+        let mark = if pairs.is_empty() { "" } else { "?" };
+        format!("{path}{mark}{}", pairs.join("&"))
+    };
     match segments.as_slice() {
-        ["cluster", "alias", name] | ["cluster", name] | ["cluster-pools", name] => {
-            format!("/cluster/{name}")
-        }
+        ["cluster", "alias", name] | ["cluster", name] => format!("/cluster/{name}"),
+        ["cluster-pools", name] => format!("/cluster/{name}#pools-title"),
         ["cluster", "instance", host, port] => format!("/cluster/{host}:{port}"),
         ["search", text] => format!("/search?s={text}"),
         ["search"] if !query.is_empty() => format!("/search?{query}"),
         ["search"] => "/search".to_owned(),
         ["discover"] => "/discover".to_owned(),
         ["clusters-analysis"] => "/problems".to_owned(),
-        ["audit", "instance", host, port, ..] => format!("/audit?instance={host}:{port}"),
-        ["audit", ..] => "/audit".to_owned(),
+        ["audit", "instance", host, port, rest @ ..] => {
+            with("/audit", &[&format!("instance={host}:{port}"), &page(rest)])
+        }
+        ["audit", rest @ ..] => with("/audit", &[&page(rest)]),
         ["audit-recovery", "uid" | "id", uid] => format!("/recovery/{uid}"),
-        ["audit-recovery", "alias" | "cluster", name, ..] => format!("/recoveries?cluster={name}"),
-        ["audit-recovery", ..] => "/recoveries".to_owned(),
-        ["audit-failure-detection", ..] => "/detections".to_owned(),
+        ["audit-recovery", "alias" | "cluster", name, rest @ ..] => {
+            with("/recoveries", &[&format!("cluster={name}"), &page(rest)])
+        }
+        ["audit-recovery", rest @ ..] => with("/recoveries", &[&page(rest)]),
+        ["audit-failure-detection", "id", id] => format!("/detections?id={id}"),
+        ["audit-failure-detection", "alias", name, rest @ ..] => {
+            with("/detections", &[&format!("cluster={name}"), &page(rest)])
+        }
+        ["audit-failure-detection", rest @ ..] => with("/detections", &[&page(rest)]),
         ["status"] => "/nodes".to_owned(),
+        ["about" | "faq" | "keep-calm"] => "/about".to_owned(),
+        ["agents" | "agent" | "seeds" | "seed-details" | "agent-seed-details", ..] => {
+            "/about?of=agents".to_owned()
+        }
+        ["access-token", ..] => "/about?of=tokens".to_owned(),
         _ => "/".to_owned(),
     }
 }
@@ -212,20 +234,30 @@ mod tests {
             ("/cluster/db1:3306", "/cluster/db1:3306"),
             ("/cluster/alias/shop%2Feu", "/cluster/shop%2Feu"),
             ("/cluster/instance/db1/3306", "/cluster/db1:3306"),
-            ("/cluster-pools/shop", "/cluster/shop"),
+            ("/cluster-pools/shop", "/cluster/shop#pools-title"),
             ("/search", "/search?s=db"),
             ("/search/db1", "/search?s=db1"),
             ("/discover", "/discover"),
-            ("/audit/3", "/audit"),
-            ("/audit/instance/db1/3306/2", "/audit?instance=db1:3306"),
+            ("/audit/3", "/audit?page=3"),
+            ("/audit/0", "/audit"),
+            ("/audit/instance/db1/3306", "/audit?instance=db1:3306"),
+            ("/audit/instance/db1/3306/2", "/audit?instance=db1:3306&page=2"),
             ("/audit-recovery", "/recoveries"),
             ("/audit-recovery/uid/1:2", "/recovery/1:2"),
             ("/audit-recovery/id/7", "/recovery/7"),
             ("/audit-recovery/alias/shop/0", "/recoveries?cluster=shop"),
-            ("/audit-failure-detection/id/7", "/detections"),
+            ("/audit-recovery/cluster/db1:3306/4", "/recoveries?cluster=db1:3306&page=4"),
+            ("/audit-recovery/1", "/recoveries?page=1"),
+            ("/audit-failure-detection/id/7", "/detections?id=7"),
+            ("/audit-failure-detection/alias/shop/1", "/detections?cluster=shop&page=1"),
             ("/status/", "/nodes"),
-            ("/agents", "/"),
-            ("/keep-calm", "/"),
+            ("/home", "/"),
+            ("/keep-calm", "/about"),
+            ("/faq", "/about"),
+            ("/agents", "/about?of=agents"),
+            ("/agent/db1", "/about?of=agents"),
+            ("/seed-details/7", "/about?of=agents"),
+            ("/access-token", "/about?of=tokens"),
         ] {
             assert_eq!(new_address(old, "s=db"), new, "{old}");
         }
@@ -297,9 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_is_small() {
+    fn all_that_a_browser_loads_is_small() {
+        let is_loaded = |name: &str| match content_type(name) {
+            Some(kind) => !kind.starts_with("text/plain"),
+            None => name == PAGE,
+        };
+        let files = Assets::iter().filter(|name| is_loaded(name));
         let bytes: usize =
-            Assets::iter().filter_map(|name| Assets::get(&name)).map(|it| it.data.len()).sum();
+            files.filter_map(|name| Assets::get(&name)).map(|it| it.data.len()).sum();
         assert!(bytes < 200 * 1024, "the dashboard has {bytes} bytes");
     }
 }

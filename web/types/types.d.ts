@@ -1,6 +1,6 @@
-/** The shapes of `/api/fleet` and `/api/events`; `web/src/view` writes them. */
+/** The shapes of `/api/fleet` and `/api/events`; `web/src/view` writes them. No module: their names are known everywhere. */
 
-export interface Instance {
+interface Instance {
   Key: string;
   Cluster: string;
   Source?: string;
@@ -32,13 +32,13 @@ export interface Instance {
   Tags?: Record<string, string>;
 }
 
-export interface Reservation {
+interface Reservation {
   Owner: string;
   Reason: string;
   Until: string;
 }
 
-export interface Cluster {
+interface Cluster {
   Id: string;
   Name: string;
   Alias: string;
@@ -50,7 +50,7 @@ export interface Cluster {
   Findings?: Finding[];
 }
 
-export interface Finding {
+interface Finding {
   Key: string;
   Code: string;
   Severity: 'critical' | 'warning' | 'notice';
@@ -66,7 +66,7 @@ export interface Finding {
   Skipped?: boolean;
 }
 
-export interface Recovery {
+interface Recovery {
   Id: number;
   Uid: string;
   Cluster: string;
@@ -88,13 +88,13 @@ export interface Recovery {
   Steps?: { At: string; Text: string }[];
 }
 
-export interface FleetState {
+interface FleetState {
   LedgerIndex: number;
   RecoveriesDisabled: boolean;
   Breaker: string;
 }
 
-export interface Rows {
+interface Rows {
   Generation: number;
   At: string;
   State?: FleetState;
@@ -106,13 +106,13 @@ export interface Rows {
 }
 
 /** What `/api/fleet` answers. */
-export interface Whole extends Rows {
+interface Whole extends Rows {
   Token: string;
   Node: string;
   Event: string;
 }
 
-export interface Session {
+interface Session {
   User: string;
   MayWrite: boolean;
   Why: string;
@@ -123,10 +123,10 @@ export interface Session {
 }
 
 /** An answer of a route that wraps. */
-export interface Wrapped {
+interface Wrapped {
   Code: string;
   Message: string;
   Details: any;
 }
 
-export type Health = 'critical' | 'warning' | 'ok' | 'muted' | 'unseen' | 'busy';
+type Health = 'critical' | 'warning' | 'ok' | 'muted' | 'unseen' | 'busy';

@@ -6,18 +6,16 @@ import { centerName, centersView, chosenCenter } from '../centers.js';
 import { THRONE, begin, dragged, drop, end, over, touch, verdict } from '../drag.js';
 import { lag, ofCluster, ofFinding, ofInstance, runningIn, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
+import { maskDrawing } from '../nameless.js';
 import { to } from '../router.js';
 import { clusterNamed, fleet, loaded, membersOf, memo, recoveries, session, update } from '../store.js';
 import { foldOf, lines } from '../tree.js';
-import { answered, badge, copyButton, empty, instanceLink, locked, mark, name, notify, when } from '../ui.js';
+import { answered, badge, button, called, copyButton, empty, instanceLink, mark, name, namesButton, notify, when } from '../ui.js';
 import { counted, exact, shortVersion, tame } from '../words.js';
 import { findingView, findingsOf } from './fleet.js';
 import { blockedView, newsView, recoveryLine, stepsView } from './recoveries.js';
-import { html, nothing } from '../vendor/lit-html/lit-html.js';
+import { html, nothing } from '../html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
-
-/** @typedef {import('../types').Instance} Instance */
-/** @typedef {import('../types').Cluster} Cluster */
 
 /** @type {Set<string>} */
 const unfolded = new Set();
@@ -128,6 +126,7 @@ function treeView(cluster) {
   const isReplica = dragged && fleet.instances.get(dragged.key)?.Source === cluster.Primaries[0];
   return html`<section class="topology" aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
       <button type="button" @click=${() => copyDrawing(cluster)}>Copy as text</button>
+      ${namesButton()}
       ${members.length > 3 ? html`<button type="button" aria-pressed=${folding === 'all'} title="healthy replicas that nobody replicates from become one row for each data centre" @click=${fold}>Fold the healthy</button>` : nothing}
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
     ${centersView(members)}
@@ -146,7 +145,7 @@ async function copyDrawing(cluster) {
   try {
     const answer = await get(`topology-tabulated/${encodeURIComponent(cluster.Name)}`);
     try {
-      await navigator.clipboard.writeText(answer.Details);
+      await navigator.clipboard.writeText(maskDrawing(answer.Details));
       notify('the topology is in the clipboard');
     } catch {
       drawing = answer.Details;
@@ -177,7 +176,7 @@ function readinessView(cluster) {
 }
 
 /** Who was replaced is in a cluster of its own afterwards.
- * @param {Cluster} cluster @param {import('../types').Recovery} it */
+ * @param {Cluster} cluster @param {Recovery} it */
 function isAbout(cluster, it) {
   return it.Cluster === cluster.Id || fleet.instances.get(it.Failed)?.Cluster === cluster.Id;
 }
@@ -195,7 +194,6 @@ function pastView(cluster) {
 function poolsView(cluster) {
   const { answer, pools } = poolsOf(cluster);
   const osc = loaded(`osc ${cluster.Id}`, cluster.Size, () => get(`cluster-osc-replicas/${encodeURIComponent(cluster.Name)}`)).data ?? [];
-  const { off, why } = locked();
   const submit = () => openTask({
     title: 'Submit a pool', care: 'none', verb: 'Submit', cluster: cluster.Id, row: fleet.instances.get(cluster.Primaries[0] ?? ''),
     says: 'A pool is a named set of instances, such as those behind one address. What is submitted replaces what was there.',
@@ -205,16 +203,12 @@ function poolsView(cluster) {
   return html`<section class="card" aria-labelledby="pools-title"><h2 id="pools-title">Pools</h2>
     ${answered(answer, () => (pools.size ? html`<dl>${[...pools].map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${[...members].map((it) => html`${instanceLink(it)} `)}</dd>`)}</dl>` : empty('None.')))}
     ${osc.length ? html`<dl><dt title="representative replicas, for tools that change tables while clients go on">Throttle by</dt><dd>${osc.map((/** @type {any} */ it) => html`${instanceLink(keyOf(it.Key))} `)}</dd></dl>` : nothing}
-    <button type="button" ?disabled=${off} title=${why} @click=${submit}>Submit a pool…</button></section>`;
+    ${button('Submit a pool…', submit)}</section>`;
 }
 
 /** @param {Cluster} cluster */
 function clusterActions(cluster) {
   const primary = cluster.Primaries[0] ? fleet.instances.get(cluster.Primaries[0]) : undefined;
-  const mayWrite = session.value?.MayWrite ?? false;
-  const why = session.value?.Why ?? '';
-  /** @param {string} label @param {() => void} act @param {string} [kind] */
-  const button = (label, act, kind = '') => html`<button type="button" class=${kind} ?disabled=${!mayWrite} title=${mayWrite ? nothing : why} @click=${act}>${label}</button>`;
   const hint = encodeURIComponent(cluster.Name);
   const alias = cluster.Alias || cluster.Name;
   const plan = { row: primary, cluster: cluster.Id, alias };
@@ -259,13 +253,13 @@ export function clusterPage(text) {
         ${recoveryOf(cluster)}${cluster.Domain ? html` · ${name(cluster.Domain)}` : nothing}</p>
       ${clusterActions(cluster)}</header>
     ${running ? html`<section class="running" aria-labelledby="running-title"><h2 id="running-title">${mark('busy')} ${running.Kind === 'takeover' ? 'Planned takeover' : 'Being recovered'}: ${running.Phase}</h2>
-      <p>${instanceLink(running.Failed)}${running.Successor ? html` is succeeded by ${instanceLink(running.Successor)}` : nothing}; begun ${when(running.BegunAt)} on ${name(running.Node)}.</p>
+      <p>${instanceLink(running.Failed)}${running.Successor ? html` is succeeded by ${instanceLink(running.Successor)}` : nothing}; begun ${when(running.BegunAt)} on ${called('node', running.Node)}.</p>
       ${running.Why?.length ? html`<ul>${running.Why.map((it) => html`<li>${tame(it)}</li>`)}</ul>` : nothing}
       ${stepsView(running.Steps ?? [], running.BegunAt)}</section>` : nothing}
     ${newsView((it) => isAbout(cluster, it))}
     ${findings.length ? html`<section aria-label="problems"><ul class="problems">${findings.map((it) => findingView(cluster, it))}</ul>${following ? html`<p class="more of">${counted(following, 'more finding follows', 'more findings follow')} from this: see the instances below.</p>` : nothing}
       ${blocked.map((/** @type {any} */ it) => html`<p class="trouble">${blockedView(it)}</p>`)}</section>` : nothing}
-    ${drawing ? html`<section class="card"><h2>As text</h2><pre>${drawing}</pre>${copyButton(drawing)} <button type="button" @click=${() => { drawing = ''; update(); }}>Close</button></section>` : nothing}
+    ${drawing ? html`<section class="card"><h2>As text</h2><pre>${maskDrawing(drawing)}</pre>${copyButton(maskDrawing(drawing))} <button type="button" @click=${() => { drawing = ''; update(); }}>Close</button></section>` : nothing}
     ${treeView(cluster)}
     <div class="cards">${readinessView(cluster)}${pastView(cluster)}${poolsView(cluster)}</div>`;
 }

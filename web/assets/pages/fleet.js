@@ -7,15 +7,11 @@ import { shapeOf } from '../centers.js';
 import { byName, fleet, live, loaded, membersOf, memo } from '../store.js';
 import { perform } from '../dialog.js';
 import { operation } from '../operations.js';
-import { badge, clusterAddress, clusterLink, empty, instanceLink, lasting, locked, mark, name, shortKey, virtual, when } from '../ui.js';
+import { badge, button, clusterAddress, clusterLink, empty, instanceLink, lasting, mark, name, select, shortKey, typed, virtual, when } from '../ui.js';
 import { counted, named, problemNamed, shortVersion, span, tame } from '../words.js';
 import { newsView } from './recoveries.js';
-import { html, nothing } from '../vendor/lit-html/lit-html.js';
+import { html, nothing } from '../html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
-
-/** @typedef {import('../types').Instance} Instance */
-/** @typedef {import('../types').Cluster} Cluster */
-/** @typedef {import('../types').Health} Health */
 
 /**
  * What a row of the list of clusters shows, worked out once per change.
@@ -83,7 +79,7 @@ function headline(found) {
   return html`<h1>${mark('ok')} All is well</h1><p class="total">${total}</p>`;
 }
 
-/** @param {Cluster} cluster @param {import('../types').Finding} finding */
+/** @param {Cluster} cluster @param {Finding} finding */
 export function findingView(cluster, finding) {
   const affected = membersOf(cluster.Id).filter((it) => it.Key !== finding.Key && ['critical', 'warning'].includes(ofInstance(it))).length;
   const health = ofFinding(finding);
@@ -109,7 +105,7 @@ export function findingView(cluster, finding) {
 const REASONS_MAX = 3;
 
 /** What baton does about it, or why it does not; and what people can do.
- * @param {import('../types').Finding} finding */
+ * @param {Finding} finding */
 function verdictView(finding) {
   if (live.isLeaderless) return html`<div class="verdict"><strong>baton does nothing:</strong> no node leads.</div>`;
   const [would, ...how] = finding.Would ?? [];
@@ -130,14 +126,13 @@ function listed(lines) {
 /** @param {string} key */
 function recoverButton(key) {
   const row = fleet.instances.get(key);
-  const { off, why } = locked();
-  return row ? html`<button type="button" class="main" ?disabled=${off} title=${why} @click=${() => perform(operation('recover'), row)}>Recover…</button>` : nothing;
+  return row ? button('Recover…', () => perform(operation('recover'), row), 'main') : nothing;
 }
 
 /** What follows from a dead primary is no problem of its own.
- * @param {Cluster} cluster @param {import('../types').Finding} finding */
+ * @param {Cluster} cluster @param {Finding} finding */
 function followsFromAnother(cluster, finding) {
-  const isCause = (/** @type {import('../types').Finding} */ it) => it !== finding && it.Severity === 'critical' && ofFinding(it) === 'critical';
+  const isCause = (/** @type {Finding} */ it) => it !== finding && it.Severity === 'critical' && ofFinding(it) === 'critical';
   return finding.Severity !== 'critical' && (cluster.Findings ?? []).some(isCause);
 }
 
@@ -172,7 +167,7 @@ function problemList(found) {
 /** The worst first: findings about clusters, then instances that are ill on their own.
  * @param {Summary[]} found */
 function problemsOf(found) {
-  /** @type {{cluster: Cluster, finding: import('../types').Finding}[]} */
+  /** @type {{cluster: Cluster, finding: Finding}[]} */
   const findings = found.flatMap(({ cluster }) => findingsOf(cluster).shown.map((finding) => ({ cluster, finding })));
   const urgent = findings
     .filter(({ finding }) => finding.Severity !== 'notice' && ofFinding(finding) !== 'muted')
@@ -247,12 +242,9 @@ export function fleetPage() {
   /** @param {(it: Summary) => string[]} of */
   const choices = (of) => memo(`choices ${of}`, fleet.version, () => [...new Set(every.flatMap(of))].sort());
   /** @param {string} key */
-  const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: /** @type {HTMLInputElement} */ (event.currentTarget).value });
-  /** @param {string} key @param {string} label @param {string[]} options @param {(text: string) => string} [shown] */
-  const select = (key, label, options, shown = (text) => text) => options.length < (key === 'problem' ? 1 : 2) && !wanted[/** @type {'dc'} */ (key)] ? nothing
-    : html`<label><span class="unseen-text">${label}</span><select @change=${set(key)}>
-      <option value="" ?selected=${!wanted[/** @type {'dc'} */ (key)]}>${label}: any</option>
-      ${options.map((it) => html`<option value=${it} ?selected=${wanted[/** @type {'dc'} */ (key)] === it}>${shown(it)}</option>`)}</select></label>`;
+  const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: typed(event) });
+  /** @param {'dc' | 'version' | 'problem'} key @param {string} label @param {string[]} options @param {(text: string) => string} [shown] */
+  const choice = (key, label, options, shown) => (options.length < (key === 'problem' ? 1 : 2) && !wanted[key] ? nothing : select(label, wanted[key], options, set(key), shown));
   return html`
     <header class="head">${headline(every)}</header>
     ${fleet.isLoaded && !fleet.instances.size ? empty(html`baton knows no server yet. <a href="discover">Discover</a> one: it finds the others from there.`) : nothing}
@@ -261,9 +253,9 @@ export function fleetPage() {
     <section aria-labelledby="clusters-title">
       <div class="bar"><h2 id="clusters-title">Clusters</h2>
         <label><span class="unseen-text">Filter clusters</span><input type="search" placeholder="Filter: alias, host, tag…" .value=${wanted.filter} @input=${set('filter')}></label>
-        ${select('dc', 'Data centre', choices((it) => it.centers))}
-        ${select('version', 'Version', choices((it) => it.versions))}
-        ${select('problem', 'Problem', choices((it) => it.problems), problemNamed)}
+        ${choice('dc', 'Data centre', choices((it) => it.centers))}
+        ${choice('version', 'Version', choices((it) => it.versions))}
+        ${choice('problem', 'Problem', choices((it) => it.problems), problemNamed)}
         <span class="total" role="status">${found.length === every.length ? '' : `${found.length} of ${every.length}`}</span>
       </div>
       <div role="table" aria-label="clusters" class="table clusters">

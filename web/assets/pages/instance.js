@@ -5,11 +5,11 @@ import { ofInstance, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
 import { to } from '../router.js';
 import { fleet, loaded } from '../store.js';
-import { answered, clusterLink, copyButton, empty, instanceLink, mark, name, when } from '../ui.js';
+import { answered, called, clusterLink, copyButton, empty, instanceLink, mark, name, when } from '../ui.js';
 import { exact, named, tame } from '../words.js';
 import { badges } from './cluster.js';
 import { changelogView } from './recoveries.js';
-import { html, nothing } from '../vendor/lit-html/lit-html.js';
+import { html, nothing } from '../html.js';
 
 /** @param {unknown} value @returns {unknown} */
 function shown(value) {
@@ -69,7 +69,7 @@ export function instancePage(key) {
       ${SECTIONS.map(([title, fields]) => html`<section class="card"><h2>${title}</h2><dl>${fields.map(([field, label]) => html`<dt>${label}</dt><dd>${shown(it[field])}</dd>`)}</dl></section>`)}
       <section class="card"><h2>GTID</h2><dl><dt>Mode</dt><dd>${shown(it.GTIDMode)}</dd>${gtidSet('Errant', it.GtidErrant)}${gtidSet('Executed', it.ExecutedGtidSet)}${gtidSet('Purged', it.GtidPurged)}</dl></section>
       <section class="card"><h2>Looks</h2><dl><dt>Last seen</dt><dd>${when(it.LastSeenTimestamp)}</dd><dt>Newest look</dt><dd>${it.IsLastCheckValid ? 'succeeded' : 'failed'}</dd><dt>It took</dt><dd>${(it.LastDiscoveryLatency / 1e6).toFixed(1)} ms</dd>
-        ${it.IsDowntimed ? html`<dt>Downtime</dt><dd>${name(it.DowntimeOwner)}: ${tame(it.DowntimeReason)}, until ${exact(it.DowntimeEndTimestamp)}</dd>` : nothing}</dl></section>
+        ${it.IsDowntimed ? html`<dt>Downtime</dt><dd>${called('person', it.DowntimeOwner)}: ${tame(it.DowntimeReason)}, until ${exact(it.DowntimeEndTimestamp)}</dd>` : nothing}</dl></section>
       ${channels.data?.length > 1 ? html`<section class="card"><h2>Channels</h2>${channels.data.map((/** @type {any} */ channel) => html`<h3>${name(channel.Name || 'default')}</h3><dl>${Object.entries(channel).filter(([, value]) => typeof value !== 'object' || value === null || 'Hostname' in value).map(([field, value]) => html`<dt>${field}</dt><dd>${shown(value)}</dd>`)}</dl>`)}</section>` : nothing}
     </div>`)}
     <div class="cards">

@@ -8,12 +8,10 @@ import { operation } from '../operations.js';
 import { setRecoveries } from '../tasks.js';
 import { amend, here } from '../router.js';
 import { byName, fleet, loaded, memo } from '../store.js';
-import { answered, clusterLink, empty, instanceLink, locked, mark, name, virtual, when } from '../ui.js';
+import { answered, button, called, clusterLink, empty, instanceLink, locked, mark, name, titles, typed, virtual, when } from '../ui.js';
 import { counted, shortVersion, tame } from '../words.js';
 import { pager } from './recoveries.js';
-import { html, nothing } from '../vendor/lit-html/lit-html.js';
-
-/** @typedef {import('../types').Instance} Instance */
+import { html, nothing } from '../html.js';
 
 export function auditPage() {
   const { query } = here();
@@ -23,20 +21,19 @@ export function auditPage() {
   const answer = loaded(`audit page ${path}`, fleet.state.LedgerIndex, () => get(path));
   return html`<header class="head"><h1>Audit${instance ? html` of ${instanceLink(instance)}` : nothing}</h1></header>
     ${answered(answer, (all) => all.length ? html`<div role="table" class="table audit" aria-label="audit log">
-      <div role="rowgroup"><div role="row" class="row titles"><span role="columnheader">When</span><span role="columnheader">What</span><span role="columnheader">Instance</span><span role="columnheader">More</span></div></div>
+      ${titles([['', 'When'], ['', 'What'], ['', 'Instance'], ['', 'More']])}
       <div role="rowgroup">${all.map((/** @type {any} */ it) => html`<div role="row" class="row">
         <span role="cell">${when(it.AuditTimestamp)}</span><span role="cell">${it.AuditType}</span>
         <span role="cell">${it.AuditInstanceKey.Hostname ? instanceLink(keyOf(it.AuditInstanceKey)) : '–'}</span><span role="cell" class="text">${tame(it.Message)}</span></div>`)}</div>
       </div>${pager('audit', page, all.length, { instance })}` : empty('Nothing was done, as far as baton remembers.'))}`;
 }
 
-/** @param {Instance} row @param {import('../types').Reservation} it @param {string} end */
+/** @param {Instance} row @param {Reservation} it @param {string} end */
 function reservation(row, it, end) {
-  const { off, why } = locked();
   const cluster = fleet.clusters.get(row.Cluster);
   return html`<li class="recovery">${mark(ofInstance(row))}<div><p>${instanceLink(row.Key)}${cluster ? html` in ${clusterLink(cluster)}` : nothing}</p>
-    <p class="of">${name(it.Owner)}: ${tame(it.Reason)} · ends ${when(it.Until)}</p></div>
-    <button type="button" ?disabled=${off} title=${why} @click=${() => perform(operation(end), row)}>End</button></li>`;
+    <p class="of">${called('person', it.Owner)}: ${tame(it.Reason)} · ends ${when(it.Until)}</p></div>
+    ${button('End', () => perform(operation(end), row))}</li>`;
 }
 
 export function downtimesPage() {
@@ -63,21 +60,20 @@ export function nodesPage() {
     throw error;
   }));
   const members = loaded('raft nodes', beat, () => (raft.data && !raft.data.none ? get('raft-nodes') : Promise.resolve([])));
-  const { off, why } = locked();
   return html`<header class="head"><h1>Nodes</h1><div class="actions">
-      <button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Reload configuration', 'The node that you are connected to reads its configuration again. An error keeps the old one.', 'reload-configuration')}>Reload configuration…</button>
-      <button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Reset host names', 'All resolutions of host names are forgotten and asked for again.', 'reset-hostname-resolve-cache')}>Reset host names…</button>
-      <button type="button" ?disabled=${off} title=${why} @click=${() => setRecoveries(!fleet.state.RecoveriesDisabled)}>${fleet.state.RecoveriesDisabled ? 'Switch recoveries on…' : 'Switch recoveries off…'}</button></div></header>
+      ${button('Reload configuration…', () => nodeTask('Reload configuration', 'The node that you are connected to reads its configuration again. An error keeps the old one.', 'reload-configuration'))}
+      ${button('Reset host names…', () => nodeTask('Reset host names', 'All resolutions of host names are forgotten and asked for again.', 'reset-hostname-resolve-cache'))}
+      ${button(fleet.state.RecoveriesDisabled ? 'Switch recoveries on…' : 'Switch recoveries off…', () => setRecoveries(!fleet.state.RecoveriesDisabled))}</div></header>
     ${answered(health, ({ Details: it }) => html`<section class="card"><h2>This node</h2><dl>
-      <dt>Host</dt><dd>${name(it.Hostname)}</dd><dt>State</dt><dd>${it.Healthy ? html`${mark('ok')} healthy` : html`${mark('critical')} not healthy`}</dd>
+      <dt>Host</dt><dd>${called('node', it.Hostname)}</dd><dt>State</dt><dd>${it.Healthy ? html`${mark('ok')} healthy` : html`${mark('critical')} not healthy`}</dd>
       <dt>Version</dt><dd>${name(it.AvailableNodes?.[0]?.AppVersion ?? '')}</dd><dt>Up since</dt><dd>${when(it.AvailableNodes?.[0]?.FirstSeenActive)}</dd>
       <dt>Keeps its state in</dt><dd>${name(it.AvailableNodes?.[0]?.DBBackend ?? '')}</dd></dl></section>
       ${answered(raft, (status) => status.none ? html`<section class="card"><h2>Raft</h2>${empty('This baton is alone: it takes part in no raft.')}</section>` : html`<section class="card"><h2>Raft</h2>
         <ul class="plain list">${(members.data ?? []).map((/** @type {any} */ peer) => html`<li class="recovery">${mark(peer.Answers ? 'ok' : 'critical', peer.Answers ? 'answers' : 'does not answer')}<div>
             <p>${name(peer.Seat)} ${peer.Leads ? html`<span class="badge role">leader</span>` : nothing}${peer.Votes ? nothing : html` <span class="badge">no vote</span>`}${peer.IsThisNode ? html` <span class="of">this node</span>` : nothing}</p>
-            <p class="of">${peer.Answers ? html`${name(peer.Host)} · baton ${name(peer.Version || 'of an older release')}` : 'does not answer'}</p></div>
-            ${!peer.Leads && peer.Answers && peer.Votes && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask(`Have ${peer.Seat} lead`, `This node steps down and ${peer.Seat} leads instead.`, `raft-yield/${encodeURIComponent(peer.Seat)}`)}>Hand over…</button>` : nothing}
-            ${peer.Leads && status.State === 'Leader' ? html`<button type="button" ?disabled=${off} title=${why} @click=${() => nodeTask('Step down', 'Another node leads.', 'reelect')}>Step down…</button>` : nothing}</li>`)}</ul><p class="of">This node is ${/** @type {Record<string, string>} */ ({ Leader: 'the leader', Follower: 'a follower' })[status.State] ?? 'looking for a leader'}; ${status.IsPartOfQuorum ? 'it is part of the majority' : 'it is not part of a majority: it recovers nothing'}.</p></section>`)}`)}`;
+            <p class="of">${peer.Answers ? html`${called('node', peer.Host)} · baton ${name(peer.Version || 'of an older release')}` : 'does not answer'}</p></div>
+            ${!peer.Leads && peer.Answers && peer.Votes && status.State === 'Leader' ? button('Hand over…', () => nodeTask(`Have ${peer.Seat} lead`, `This node steps down and ${peer.Seat} leads instead.`, `raft-yield/${encodeURIComponent(peer.Seat)}`)) : nothing}
+            ${peer.Leads && status.State === 'Leader' ? button('Step down…', () => nodeTask('Step down', 'Another node leads.', 'reelect')) : nothing}</li>`)}</ul><p class="of">This node is ${/** @type {Record<string, string>} */ ({ Leader: 'the leader', Follower: 'a follower' })[status.State] ?? 'looking for a leader'}; ${status.IsPartOfQuorum ? 'it is part of the majority' : 'it is not part of a majority: it recovers nothing'}.</p></section>`)}`)}`;
 }
 
 export function searchPage() {
@@ -98,10 +94,10 @@ export function searchPage() {
     .map((it) => it.row));
   return html`<header class="head"><h1>Search</h1>
       <label class="wide-field"><span class="unseen-text">Search instances</span><input id="search-page" type="search" placeholder="host, alias, version, data centre, tag=value, server id" .value=${text}
-        @input=${(/** @type {Event} */ event) => amend({ s: /** @type {HTMLInputElement} */ (event.currentTarget).value })}></label>
+        @input=${(/** @type {Event} */ event) => amend({ s: typed(event) })}></label>
       <p class="total" role="status">${counted(found.length, 'instance')}</p></header>
     <div role="table" aria-label="instances" class="table found">
-      <div role="rowgroup"><div role="row" class="row titles"><span role="columnheader"><span class="unseen-text">Health</span></span><span role="columnheader">Instance</span><span role="columnheader">Cluster</span><span role="columnheader" class="c-dc">Data centre</span><span role="columnheader" class="c-version">Version</span><span role="columnheader" class="c-said">Problem</span></div></div>
+      ${titles([['', '.Health'], ['', 'Instance'], ['', 'Cluster'], ['c-dc', 'Data centre'], ['c-version', 'Version'], ['c-said', 'Problem']])}
       ${virtual('search', found, 36, (it) => it.Key, (it) => {
         const cluster = fleet.clusters.get(it.Cluster);
         return html`<div role="row" class="row"><span role="cell">${mark(ofInstance(it))}</span><span role="cell">${instanceLink(it.Key)}</span><span role="cell">${cluster ? clusterLink(cluster) : nothing}</span>

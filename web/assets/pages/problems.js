@@ -1,17 +1,13 @@
 // Everything that is wrong anywhere: what baton concluded, then what is the matter with each instance.
 
-import { ofFinding, ofInstance, rank, sentence } from '../health.js';
+import { ofFinding, ofInstance, sentence } from '../health.js';
 import { amend, here } from '../router.js';
 import { byName, fleet, memo } from '../store.js';
-import { clusterLink, empty, instanceLink, mark, virtual, when } from '../ui.js';
+import { clusterLink, empty, instanceLink, mark, select, titles, typed, virtual, when } from '../ui.js';
 import { counted, named, problemNamed } from '../words.js';
 import { findingView } from './fleet.js';
-import { html, nothing } from '../vendor/lit-html/lit-html.js';
+import { html, nothing } from '../html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
-
-/** @typedef {import('../types').Instance} Instance */
-/** @typedef {import('../types').Cluster} Cluster */
-/** @typedef {import('../types').Finding} Finding */
 
 /**
  * Something that is wrong.
@@ -104,24 +100,20 @@ export function problemsPage() {
   const kinds = memo('kinds of trouble', fleet.version, () => [...new Set(every.flatMap((it) => it.kinds))].sort());
   const total = GRADES.map((how) => ({ how, count: every.filter((it) => it.how === how).length })).filter((it) => it.count);
   /** @param {string} key */
-  const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: /** @type {HTMLInputElement} */ (event.currentTarget).value });
-  /** @param {'how' | 'what'} key @param {string} label @param {string[]} options */
-  const select = (key, label, options) => html`<label><span class="unseen-text">${label}</span><select @change=${set(key)}>
-    <option value="" ?selected=${!wanted[key]}>${label}: any</option>
-    ${[...new Set([...options, ...(wanted[key] ? [wanted[key]] : [])])].map((it) => html`<option value=${it} ?selected=${wanted[key] === it}>${it}</option>`)}</select></label>`;
+  const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: typed(event) });
   return html`<header class="head"><h1>Problems</h1>
       <p class="total">${total.length ? total.map((it) => counted(it.count, it.how, MANY[it.how])).join(', ') : nothing}</p></header>
     ${fleet.isLoaded && !every.length ? empty(html`${mark('ok')} Nothing is wrong anywhere.`) : nothing}
     ${every.length ? html`<div class="bar">
       <label><span class="unseen-text">Filter problems</span><input type="search" placeholder="Filter: host, alias, words…" .value=${wanted.filter} @input=${set('filter')}></label>
-      ${select('how', 'How bad', GRADES)}${select('what', 'What', kinds)}
+      ${select('How bad', wanted.how, GRADES, set('how'))}${select('What', wanted.what, kinds, set('what'))}
       <span class="total" role="status">${found.findings.length + found.ailing.length} of ${every.length}</span></div>` : nothing}
     ${found.findings.length ? html`<section aria-labelledby="concluded"><h2 id="concluded">What baton concluded</h2>
       <ul class="problems">${repeat(found.findings.slice(0, FINDINGS_MAX), (it) => it.row.Key + it.finding?.Code, (it) => findingView(it.cluster, /** @type {Finding} */ (it.finding)))}</ul>
       ${found.findings.length > FINDINGS_MAX ? html`<p class="more">and ${found.findings.length - FINDINGS_MAX} more: filter above</p>` : nothing}</section>` : nothing}
     ${found.ailing.length ? html`<section aria-labelledby="ailing"><h2 id="ailing">${counted(found.ailing.length, 'instance')} with something wrong</h2>
       <div role="table" aria-labelledby="ailing" class="table ailing">
-        <div role="rowgroup"><div role="row" class="row titles"><span role="columnheader"><span class="unseen-text">Health</span></span><span role="columnheader">Instance</span><span role="columnheader" class="c-cluster">Cluster</span><span role="columnheader" class="c-since">Since</span><span role="columnheader" class="c-wrong">What is wrong</span></div></div>
+        ${titles([['', '.Health'], ['', 'Instance'], ['c-cluster', 'Cluster'], ['c-since', 'Since'], ['c-wrong', 'What is wrong']])}
         ${virtual('ailing', found.ailing, matchMedia('(max-width: 40rem)').matches ? 58 : 36, (it) => it.row.Key, instanceRow)}</div></section>` : nothing}
     ${every.length && !found.findings.length && !found.ailing.length ? empty('No problem matches.') : nothing}`;
 }

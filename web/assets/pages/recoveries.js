@@ -5,13 +5,11 @@ import { open as openTask, perform } from '../dialog.js';
 import { operation } from '../operations.js';
 import { here, to } from '../router.js';
 import { fleet, loaded, recoveries } from '../store.js';
-import { answered, badge, empty, instanceLink, locked, mark, name, when } from '../ui.js';
+import { answered, badge, button, called, empty, instanceLink, mark, name, when } from '../ui.js';
 import { causeNamed, counted, exact, moment, named, recoveryNamed, span, tame } from '../words.js';
-import { html, nothing } from '../vendor/lit-html/lit-html.js';
+import { html, nothing } from '../html.js';
 
-/** @typedef {import('../types').Recovery} Recovery */
-
-/** @param {string} phase @returns {import('../types').Health} */
+/** @param {string} phase @returns {Health} */
 function ofPhase(phase) {
   if (phase === 'done') return 'ok';
   if (phase === 'stuck') return 'critical';
@@ -54,23 +52,21 @@ export function newsView(wanted) {
     && (it.Phase !== 'done' || it.Cause === 'found' || it.Cause === 'hung');
   const news = recoveries((it) => isNews(it) && wanted(it)).slice(0, 10);
   if (!news.length) return nothing;
-  const { off, why } = locked();
   return html`<section aria-labelledby="news-title"><h2 id="news-title">What happened, and nobody has acknowledged</h2><ul class="problems news">${news.map((it) => html`<li class="problem ${ofPhase(it.Phase)}">${mark(ofPhase(it.Phase), it.Phase)}<div>
     <p class="what"><strong>${cameOf(it)}</strong> ${badge(it.Code, 'code')}</p>
     <p>${recoveredIn(it)} · ${when(it.EndedAt)}, within ${span2(moment(it.EndedAt ?? '') - moment(it.BegunAt))} · ${causeNamed(it.Cause)}</p>
     ${it.Errors?.length ? html`<p class="said">${tame(it.Errors[0])}</p>` : nothing}
     ${it.Lost?.length ? html`<p class="loss">Could not come along: ${it.Lost.map((key) => html`${instanceLink(key)} `)}</p>` : nothing}
-    <div class="actions"><a href=${to(['recovery', it.Uid])}>Step by step</a> <button type="button" ?disabled=${off} title=${why} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(it.Uid)}`, 'This recovery')}>Acknowledge…</button>${backView(it)}</div></div></li>`)}</ul></section>`;
+    <div class="actions"><a href=${to(['recovery', it.Uid])}>Step by step</a> ${button('Acknowledge…', () => acknowledge(`ack-recovery/uid/${encodeURIComponent(it.Uid)}`, 'This recovery'))}${backView(it)}</div></div></li>`)}</ul></section>`;
 }
 
 /** What can be done about the one that was replaced.
  * @param {Recovery} it */
 function backView(it) {
   const row = fleet.instances.get(it.Failed);
-  const { off, why } = locked();
   if (!row || row.Cluster === it.Cluster || row.Role !== 'primary') return nothing;
   if (row.State !== 'ok') return html` <span class="of">${name(it.Failed)} can be brought back as a replica once it answers.</span>`;
-  return html`<button type="button" ?disabled=${off} title=${why} @click=${() => perform(operation('rejoin'), row)}>Bring ${name(it.Failed)} back…</button>`;
+  return button(html`Bring ${name(it.Failed)} back…`, () => perform(operation('rejoin'), row));
 }
 
 /** The cluster a recovery was in, by what it is called now.
@@ -132,10 +128,8 @@ export function recoveriesPage() {
   const path = cluster ? `audit-recovery/cluster/${encodeURIComponent(cluster)}/${page}` : `audit-recovery/${page}`;
   const answer = loaded(`recoveries ${path}`, fleet.state.LedgerIndex, () => get(path));
   const blocked = loaded('blocked', fleet.state.LedgerIndex, () => get('blocked-recoveries')).data ?? [];
-  const { off, why } = locked();
   return html`<header class="head"><h1>Recoveries${cluster ? html` of ${name(cluster)}` : nothing}</h1>
-      <div class="actions"><button type="button" ?disabled=${off} title=${why}
-        @click=${() => acknowledge('ack-all-recoveries', 'Every recovery so far')}>Acknowledge all…</button></div></header>
+      <div class="actions">${button('Acknowledge all…', () => acknowledge('ack-all-recoveries', 'Every recovery so far'))}</div></header>
     ${blocked.length ? html`<section class="trouble"><h2>Blocked</h2><ul>${blocked.map((/** @type {any} */ it) => html`<li>${blockedView(it)}</li>`)}</ul></section>` : nothing}
     ${answered(answer, (all) => all.length
       ? html`<ul class="plain list">${all.map((/** @type {any} */ it) => {
@@ -161,7 +155,6 @@ export function recoveryPage(text) {
   const steps = uid ? loaded(`steps ${uid}`, fleet.state.LedgerIndex, () => get(`audit-recovery-steps/${encodeURIComponent(uid)}`)) : { data: undefined, error: '' };
   const detections = loaded(`detections of ${uid}`, fleet.state.LedgerIndex, () => get('audit-failure-detection'));
   const changes = loaded('changelog', fleet.version, () => get('replication-analysis-changelog'));
-  const { off, why } = locked();
   return answered(answer, (all) => {
     const it = all[0];
     if (!it) return html`<header class="head"><h1>Recovery</h1></header>${empty('baton remembers no such recovery.')}`;
@@ -174,7 +167,7 @@ export function recoveryPage(text) {
     const phase = row?.Phase ?? (isRunning ? 'running' : it.IsSuccessful ? 'done' : 'failed');
     return html`<header class="head"><h1>${mark(isRunning ? 'busy' : it.IsSuccessful ? 'ok' : 'critical', phase)} ${recoveryNamed(analysis.Analysis, row?.Cause ?? analysis.CommandHint)}</h1>
         <p class="total">in <a href=${to(['cluster', analysis.ClusterDetails.ClusterAlias])}>${name(analysis.ClusterDetails.ClusterAlias)}</a> · ${phase} · begun ${when(row?.BegunAt ?? it.RecoveryStartTimestamp)}</p>
-        ${it.Acknowledged || isRunning ? nothing : html`<div class="actions"><button type="button" class="main" ?disabled=${off} title=${why} @click=${() => acknowledge(`ack-recovery/uid/${encodeURIComponent(uid)}`, 'This recovery')}>Acknowledge…</button></div>`}</header>
+        ${it.Acknowledged || isRunning ? nothing : html`<div class="actions">${button('Acknowledge…', () => acknowledge(`ack-recovery/uid/${encodeURIComponent(uid)}`, 'This recovery'), 'main')}</div>`}</header>
       <dl class="facts">
         <dt>Failed</dt><dd>${instanceLink(keyOf(analysis.AnalyzedInstanceKey))}</dd>
         <dt>Successor</dt><dd>${keyOf(it.SuccessorKey) ? instanceLink(keyOf(it.SuccessorKey)) : 'nobody'}</dd>
@@ -182,9 +175,9 @@ export function recoveryPage(text) {
         ${detection ? html`<dt>Detected</dt><dd>${when(detection.RecoveryStartTimestamp)}: <a href=${to(['detections'])}>${named(detection.AnalysisEntry.Analysis)}</a></dd>` : nothing}
         <dt>Took part</dt><dd>${list(it.ParticipatingInstanceKeys)}</dd>
         <dt>Could not come along</dt><dd>${list(it.LostReplicas)}</dd>
-        <dt>Run by</dt><dd>${name(it.ProcessingNodeHostname)}</dd>
+        <dt>Run by</dt><dd>${called('node', it.ProcessingNodeHostname)}</dd>
         ${row?.EndedAt ? html`<dt>Took</dt><dd>${span2(moment(row.EndedAt) - moment(row.BegunAt))}</dd>` : nothing}
-        ${it.Acknowledged ? html`<dt>Acknowledged</dt><dd>by ${name(it.AcknowledgedBy)}, ${when(it.AcknowledgedAt)}: ${tame(it.AcknowledgedComment)}</dd>` : nothing}
+        ${it.Acknowledged ? html`<dt>Acknowledged</dt><dd>by ${called('person', it.AcknowledgedBy)}, ${when(it.AcknowledgedAt)}: ${tame(it.AcknowledgedComment)}</dd>` : nothing}
       </dl>
       ${errors.length ? html`<section class="trouble"><h2>What went wrong</h2><ul>${errors.map((/** @type {string} */ text) => html`<li>${tame(text)}</li>`)}</ul></section>` : nothing}
       <section><h2>Step by step</h2>${row?.Steps?.length ? stepsView(row.Steps, row.BegunAt)
@@ -216,7 +209,7 @@ export function detectionsPage() {
           const analysis = it.AnalysisEntry;
           const alias = analysis.ClusterDetails?.ClusterAlias ?? '';
           return html`<li class="recovery">${mark('warning', 'detected')}<div><p><strong>${named(analysis.Analysis)}</strong> ${badge(analysis.Analysis, 'code')}</p>
-            <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))} in <a href=${to(['cluster', alias])}>${name(alias)}</a> · ${when(it.RecoveryStartTimestamp)} · ${counted(analysis.CountReplicas ?? 0, 'replica')}${it.ProcessingNodeHostname ? html` · seen by ${name(it.ProcessingNodeHostname)}` : nothing}${it.RelatedRecoveryId ? html` · <a href=${to(['recovery', String(it.RelatedRecoveryId)])}>recovered from</a>` : nothing}</p></div></li>`;
+            <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))} in <a href=${to(['cluster', alias])}>${name(alias)}</a> · ${when(it.RecoveryStartTimestamp)} · ${counted(analysis.CountReplicas ?? 0, 'replica')}${it.ProcessingNodeHostname ? html` · seen by ${called('node', it.ProcessingNodeHostname)}` : nothing}${it.RelatedRecoveryId ? html` · <a href=${to(['recovery', String(it.RelatedRecoveryId)])}>recovered from</a>` : nothing}</p></div></li>`;
         })}</ul>${pager('detections', page, all.length)}`
       : empty('No failure was detected, as far as baton remembers.'))}`;
 }
