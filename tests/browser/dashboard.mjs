@@ -295,6 +295,20 @@ const scenes = {
     await page.getByText('seen', { exact: false }).first().waitFor();
     await until('it is acknowledged', async () => (await api('audit-recovery'))[0].Acknowledged);
     await news.waitFor({ state: 'detached' });
+    // What was detected leads to what was done, and back.
+    await page.locator('dd a[href*="detections?id="]').click();
+    await page.getByRole('heading', { name: 'Detections' }).waitFor();
+    await page.locator('.recovery details[open] .steps li').first().waitFor();
+    same(await page.locator('.recovery').count(), 1, 'detections of that number');
+    await shoot(page, 'detection');
+    await isAccessible(page, 'a detection');
+    await page.getByLabel('Cluster, or id of a detection').fill('shop');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Detections of shop' }).waitFor();
+    await page.getByRole('link', { name: 'recovered from' }).first().click();
+    await page.getByText('Step by step').waitFor();
+    await page.goto(`${BASE}/ops/web/audit-failure-detection/alias/elsewhere`);
+    await page.getByText('No failure was detected').waitFor();
     await ask({ do: 'restart', server: 0 });
     for (const it of [page, fleet]) {
       await isClean(it);

@@ -35,6 +35,28 @@ const scenes = {
     await page.context().close();
   },
 
+  async 'a replica that knows no GTID is moved by file and position'() {
+    const page = await opened(`${UI}/cluster/shop`);
+    for (const at of [2, 3]) {
+      await act(page, at, 'Find its place by file and position');
+      await badge(page, at, 'file:pos').waitFor();
+    }
+    await act(page, 3, 'Move below', { fields: { Below: key(2), By: 'move-below' } });
+    await isAtLevel(page, 3, 3);
+    await act(page, 3, 'Move up one level');
+    await isAtLevel(page, 3, 2);
+    for (const at of [2, 3]) {
+      await act(page, at, 'Find its place by GTID');
+      await badge(page, at, 'file:pos').waitFor({ state: 'detached' });
+    }
+    await act(page, 3, 'Move below', { fields: { Below: key(2), By: 'move-below-gtid' } });
+    await isAtLevel(page, 3, 3);
+    await act(page, 2, 'Move its replicas below', { fields: { Below: key(0), By: 'move-replicas-gtid' } });
+    await isAtLevel(page, 3, 2);
+    await isWell();
+    await page.context().close();
+  },
+
   async 'a replica is moved with a finger'() {
     const page = await opened(`${UI}/cluster/shop`, { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
     const hand = await page.context().newCDPSession(page);

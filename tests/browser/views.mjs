@@ -214,4 +214,111 @@ Object.assign(scenes, {
   },
 });
 
+Object.assign(scenes, {
+  async 'the primary is dragged onto its replica, and both are co-primaries'() {
+    const page = await opened('/cluster/cluster3');
+    const middle = async (it) => {
+      const box = await it.boundingBox();
+      return [box.x + box.width / 2, box.y + box.height / 2];
+    };
+    await ask({ do: 'lag', server: [3, 3], seconds: 0 });
+    await page.mouse.move(...(await middle(row(page, 3, 0))));
+    await page.mouse.down();
+    await until('the target lights up', async () => {
+      await page.mouse.move(...(await middle(row(page, 3, 2))), { steps: 3 });
+      return page.locator('.node.fits.over').count();
+    });
+    await row(page, 3, 2).locator('.said', { hasText: 'they are co-primaries' }).waitFor();
+    await shoot(page, 'views-co-primary');
+    await until('where it stands is no place to go', async () => {
+      await page.mouse.move(...(await middle(row(page, 3, 0))), { steps: 3 });
+      return row(page, 3, 0).locator('.said.no').count();
+    });
+    await until('the target lights up again', async () => {
+      await page.mouse.move(...(await middle(row(page, 3, 2))), { steps: 3 });
+      return page.locator('.node.fits.over').count();
+    });
+    await page.mouse.up();
+    const dialog = page.locator('dialog[open]');
+    await dialog.getByRole('heading', { name: 'Make co-primary' }).waitFor();
+    await dialog.locator('.plan li').first().waitFor();
+    await dialog.getByLabel('to confirm').fill('cluster3');
+    await dialog.locator('button[type=submit]:enabled').click();
+    await dialog.locator('.fine').waitFor();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    for (const number of [0, 2]) await row(page, 3, number).locator('.badge', { hasText: 'co-primary' }).waitFor();
+    same((await post(`reset-replica/${path(3, 0)}`)).Code, 'OK', 'it follows nobody again');
+    await row(page, 3, 0).locator('.badge', { hasText: 'co-primary' }).waitFor({ state: 'detached' });
+    await page.context().close();
+  },
+
+  async 'a move is done by the means that somebody names'() {
+    const page = await opened('/cluster/cluster3');
+    await row(page, 3, 3).getByRole('button', { name: 'actions on' }).click();
+    await page.getByRole('menuitem', { name: 'Move below' }).click();
+    const dialog = page.locator('dialog[open]');
+    await dialog.getByLabel('Below').selectOption(key(3, 1));
+    await dialog.locator('.plan li', { hasText: 'by GTID' }).waitFor();
+    await dialog.getByLabel('By').selectOption('move-equivalent');
+    await dialog.locator('.trouble').waitFor();
+    await dialog.getByLabel('By').selectOption('move-below-gtid');
+    await dialog.locator('.plan li', { hasText: 'by GTID' }).waitFor();
+    await inEveryLight(page, 'by');
+    await dialog.getByRole('button', { name: 'Move below' }).click();
+    await dialog.locator('.fine').waitFor();
+    await until('it is there', async () => (await below(3, 1)).length === 1);
+    same((await post(`move-up/${path(3, 3)}`)).Code, 'OK', 'it is back');
+    await page.context().close();
+  },
+
+  async 'how the clusters are sorted is remembered'() {
+    const page = await opened('/');
+    await page.getByRole('columnheader', { name: 'Size' }).getByRole('button').click();
+    const first = page.locator('.clusters .row:not(.titles) .c-alias').first();
+    await until('the largest is first', async () => (await first.textContent()) === 'cluster1');
+    await page.goto(`${UI}/problems`);
+    await page.getByRole('link', { name: 'Fleet', exact: true }).click();
+    await until('the largest is first again', async () => (await first.textContent()) === 'cluster1');
+    await page.getByRole('columnheader', { name: 'Size' }).getByRole('button').click();
+    await until('it is not any more', async () => (await first.textContent()) === 'cluster0');
+    await page.context().close();
+  },
+
+  async 'what was done is found by instance, by cluster, and by number'() {
+    same((await post(`begin-maintenance/${path(0, 2)}/ann/disk`)).Code, 'OK', 'a maintenance');
+    same((await post(`end-maintenance/${path(0, 2)}`)).Code, 'OK', 'its end');
+    const page = await opened('/audit');
+    await page.getByLabel('Instance (host:port)').fill('db2.cluster0');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: `Audit of ${key(0, 2)}` }).waitFor();
+    await page.getByText('begin-maintenance').first().waitFor();
+    check((await page.locator('.audit .row', { hasText: 'cluster3' }).count()) === 0, 'that is about others');
+    await inEveryLight(page, 'audit');
+
+    await ask({ do: 'kill', server: [3, 0] });
+    await page.goto(`${UI}/cluster/cluster3`);
+    await page.locator('.problem.critical').first().waitFor();
+    same((await post(`recover/${path(3, 0)}`)).Code, 'OK', 'a recovery');
+    await until('it ended', async () => (await api('audit-recovery'))[0]?.RecoveryEndTimestamp);
+    const { Id: number, UID: uid } = (await api('audit-recovery'))[0];
+    const find = async (text) => {
+      await page.goto(`${UI}/recoveries`);
+      await page.getByLabel('Cluster, or id of a recovery').fill(text);
+      await page.keyboard.press('Enter');
+    };
+    for (const text of [String(number), uid]) {
+      await find(text);
+      await page.getByText('Step by step').waitFor();
+    }
+    await find('cluster3');
+    await page.getByRole('heading', { name: 'Recoveries of cluster3' }).waitFor();
+    await page.locator('.recovery', { hasText: 'The primary is dead' }).waitFor();
+    await find('cluster1');
+    await page.getByText('Nothing was recovered').waitFor();
+
+    await isClean(page);
+    await page.context().close();
+  },
+});
+
 end([...(await playEach(browser, 'views', scenes)), ...wrong]);

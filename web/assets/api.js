@@ -15,6 +15,11 @@ export class Refused extends Error {
   }
 }
 
+/** @param {unknown} error */
+export function said(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** Host and port of `host:port`, or of `[v6]:port`.
  * @param {string} key @returns {[string, string]} */
 export function split(key) {

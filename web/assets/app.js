@@ -127,7 +127,7 @@ function keyed(event) {
   if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return;
   if (target.closest('input, select, textarea, dialog')) return;
   event.preventDefault();
-  /** @type {HTMLElement | null} */ (document.querySelector('#find'))?.focus();
+  document.getElementById('find')?.focus();
 }
 
 async function askWho() {

@@ -1,6 +1,6 @@
 // The one dialog: what would be done, what it would cost, and doing it.
 
-import { Refused, at, change } from './api.js';
+import { Refused, at, change, said } from './api.js';
 import { runningIn } from './health.js';
 import { cameOf, stepsView } from './pages/recoveries.js';
 import { mask } from './nameless.js';
@@ -9,30 +9,13 @@ import { fleet, recoveries, remember, session, update, updateNow } from './store
 import { tame } from './words.js';
 import { html, nothing } from './html.js';
 
-/** @typedef {import('./operations.js').Field} Field */
-
-/**
- * Something that can be done after it was looked at.
- * @typedef {object} Task
- * @property {string} title
- * @property {string} says
- * @property {import('./operations.js').Care} care
- * @property {Instance} [row]
- * @property {string} [alias] what has to be typed
- * @property {string} [cluster] identity, to show a recovery while it runs
- * @property {Field[]} fields
- * @property {(values: Record<string, string>) => string} path
- * @property {(values: Record<string, string>) => Record<string, string>} [query]
- * @property {string} [verb]
- */
-
-/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, details: any, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number, rehearsed: string, before: number} | null} */
+/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number, rehearsed: string, before: number} | null} */
 let shown = null;
 let serial = 0;
 /** Milliseconds without another key before what was typed is tried. */
 const TYPING = 150;
 
-/** @param {import('./operations.js').Operation} operation @param {Instance} row @param {Record<string, string>} [preset] */
+/** @param {Operation} operation @param {Instance} row @param {Record<string, string>} [preset] */
 export function perform(operation, row, preset = {}) {
   const cluster = fleet.clusters.get(row.Cluster);
   const fields = (operation.fields ?? []).map((field) => {
@@ -64,13 +47,13 @@ export function open(task, preset = {}) {
     values[field.name] = preset[field.name] ?? (task.row && field.value?.(task.row)) ?? first ?? '';
   }
   serial += 1;
-  shown = { task, values, typed: '', plan: null, details: null, refusal: '', state: 'asking', said: '', serial, rehearsed: '', before: Infinity };
+  shown = { task, values, typed: '', plan: null, refusal: '', state: 'asking', said: '', serial, rehearsed: '', before: Infinity };
   const isSimple = task.care === 'none' && task.fields.length === 0;
   update();
   if (isSimple) run();
   else {
     requestAnimationFrame(() => requestAnimationFrame(() => {
-      const dialog = /** @type {HTMLDialogElement | null} */ (document.querySelector('dialog.task'));
+      const dialog = document.querySelector('dialog');
       if (dialog && !dialog.open) dialog.showModal();
     }));
     rehearse();
@@ -98,10 +81,10 @@ async function rehearse() {
     const query = { ...mine.task.query?.(mine.values), dry_run: 'true' };
     const answer = await change(mine.task.path(mine.values), query);
     if (mine.serial !== number) return;
-    Object.assign(mine, { plan: answer.Message.split('\n').filter(Boolean), details: answer.Details });
+    Object.assign(mine, { plan: answer.Message.split('\n').filter(Boolean) });
   } catch (error) {
     if (mine.serial !== number) return;
-    const why = error instanceof Error ? error.message : String(error);
+    const why = said(error);
     // Some routes have no plan to show: what they do is said in one sentence.
     if (/takes no dry_run/.test(why)) mine.plan = [];
     else mine.refusal = why;
@@ -117,7 +100,7 @@ async function done(mine) {
     const answer = await change(mine.task.path(mine.values), mine.task.query?.(mine.values));
     return { state: 'done', said: typeof answer === 'object' && answer.Message ? answer.Message : 'done' };
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = said(error);
     const isUnknown = error instanceof Refused && (error.status === 0 || error.status === 502);
     const doubt = isUnknown ? ' It may have been done all the same: look before you try again.' : '';
     return { state: 'failed', said: why + doubt };
@@ -133,7 +116,7 @@ async function run() {
   updateNow();
   const ended = await done(mine);
   Object.assign(mine, ended);
-  const dialog = /** @type {HTMLDialogElement | null} */ (document.querySelector('dialog.task'));
+  const dialog = document.querySelector('dialog');
   const isPlain = mine.task.care === 'none';
   if (!dialog?.open || (isPlain && ended.state === 'done')) {
     notify(ended.said, ended.state === 'failed' ? 'critical' : '');
@@ -143,7 +126,7 @@ async function run() {
 }
 
 function close() {
-  const dialog = /** @type {HTMLDialogElement | null} */ (document.querySelector('dialog.task'));
+  const dialog = document.querySelector('dialog');
   if (dialog?.open) dialog.close();
   shown = null;
   update();

@@ -1,12 +1,10 @@
 // Drag and drop: what may go where is known before anything is dropped.
 
-import { at, get } from './api.js';
+import { at, change, get } from './api.js';
 import { perform } from './dialog.js';
 import { operation } from './operations.js';
 import { fleet, membersOf, session, update } from './store.js';
 import { notify } from './ui.js';
-
-/** @typedef {{Allowed: boolean, Why: string}} Verdict */
 
 /** What is being dragged: an instance, or all its replicas, or some of them; and where it may go.
  * @type {{key: string, what: 'instance' | 'replicas', only: string[], targets: Map<string, Verdict> | null, promote: Verdict | null, over: string} | null} */
@@ -23,9 +21,13 @@ function picked(key, what, only = []) {
     return null;
   }
   const mine = { key, what, only, targets: /** @type {Map<string, Verdict> | null} */ (null), promote: /** @type {Verdict | null} */ (null), over: '' };
-  get(`move-targets/${at(key)}`, { what })
+  const row = fleet.instances.get(key);
+  const isHead = what === 'instance' && row && !row.Source;
+  /** @type {Promise<{Targets: (Verdict & {Key: string})[], Promote: Verdict | null}>} */
+  const asked = isHead ? coPrimaries(row) : get(`move-targets/${at(key)}`, { what });
+  asked
     .then((answer) => {
-      mine.targets = new Map(answer.Targets.map((/** @type {Verdict & {Key: string}} */ it) => [it.Key, it]));
+      mine.targets = new Map(answer.Targets.map((it) => [it.Key, it]));
       mine.promote = answer.Promote;
     })
     .catch((error) => notify(error.message, 'critical'))
@@ -33,8 +35,23 @@ function picked(key, what, only = []) {
   return mine;
 }
 
-/** @param {DragEvent} event @param {string} key @param {'instance' | 'replicas'} what @param {string[]} [only] which replicas */
-export function begin(event, key, what, only) {
+/** Of more replicas nobody asks whether they could be its co-primary. */
+const ASKED_MAX = 40;
+
+/** Whoever replicates from nobody can follow one of its own replicas, and both are co-primaries then.
+ * @param {Instance} head */
+async function coPrimaries(head) {
+  const replicas = membersOf(head.Cluster).filter((it) => it.Source === head.Key).slice(0, ASKED_MAX);
+  const others = membersOf(head.Cluster).filter((it) => !replicas.includes(it));
+  const verdicts = replicas.map((it) => change(`make-co-master/${at(it.Key)}`, { dry_run: 'true' })
+    .then(() => ({ Key: it.Key, Allowed: true, Why: 'Drop here, and they are co-primaries' }), (error) => ({ Key: it.Key, Allowed: false, Why: error.message })));
+  const refused = others.map((it) => ({ Key: it.Key, Allowed: false, Why: 'the primary can only be made the co-primary of one of its own replicas' }));
+  return { Targets: [...(await Promise.all(verdicts)), ...refused], Promote: null };
+}
+
+/** What takes something by the mouse.
+ * @param {string} key @param {'instance' | 'replicas'} what @param {string[]} [only] which replicas */
+export const begin = (key, what, only) => (/** @type {DragEvent} */ event) => {
   const mine = event.dataTransfer && picked(key, what, only);
   if (!event.dataTransfer || !mine) {
     event.preventDefault();
@@ -48,14 +65,14 @@ export function begin(event, key, what, only) {
     dragged = mine;
     update();
   });
-}
+};
 
 /** So near to an edge of the window, in pixels, a finger scrolls. */
 const EDGE = 70;
 
 /** The same with a finger, by a grip: everywhere else it scrolls.
- * @param {PointerEvent} event @param {string} key @param {'instance' | 'replicas'} what */
-export function touch(event, key, what) {
+ * @param {string} key @param {'instance' | 'replicas'} what */
+export const touch = (key, what) => (/** @type {PointerEvent} */ event) => {
   if (event.pointerType === 'mouse') return;
   event.preventDefault();
   event.stopPropagation();
@@ -70,18 +87,18 @@ export function touch(event, key, what) {
   grip.addEventListener('pointermove', (now) => {
     if (now.clientY < EDGE) scrollBy(0, -12);
     if (now.clientY > innerHeight - EDGE) scrollBy(0, 12);
-    over(now, below(now));
+    over(below(now))(now);
   }, how);
   grip.addEventListener('pointerup', (now) => {
     stop.abort();
-    drop(now, below(now));
+    drop(below(now))(now);
   }, how);
   grip.addEventListener('pointercancel', () => {
     stop.abort();
     if (dragged === mine) end();
   }, how);
   update();
-}
+};
 
 /** What is to be said of a target, while something is dragged.
  * @param {string} key @returns {Verdict | null} */
@@ -92,8 +109,8 @@ export function verdict(key) {
   return dragged.targets?.get(key) ?? null;
 }
 
-/** @param {DragEvent | PointerEvent} event @param {string} key */
-export function over(event, key) {
+/** @param {string} key */
+export const over = (key) => (/** @type {DragEvent | PointerEvent} */ event) => {
   if (!dragged) return;
   const found = verdict(key);
   if (found?.Allowed) {
@@ -104,10 +121,10 @@ export function over(event, key) {
     dragged.over = key;
     update();
   }
-}
+};
 
-/** @param {DragEvent | PointerEvent} event @param {string} key */
-export function drop(event, key) {
+/** @param {string} key */
+export const drop = (key) => (/** @type {DragEvent | PointerEvent} */ event) => {
   const mine = dragged;
   const found = verdict(key);
   end();
@@ -116,9 +133,10 @@ export function drop(event, key) {
   const row = fleet.instances.get(mine.key);
   if (!row) return;
   if (key === THRONE) perform(operation('promote'), row);
+  else if (mine.what === 'instance' && !row.Source) perform(operation('co-primary'), fleet.instances.get(key) ?? row);
   else if (mine.what === 'instance') perform(operation('relocate'), row, { below: key });
   else moveReplicas(row, key, mine.only);
-}
+};
 
 /** A longer address does not pass through every proxy. */
 const PATTERN_MAX = 6_000;

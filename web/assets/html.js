@@ -8,7 +8,7 @@ export { nothing, render } from './vendor/lit-html/lit-html.js';
 /** @type {WeakMap<TemplateStringsArray, boolean[]>} */
 const known = new WeakMap();
 
-/** Which values of a template people see: texts, and what is said of elements; no addresses, and nothing that is sent.
+/** Which values of a template people see: no addresses, and nothing that is sent.
  * @param {TemplateStringsArray} strings */
 function seen(strings) {
   const found = known.get(strings);

@@ -24,7 +24,7 @@ document.addEventListener('keydown', (event) => {
   const at = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
   const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
   if (event.key === 'Escape') {
-    const button = /** @type {HTMLElement | null} */ (menu.parentElement?.querySelector('button'));
+    const button = menu.parentElement?.querySelector('button');
     close();
     button?.focus();
   } else if (event.key === 'Tab') {

@@ -1,5 +1,4 @@
-// Names hidden, for a picture that strangers may see: each is the same other name wherever it is shown. Only what is shown
-// changes: addresses, and what is asked of baton, have the real ones.
+// Names hidden, for a picture that strangers may see: each is another one, the same wherever it is shown.
 
 import { split } from './api.js';
 import { byName, fleet, remember, remembered, session, update } from './store.js';

@@ -3,35 +3,6 @@
 import { at } from './api.js';
 import { fleet, membersOf, remembered } from './store.js';
 
-/** @typedef {Record<string, string>} Values */
-
-/**
- * @typedef {object} Field
- * @property {string} name
- * @property {string} label
- * @property {'text' | 'number' | 'choice' | 'instance'} kind
- * @property {(row: Instance) => string} [value] what is there at first
- * @property {[string, string][]} [choices] value and label
- * @property {(row: Instance) => Instance[]} [instances]
- * @property {boolean} [optional]
- */
-
-/** @typedef {'none' | 'plan' | 'alias'} Care `plan`: what would be done is shown first; `alias`: and the alias of the cluster has to be typed */
-
-/**
- * @typedef {object} Operation
- * @property {string} id
- * @property {string} group
- * @property {string} label
- * @property {Care} [care] `plan` where nothing is said
- * @property {string} says with `{it}` for the instance, and `{source}` for its source
- * @property {(row: Instance) => string} [unfit] why it makes no sense now; empty when it does
- * @property {(row: Instance) => boolean} [shown]
- * @property {Field[]} [fields]
- * @property {string | ((row: Instance, values: Values) => string)} path a name is of what is done to the instance alone
- * @property {(values: Values) => Record<string, string>} [query]
- */
-
 /** @param {Instance} row */
 const isReplica = (row) => Boolean(row.Source);
 /** @param {Instance} row */
@@ -61,6 +32,11 @@ const owner = { name: 'owner', label: 'Who', kind: 'text', value: () => remember
 const reason = { name: 'reason', label: 'Why', kind: 'text' };
 /** @type {Field} */
 const below = { name: 'below', label: 'Below', kind: 'instance', instances: others };
+/** By which means somebody wants a move done: the names of the routes, and what they are called.
+ * @type {[string, string][]} */
+const MEANS = [['', 'whatever is certain'], ['move-below-gtid', 'GTID'], ['move-below', 'file and position, as a sibling'], ['move-equivalent', 'equivalent positions that baton knows']];
+/** @param {[string, string][]} choices @returns {Field} */
+const by = (choices) => ({ name: 'by', label: 'By', kind: 'choice', choices, optional: true });
 /** @type {Field} */
 const pattern = { name: 'pattern', label: 'Only those that match', kind: 'text', optional: true };
 /** @type {Field} */
@@ -123,15 +99,15 @@ export const OPERATIONS = [
   ]),
   ...grouped('Move', [
   {
-    id: 'relocate', label: 'Move below…', shown: isReplica, fields: [below],
+    id: 'relocate', label: 'Move below…', shown: isReplica, fields: [below, by(MEANS)],
     says: '{it} replicates from another server.',
-    path: onBelow('relocate'),
+    path: (row, values) => onBelow(values.by || 'relocate')(row, values),
   },
   {
-    id: 'relocate-replicas', label: 'Move its replicas below…', fields: [below, pattern], unfit: feeds,
+    id: 'relocate-replicas', label: 'Move its replicas below…', fields: [below, pattern, by([MEANS[0], ['move-replicas-gtid', 'GTID']])], unfit: feeds,
     shown: (row) => replicasOf(row).length > 0,
     says: 'The replicas of {it} replicate from another server.',
-    path: onBelow('relocate-replicas'), query: (values) => ({ pattern: values.pattern ?? '' }),
+    path: (row, values) => onBelow(values.by || 'relocate-replicas')(row, values), query: (values) => ({ pattern: values.pattern ?? '' }),
   },
   {
     id: 'move-up', label: 'Move up one level', shown: (row) => row.Depth > 1,

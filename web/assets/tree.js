@@ -3,19 +3,6 @@
 import { ofInstance } from './health.js';
 import { byName } from './store.js';
 
-/**
- * A row of the drawing: an instance, or how many are folded here.
- * @typedef {object} Line
- * @property {Instance} [row]
- * @property {number} level
- * @property {number} replicas how many it has
- * @property {string} [under] whose replicas are folded
- * @property {string} [center] in which data centre those are
- * @property {Instance[]} [folded]
- * @property {boolean} isLast among its siblings
- * @property {number[]} rails levels of those above it that have siblings below this row
- */
-
 /** From so many healthy leaves of one source on, they are folded. */
 const FOLD_FROM = 12;
 /** The same where people want few rows. */

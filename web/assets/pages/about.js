@@ -12,9 +12,6 @@ const GONE = {
   agents: ['Agents and seeds', 'baton copies no data. Have a replica made from a backup, or by the clone plugin; then discover it.'],
   tokens: ['Access tokens', 'Nobody signs in by a link. Who may do what is decided by AuthenticationMethod: basic, multi or proxy.'],
   pseudo: ['Pseudo-GTID', 'Replicas are moved by GTID, or by file and position where that is certain.'],
-  silent: ['Silent UI', 'What is dangerous shows first what would be done. Nobody can switch that off.'],
-  colours: ['Colours of data centres', 'Colours mean health. Data centres have shapes, and one of them can be marked in a tree.'],
-  custom: ['Scripts and styles of your own', 'The page runs nothing but what baton brings.'],
 };
 
 export function aboutPage() {

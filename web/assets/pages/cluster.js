@@ -1,6 +1,6 @@
 // One cluster: its problem in words, its tree, who would take over, what was done to it.
 
-import { at, get, keyOf } from '../api.js';
+import { at, get, keyOf, said } from '../api.js';
 import { open as openTask } from '../dialog.js';
 import { centerName, centersView, chosenCenter } from '../centers.js';
 import { THRONE, begin, dragged, drop, end, over, touch, verdict } from '../drag.js';
@@ -8,7 +8,7 @@ import { lag, ofCluster, ofFinding, ofInstance, runningIn, sentence } from '../h
 import { instanceMenu } from '../menu.js';
 import { maskDrawing } from '../nameless.js';
 import { to } from '../router.js';
-import { clusterNamed, fleet, loaded, membersOf, memo, recoveries, session, update } from '../store.js';
+import { clusterNamed, fleet, loaded, membersOf, memo, recoveries, remember, remembered, session, update } from '../store.js';
 import { foldOf, lines } from '../tree.js';
 import { answered, badge, button, called, copyButton, empty, instanceLink, mark, name, namesButton, notify, when } from '../ui.js';
 import { counted, exact, shortVersion, tame } from '../words.js';
@@ -20,7 +20,7 @@ import { repeat } from '../vendor/lit-html/directives/repeat.js';
 /** @type {Set<string>} */
 const unfolded = new Set();
 /** @type {'large' | 'all'} */
-let folding = 'large';
+let folding = remembered('folding') === 'all' ? 'all' : 'large';
 
 /** The badges of an instance: what sets it apart, and nothing that goes without saying.
  * @param {Instance} row @param {Cluster} cluster */
@@ -59,14 +59,14 @@ function poolsOf(cluster) {
 }
 
 /** The lines that lead from a source down to its replicas.
- * @param {import('../tree.js').Line} line */
+ * @param {Line} line */
 function branches(line) {
   if (!line.level) return nothing;
   return html`${line.rails.map((level) => html`<i class="rail" .style=${`--at:${level}`}></i>`)}<i class="branch ${line.isLast ? 'last' : ''}" .style=${`--at:${line.level}`}></i>`;
 }
 
 /** Healthy leaves that stand for themselves only when somebody asks.
- * @param {import('../tree.js').Line} line */
+ * @param {Line} line */
 function foldedRow(line) {
   const { under = '', center = '', folded = [] } = line;
   const show = () => {
@@ -76,12 +76,12 @@ function foldedRow(line) {
   const mayWrite = session.value?.MayWrite;
   const isDragged = dragged?.what === 'replicas' && dragged.key === under && (!dragged.only.length || dragged.only[0] === folded[0]?.Key);
   return html`<div role="row" class="node folded ${isDragged ? 'dragged' : ''} ${center && center === chosenCenter() ? 'there' : ''}" aria-level=${line.level + 1} title=${mayWrite ? `drag these replicas of ${under}` : nothing}
-      draggable=${mayWrite ? 'true' : 'false'} @dragstart=${(/** @type {DragEvent} */ event) => begin(event, under, 'replicas', folded.map((it) => it.Key))} @dragend=${end}>
+      draggable=${mayWrite ? 'true' : 'false'} @dragstart=${begin(under, 'replicas', folded.map((it) => it.Key))} @dragend=${end}>
     <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>${branches(line)}<button type="button" class="link" @click=${show}>${counted(folded.length, 'more healthy replica')}${center ? html` in ${centerName(center)}` : nothing}</button></span>
   </div>`;
 }
 
-/** @param {import('../tree.js').Line} line @param {Cluster} cluster */
+/** @param {Line} line @param {Cluster} cluster */
 function treeRow(line, cluster) {
   if (!line.row) return foldedRow(line);
   const { row } = line;
@@ -90,25 +90,25 @@ function treeRow(line, cluster) {
   const found = dragged ? verdict(row.Key) : null;
   const isOver = dragged?.over === row.Key;
   const drag = found ? (found.Allowed ? 'fits' : 'unfit') : dragged && dragged.key !== row.Key ? 'unknown' : '';
-  const said = health === 'ok' || health === 'unseen' ? '' : sentence(row);
+  const told = health === 'ok' || health === 'unseen' ? '' : sentence(row);
   return html`<div role="row" class="node ${health} ${drag} ${isOver ? 'over' : ''} ${dragged?.key === row.Key ? 'dragged' : ''} ${row.DataCenter && row.DataCenter === chosenCenter() ? 'there' : ''}"
-      aria-level=${line.level + 1} data-target=${row.Key} draggable=${session.value?.MayWrite && row.Source ? 'true' : 'false'}
-      @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'instance')} @dragend=${end}
-      @dragover=${(/** @type {DragEvent} */ event) => over(event, row.Key)} @drop=${(/** @type {DragEvent} */ event) => drop(event, row.Key)}>
+      aria-level=${line.level + 1} data-target=${row.Key} draggable=${session.value?.MayWrite && (row.Source || line.replicas) ? 'true' : 'false'}
+      @dragstart=${begin(row.Key, 'instance')} @dragend=${end}
+      @dragover=${over(row.Key)} @drop=${drop(row.Key)}>
     <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>
       ${branches(line)}<span class="who">${mark(health)} ${instanceLink(row.Key)}</span> ${row.Alias && row.Alias !== row.Key ? html`<span class="of">${name(row.Alias)}</span>` : nothing}
       <span class="badges">${row.DataCenter ? html`<span class="badge narrow">${centerName(row.DataCenter)}</span>` : nothing}${badges(row, cluster)}</span>
       ${line.replicas && session.value?.MayWrite ? html`<span class="handle" draggable="true" title="drag all its replicas"
-        @dragstart=${(/** @type {DragEvent} */ event) => begin(event, row.Key, 'replicas')} @dragend=${end}
-        @pointerdown=${(/** @type {PointerEvent} */ event) => touch(event, row.Key, 'replicas')}>⋮⋮ ${line.replicas}</span>` : nothing}
-      ${said ? html`<span class="said">${said}</span>` : nothing}
-      ${isOver && found && !found.Allowed ? html`<span class="said no" role="status">${tame(found.Why)}</span>` : nothing}
+        @dragstart=${begin(row.Key, 'replicas')} @dragend=${end}
+        @pointerdown=${touch(row.Key, 'replicas')}>⋮⋮ ${line.replicas}</span>` : nothing}
+      ${told ? html`<span class="said">${told}</span>` : nothing}
+      ${isOver && found?.Why ? html`<span class="said ${found.Allowed ? '' : 'no'}" role="status">${tame(found.Why)}</span>` : nothing}
     </span>
     <span role="gridcell" class="n-lag number" title="lag">${row.State === 'ok' ? lag(row) : ''}</span>
     <span role="gridcell" class="n-version">${shortVersion(row.Version)}</span>
     <span role="gridcell" class="n-dc ${row.DataCenter === head?.DataCenter ? '' : 'elsewhere'}">${centerName(row.DataCenter)}</span>
-    <span role="gridcell" class="n-menu">${row.Source && session.value?.MayWrite ? html`<span class="grip" aria-hidden="true" title="move it with a finger"
-      @pointerdown=${(/** @type {PointerEvent} */ event) => touch(event, row.Key, 'instance')}>⠿</span>` : nothing}${instanceMenu(row)}</span>
+    <span role="gridcell" class="n-menu">${(row.Source || line.replicas) && session.value?.MayWrite ? html`<span class="grip" aria-hidden="true" title="move it with a finger"
+      @pointerdown=${touch(row.Key, 'instance')}>⠿</span>` : nothing}${instanceMenu(row)}</span>
   </div>`;
 }
 
@@ -119,6 +119,7 @@ function treeView(cluster) {
   const chosen = chosenCenter();
   const fold = () => {
     folding = folding === 'all' ? 'large' : 'all';
+    remember('folding', folding);
     unfolded.clear();
     update();
   };
@@ -131,7 +132,7 @@ function treeView(cluster) {
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
     ${centersView(members)}
     ${isReplica && dragged?.what === 'instance' ? html`<div data-target=${THRONE} class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
-        @dragover=${(/** @type {DragEvent} */ event) => over(event, THRONE)} @drop=${(/** @type {DragEvent} */ event) => drop(event, THRONE)}>
+        @dragover=${over(THRONE)} @drop=${drop(THRONE)}>
         ${tame(throne?.Allowed ? `Drop here to promote ${dragged.key}` : `It cannot be promoted: ${throne?.Why ?? 'looking…'}`)}</div>` : nothing}
     <div role="treegrid" aria-label="instances of the cluster" class="tree ${dragged ? 'dragging' : ''} ${members.some((it) => chosen && it.DataCenter === chosen) ? 'choosing' : ''}">
       <div role="rowgroup"><div role="row" class="node titles"><span role="columnheader" class="n-name">Instance</span><span role="columnheader" class="n-lag number">Lag</span>
@@ -152,7 +153,7 @@ async function copyDrawing(cluster) {
       update();
     }
   } catch (error) {
-    notify(error instanceof Error ? error.message : String(error), 'critical');
+    notify(said(error), 'critical');
   }
 }
 

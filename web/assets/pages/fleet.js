@@ -4,7 +4,7 @@ import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../
 import { amend, here, to } from '../router.js';
 import { get } from '../api.js';
 import { shapeOf } from '../centers.js';
-import { byName, fleet, live, loaded, membersOf, memo } from '../store.js';
+import { byName, fleet, live, loaded, membersOf, memo, remember, remembered } from '../store.js';
 import { perform } from '../dialog.js';
 import { operation } from '../operations.js';
 import { badge, button, clusterAddress, clusterLink, empty, instanceLink, lasting, mark, name, select, shortKey, typed, virtual, when } from '../ui.js';
@@ -12,20 +12,6 @@ import { counted, named, problemNamed, shortVersion, span, tame } from '../words
 import { newsView } from './recoveries.js';
 import { html, nothing } from '../html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
-
-/**
- * What a row of the list of clusters shows, worked out once per change.
- * @typedef {object} Summary
- * @property {Cluster} cluster
- * @property {number} version
- * @property {Health} health
- * @property {Instance[]} members
- * @property {string[]} centers
- * @property {string[]} versions
- * @property {string[]} problems
- * @property {number | null} lag
- * @property {string} text what the filter looks at
- */
 
 /** @type {Map<string, Summary>} */
 const summaries = new Map();
@@ -199,7 +185,8 @@ function clusterRow(it) {
   const primary = cluster.Primaries[0];
   const row = primary ? fleet.instances.get(primary) : undefined;
   const bad = ailingIn(it);
-  const recovers = cluster.RecoversPrimary ? 'automatic' : 'by hand';
+  const { RecoversPrimary: primaries, RecoversIntermediate: others } = cluster;
+  const recovers = primaries ? (others ? 'automatic' : 'primary only') : others ? 'not primary' : 'by hand';
   return html`<a role="row" class="row" href=${clusterAddress(cluster)}>
     <span role="cell" class="c-health">${mark(it.health)}</span>
     <span role="cell" class="c-alias">${name(cluster.Alias || cluster.Name)}</span>
@@ -232,13 +219,19 @@ function ailingIn(it) {
 
 export function fleetPage() {
   const { query } = here();
-  const wanted = { filter: query.get('filter') ?? '', dc: query.get('dc') ?? '', version: query.get('version') ?? '', problem: query.get('problem') ?? '', sort: query.get('sort') ?? '' };
+  const wanted = { filter: query.get('filter') ?? '', dc: query.get('dc') ?? '', version: query.get('version') ?? '', problem: query.get('problem') ?? '', sort: query.get('sort') ?? remembered('sort') };
   const every = memo('clusters', fleet.version, all);
   const by = ORDERS[wanted.sort] ? wanted.sort : 'health';
   const sorted = memo('sorted clusters', `${fleet.version} ${by}`, () => [...every].sort((a, b) => ORDERS[by](a, b) || byName(a.cluster.Alias || a.cluster.Name, b.cluster.Alias || b.cluster.Name)));
+  /** @param {string} sort */
+  const sortBy = (sort) => {
+    remember('sort', sort);
+    amend({ ...wanted, sort });
+  };
+  const direction = /size|ill|lag/.test(by) ? 'descending' : 'ascending';
   /** @param {string} order @param {string} kind @param {unknown} label */
-  const title = (order, kind, label) => html`<span role="columnheader" class=${kind} aria-sort=${by === order ? (/size|ill|lag/.test(order) ? 'descending' : 'ascending') : nothing}><button type="button" class="sort" title="sort by this" @click=${() => amend({ ...wanted, sort: order === by || order === 'health' ? '' : order })}>${label}${by === order ? (/size|ill|lag/.test(order) ? ' ▾' : ' ▴') : nothing}</button></span>`;
-  const found = memo('found clusters', `${fleet.version} ${query}`, () => sorted.filter((it) => matches(it, wanted)));
+  const title = (order, kind, label) => html`<span role="columnheader" class=${kind} aria-sort=${by === order ? direction : nothing}><button type="button" class="sort" @click=${() => sortBy(order === by || order === 'health' ? '' : order)}>${label}${by === order ? (direction[0] === 'd' ? ' ▾' : ' ▴') : nothing}</button></span>`;
+  const found = memo('found clusters', `${fleet.version} ${by} ${query}`, () => sorted.filter((it) => matches(it, wanted)));
   /** @param {(it: Summary) => string[]} of */
   const choices = (of) => memo(`choices ${of}`, fleet.version, () => [...new Set(every.flatMap(of))].sort());
   /** @param {string} key */

@@ -10,8 +10,15 @@ import { amend, here } from '../router.js';
 import { byName, fleet, loaded, memo } from '../store.js';
 import { answered, button, called, clusterLink, empty, instanceLink, locked, mark, name, titles, typed, virtual, when } from '../ui.js';
 import { counted, shortVersion, tame } from '../words.js';
-import { pager } from './recoveries.js';
+import { chooser, pager } from './recoveries.js';
 import { html, nothing } from '../html.js';
+
+/** The instance that somebody means by a part of its name, or else just what he says.
+ * @param {string} text */
+function meant(text) {
+  if (!text || fleet.instances.has(text)) return text;
+  return [...fleet.instances.keys()].find((it) => it.includes(text)) ?? (/:\d+$/.test(text) ? text : `${text}:3306`);
+}
 
 export function auditPage() {
   const { query } = here();
@@ -19,7 +26,8 @@ export function auditPage() {
   const instance = query.get('instance') ?? '';
   const path = instance ? `audit/instance/${at(instance)}/${page}` : `audit/${page}`;
   const answer = loaded(`audit page ${path}`, fleet.state.LedgerIndex, () => get(path));
-  return html`<header class="head"><h1>Audit${instance ? html` of ${instanceLink(instance)}` : nothing}</h1></header>
+  return html`<header class="head"><h1>Audit${instance ? html` of ${instanceLink(instance)}` : nothing}</h1>
+      <div class="actions">${chooser('Instance (host:port)', instance, (text) => amend({ instance: meant(text) }))}</div></header>
     ${answered(answer, (all) => all.length ? html`<div role="table" class="table audit" aria-label="audit log">
       ${titles([['', 'When'], ['', 'What'], ['', 'Instance'], ['', 'More']])}
       <div role="rowgroup">${all.map((/** @type {any} */ it) => html`<div role="row" class="row">

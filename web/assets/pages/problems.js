@@ -9,18 +9,6 @@ import { findingView } from './fleet.js';
 import { html, nothing } from '../html.js';
 import { repeat } from '../vendor/lit-html/directives/repeat.js';
 
-/**
- * Something that is wrong.
- * @typedef {object} Trouble
- * @property {Cluster} cluster
- * @property {Finding} [finding]
- * @property {Instance} row the instance it is about
- * @property {string} how bad it is: one of `GRADES`
- * @property {string[]} kinds what people choose it by
- * @property {string} since when, as far as that is known; empty when it is not
- * @property {string} text what the filter looks at
- */
-
 /** From bad to harmless. */
 const GRADES = ['critical', 'warning', 'notice', 'in downtime'];
 /** What several are called.

@@ -3,9 +3,9 @@
 import { get, keyOf } from '../api.js';
 import { open as openTask, perform } from '../dialog.js';
 import { operation } from '../operations.js';
-import { here, to } from '../router.js';
-import { fleet, loaded, recoveries } from '../store.js';
-import { answered, badge, button, called, empty, instanceLink, mark, name, when } from '../ui.js';
+import { amend, go, here, to } from '../router.js';
+import { clusterNamed, fleet, loaded, recoveries } from '../store.js';
+import { answered, badge, button, called, empty, instanceLink, mark, name, typed, when } from '../ui.js';
 import { causeNamed, counted, exact, moment, named, recoveryNamed, span, tame } from '../words.js';
 import { html, nothing } from '../html.js';
 
@@ -103,6 +103,19 @@ export function pager(path, page, length, query = {}) {
     ${length >= SIZE ? html`<a href=${to([path], { ...query, page: String(page + 1) })}>older</a>` : nothing}</nav>`;
 }
 
+/** What chooses among all of them.
+ * @param {string} label @param {string} value @param {(text: string) => void} take */
+export function chooser(label, value, take) {
+  return html`<label><span class="unseen-text">${label}</span><input type="search" size="28" placeholder=${label} .value=${value} @change=${(/** @type {Event} */ event) => take(typed(event).trim())}></label>`;
+}
+
+/** @param {string} text an alias or a name of a cluster, or the number or name of a recovery */
+function chosen(text) {
+  const isRecovery = /^\d+$/.test(text) || [...fleet.recoveries.values()].some((it) => it.Uid === text);
+  if (isRecovery) go(to(['recovery', text]));
+  else amend({ cluster: text });
+}
+
 /** @param {string} path @param {string} what */
 function acknowledge(path, what) {
   openTask({
@@ -129,7 +142,7 @@ export function recoveriesPage() {
   const answer = loaded(`recoveries ${path}`, fleet.state.LedgerIndex, () => get(path));
   const blocked = loaded('blocked', fleet.state.LedgerIndex, () => get('blocked-recoveries')).data ?? [];
   return html`<header class="head"><h1>Recoveries${cluster ? html` of ${name(cluster)}` : nothing}</h1>
-      <div class="actions">${button('Acknowledge all…', () => acknowledge('ack-all-recoveries', 'Every recovery so far'))}</div></header>
+      <div class="actions">${chooser('Cluster, or id of a recovery', cluster, chosen)}${button('Acknowledge all…', () => acknowledge('ack-all-recoveries', 'Every recovery so far'))}</div></header>
     ${blocked.length ? html`<section class="trouble"><h2>Blocked</h2><ul>${blocked.map((/** @type {any} */ it) => html`<li>${blockedView(it)}</li>`)}</ul></section>` : nothing}
     ${answered(answer, (all) => all.length
       ? html`<ul class="plain list">${all.map((/** @type {any} */ it) => {
@@ -172,7 +185,7 @@ export function recoveryPage(text) {
         <dt>Failed</dt><dd>${instanceLink(keyOf(analysis.AnalyzedInstanceKey))}</dd>
         <dt>Successor</dt><dd>${keyOf(it.SuccessorKey) ? instanceLink(keyOf(it.SuccessorKey)) : 'nobody'}</dd>
         <dt>Why begun</dt><dd>${row ? causeNamed(row.Cause) : analysis.CommandHint || 'found by baton'}</dd>
-        ${detection ? html`<dt>Detected</dt><dd>${when(detection.RecoveryStartTimestamp)}: <a href=${to(['detections'])}>${named(detection.AnalysisEntry.Analysis)}</a></dd>` : nothing}
+        ${detection ? html`<dt>Detected</dt><dd>${when(detection.RecoveryStartTimestamp)}: <a href=${to(['detections'], { id: String(detection.Id) })}>${named(detection.AnalysisEntry.Analysis)}</a></dd>` : nothing}
         <dt>Took part</dt><dd>${list(it.ParticipatingInstanceKeys)}</dd>
         <dt>Could not come along</dt><dd>${list(it.LostReplicas)}</dd>
         <dt>Run by</dt><dd>${called('node', it.ProcessingNodeHostname)}</dd>
@@ -202,14 +215,21 @@ export function changelogView(changes, key) {
 export function detectionsPage() {
   const { query } = here();
   const page = Number(query.get('page') ?? 0) || 0;
-  const answer = loaded(`detections ${page}`, fleet.state.LedgerIndex, () => get(`audit-failure-detection/${page}`));
-  return html`<header class="head"><h1>Detections</h1><p class="total">failures that baton found, whether or not anything was to be done about them</p></header>
+  const id = query.get('id') ?? '';
+  const cluster = query.get('cluster') ?? '';
+  const alias = clusterNamed(cluster)?.Alias || cluster;
+  const path = `audit-failure-detection/${id ? `id/${encodeURIComponent(id)}` : alias ? `alias/${encodeURIComponent(alias)}/${page}` : page}`;
+  const answer = loaded(path, fleet.state.LedgerIndex, () => get(path));
+  const changes = loaded('changelog', fleet.version, () => get('replication-analysis-changelog'));
+  return html`<header class="head"><h1>Detections${alias ? html` of ${name(alias)}` : nothing}</h1><p class="total">failures that baton found, whether or not anything was to be done about them</p>
+      <div class="actions">${chooser('Cluster, or id of a detection', cluster || id, (text) => amend(/^\d+$/.test(text) ? { id: text } : { cluster: text }))}</div></header>
     ${answered(answer, (all) => all.length
       ? html`<ul class="plain list">${all.map((/** @type {any} */ it) => {
           const analysis = it.AnalysisEntry;
           const alias = analysis.ClusterDetails?.ClusterAlias ?? '';
           return html`<li class="recovery">${mark('warning', 'detected')}<div><p><strong>${named(analysis.Analysis)}</strong> ${badge(analysis.Analysis, 'code')}</p>
-            <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))} in <a href=${to(['cluster', alias])}>${name(alias)}</a> · ${when(it.RecoveryStartTimestamp)} · ${counted(analysis.CountReplicas ?? 0, 'replica')}${it.ProcessingNodeHostname ? html` · seen by ${called('node', it.ProcessingNodeHostname)}` : nothing}${it.RelatedRecoveryId ? html` · <a href=${to(['recovery', String(it.RelatedRecoveryId)])}>recovered from</a>` : nothing}</p></div></li>`;
-        })}</ul>${pager('detections', page, all.length)}`
+            <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))} in <a href=${to(['cluster', alias])}>${name(alias)}</a> · ${when(it.RecoveryStartTimestamp)} · ${counted(analysis.CountReplicas ?? 0, 'replica')}${it.ProcessingNodeHostname ? html` · seen by ${called('node', it.ProcessingNodeHostname)}` : nothing}${it.RelatedRecoveryId ? html` · <a href=${to(['recovery', String(it.RelatedRecoveryId)])}>recovered from</a>` : nothing}</p>
+            <details ?open=${Boolean(id)}><summary>Findings about it over time</summary>${changelogView(changes, keyOf(analysis.AnalyzedInstanceKey))}</details></div></li>`;
+        })}</ul>${id ? nothing : pager('detections', page, all.length, { cluster })}`
       : empty('No failure was detected, as far as baton remembers.'))}`;
 }
