@@ -1,7 +1,7 @@
 // Every operation that moves replicas, steers replication or names things, as people find it in menus and on pages.
 
 import { ask, fits, isClean, same, until } from './lib.mjs';
-import { UI, act, api, badge, becomes, choose, confirm, isAtLevel, key, opened, path, play, port, post, press, row, shoot } from './shop.mjs';
+import { UI, act, api, badge, becomes, choose, confirm, isAtLevel, key, opened, path, play, port, post, press, row, shoot, went } from './shop.mjs';
 
 const isWell = () => until('all replicate', async () => (await api('problems')) === null);
 
@@ -17,7 +17,12 @@ const scenes = {
     const page = await opened(`${UI}/cluster/shop`);
     await act(page, 3, 'Move below', { fields: { Below: key(1) } });
     await isAtLevel(page, 3, 3);
-    await act(page, 3, 'Change places with its source');
+    const transfer = await page.evaluateHandle(() => new DataTransfer());
+    await row(page, 3).dispatchEvent('dragstart', { dataTransfer: transfer });
+    await page.locator('.throne.fits', { hasText: 'change places' }).waitFor();
+    await page.locator('.throne').dispatchEvent('drop', { dataTransfer: transfer });
+    await confirm(page, 'the change of places');
+    went('Change places with its source');
     await isAtLevel(page, 3, 2);
     await isAtLevel(page, 1, 3);
     await act(page, 3, 'Move its replicas below', { fields: { Below: key(0) } });
@@ -43,7 +48,14 @@ const scenes = {
     }
     await act(page, 3, 'Move below', { fields: { Below: key(2), By: 'move-below' } });
     await isAtLevel(page, 3, 3);
-    await act(page, 3, 'Move up one level');
+    // Nothing was written since: where it came from is still known.
+    await page.goto(`${UI}/instance/${key(3)}`);
+    const known = page.locator('.card', { hasText: 'Equivalent positions' });
+    await known.locator('li', { hasText: key(0) }).getByRole('button').click();
+    same(await page.locator('dialog[open]').getByLabel('By').inputValue(), 'move-equivalent', 'by what it is moved');
+    await shoot(page, 'equivalent');
+    await confirm(page, 'the move to where it came from');
+    await page.goto(`${UI}/cluster/shop`);
     await isAtLevel(page, 3, 2);
     for (const at of [2, 3]) {
       await act(page, at, 'Find its place by GTID');

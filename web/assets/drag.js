@@ -23,16 +23,25 @@ function picked(key, what, only = []) {
   const mine = { key, what, only, targets: /** @type {Map<string, Verdict> | null} */ (null), promote: /** @type {Verdict | null} */ (null), over: '' };
   const row = fleet.instances.get(key);
   const isHead = what === 'instance' && row && !row.Source;
+  // Below an intermediate source its place is the one to have.
+  const isDeep = what === 'instance' && row && row.Depth > 1;
   /** @type {Promise<{Targets: (Verdict & {Key: string})[], Promote: Verdict | null}>} */
   const asked = isHead ? coPrimaries(row) : get(`move-targets/${at(key)}`, { what });
   asked
     .then((answer) => {
       mine.targets = new Map(answer.Targets.map((it) => [it.Key, it]));
       mine.promote = answer.Promote;
+      return isDeep ? rehearsed(`take-master/${at(key)}`).then((it) => { mine.promote = it; }) : undefined;
     })
     .catch((error) => notify(error.message, 'critical'))
     .finally(update);
   return mine;
+}
+
+/** Whether something could be done now.
+ * @param {string} path @param {string} [why] what is said when it could @returns {Promise<Verdict>} */
+function rehearsed(path, why = '') {
+  return change(path, { dry_run: 'true' }).then(() => ({ Allowed: true, Why: why }), (error) => ({ Allowed: false, Why: error.message }));
 }
 
 /** Of more replicas nobody asks whether they could be its co-primary. */
@@ -43,8 +52,8 @@ const ASKED_MAX = 40;
 async function coPrimaries(head) {
   const replicas = membersOf(head.Cluster).filter((it) => it.Source === head.Key).slice(0, ASKED_MAX);
   const others = membersOf(head.Cluster).filter((it) => !replicas.includes(it));
-  const verdicts = replicas.map((it) => change(`make-co-master/${at(it.Key)}`, { dry_run: 'true' })
-    .then(() => ({ Key: it.Key, Allowed: true, Why: 'Drop here, and they are co-primaries' }), (error) => ({ Key: it.Key, Allowed: false, Why: error.message })));
+  const verdicts = replicas.map((it) => rehearsed(`make-co-master/${at(it.Key)}`, 'Drop here, and they are co-primaries')
+    .then((verdict) => ({ Key: it.Key, ...verdict })));
   const refused = others.map((it) => ({ Key: it.Key, Allowed: false, Why: 'the primary can only be made the co-primary of one of its own replicas' }));
   return { Targets: [...(await Promise.all(verdicts)), ...refused], Promote: null };
 }
@@ -132,7 +141,7 @@ export const drop = (key) => (/** @type {DragEvent | PointerEvent} */ event) => 
   event.preventDefault();
   const row = fleet.instances.get(mine.key);
   if (!row) return;
-  if (key === THRONE) perform(operation('promote'), row);
+  if (key === THRONE) perform(operation(row.Depth > 1 ? 'take-source' : 'promote'), row);
   else if (mine.what === 'instance' && !row.Source) perform(operation('co-primary'), fleet.instances.get(key) ?? row);
   else if (mine.what === 'instance') perform(operation('relocate'), row, { below: key });
   else moveReplicas(row, key, mine.only);

@@ -124,16 +124,17 @@ function treeView(cluster) {
     update();
   };
   const throne = dragged ? verdict(THRONE) : null;
-  const isReplica = dragged && fleet.instances.get(dragged.key)?.Source === cluster.Primaries[0];
+  const moved = dragged?.what === 'instance' ? fleet.instances.get(dragged.key) : undefined;
+  const isDeep = Boolean(moved && moved.Depth > 1);
   return html`<section class="topology" aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
       <button type="button" @click=${() => copyDrawing(cluster)}>Copy as text</button>
       ${namesButton()}
       ${members.length > 3 ? html`<button type="button" aria-pressed=${folding === 'all'} title="healthy replicas that nobody replicates from become one row for each data centre" @click=${fold}>Fold the healthy</button>` : nothing}
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
     ${centersView(members)}
-    ${isReplica && dragged?.what === 'instance' ? html`<div data-target=${THRONE} class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
+    ${moved?.Source && dragged ? html`<div data-target=${THRONE} class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
         @dragover=${over(THRONE)} @drop=${drop(THRONE)}>
-        ${tame(throne?.Allowed ? `Drop here to promote ${dragged.key}` : `It cannot be promoted: ${throne?.Why ?? 'looking…'}`)}</div>` : nothing}
+        ${tame(throne?.Allowed ? `Drop here to ${isDeep ? `have ${moved.Key} change places with ${moved.Source}` : `promote ${moved.Key}`}` : `It cannot ${isDeep ? 'change places with its source' : 'be promoted'}: ${throne?.Why ?? 'looking…'}`)}</div>` : nothing}
     <div role="treegrid" aria-label="instances of the cluster" class="tree ${dragged ? 'dragging' : ''} ${members.some((it) => chosen && it.DataCenter === chosen) ? 'choosing' : ''}">
       <div role="rowgroup"><div role="row" class="node titles"><span role="columnheader" class="n-name">Instance</span><span role="columnheader" class="n-lag number">Lag</span>
         <span role="columnheader" class="n-version">Version</span><span role="columnheader" class="n-dc">Data centre</span><span role="columnheader" class="n-menu"><span class="unseen-text">Actions</span></span></div></div>

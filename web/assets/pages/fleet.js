@@ -192,7 +192,7 @@ function clusterRow(it) {
     <span role="cell" class="c-alias">${name(cluster.Alias || cluster.Name)}</span>
     <span role="cell" class="c-primary key">${primary ? name(shortKey(primary)) : 'no primary'}${row?.ReadOnly ? badge('read-only', 'warning') : nothing}</span>
     <span role="cell" class="c-size number">${it.members.length}</span>
-    <span role="cell" class="c-bad number">${bad || ''}</span>
+    <span role="cell" class="c-bad number" title=${it.problems.map(problemNamed).join(', ')}>${bad || ''}</span>
     <span role="cell" class="c-lag number">${it.lag === null ? '' : it.lag < 60 ? `${it.lag} s` : span(it.lag * 1000)}</span>
     <span role="cell" class="c-dc">${it.centers.map((center) => `${shapeOf(center)} ${center}`).join(' ')}</span>
     <span role="cell" class="c-version">${it.versions.join(' ')}</span>

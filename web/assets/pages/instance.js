@@ -1,11 +1,13 @@
 // One instance: everything that is known, what follows from it, what was done to it.
 
 import { at, get, keyOf } from '../api.js';
+import { perform } from '../dialog.js';
 import { ofInstance, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
+import { operation } from '../operations.js';
 import { to } from '../router.js';
-import { fleet, loaded } from '../store.js';
-import { answered, called, clusterLink, copyButton, empty, instanceLink, mark, name, when } from '../ui.js';
+import { fleet, loaded, session } from '../store.js';
+import { answered, button, called, clusterLink, copyButton, empty, instanceLink, mark, name, when } from '../ui.js';
 import { exact, named, tame } from '../words.js';
 import { badges } from './cluster.js';
 import { changelogView } from './recoveries.js';
@@ -41,6 +43,20 @@ function gtidSet(label, set) {
   return html`<dt>${label}</dt><dd><details ?open=${set.length < 120}><summary class="gtid">${set.length < 120 ? 'set' : `${set.slice(0, 60)}…`}</summary><code class="gtid">${set}</code></details></dd>`;
 }
 
+/** Where else it could go on from what it has applied, as baton knows from earlier moves: for whoever knows no GTID.
+ * @param {Instance} row @param {any} facts */
+function equivalentsView(row, facts) {
+  const { LogFile: file, LogPos: position } = facts.ExecBinlogCoordinates ?? {};
+  if (row.Positioning !== 'file' || !row.Source || !file || !session.value?.MayWrite) return nothing;
+  const path = `master-equivalent/${at(row.Source)}/${encodeURIComponent(file)}/${position}`;
+  const answer = loaded(path, fleet.versions.get(row.Cluster), () => get(path));
+  return html`<section class="card"><h2>Equivalent positions</h2>${answered(answer, ({ Details: all }) => {
+    const others = (all ?? []).filter((/** @type {any} */ it) => keyOf(it.Key) !== row.Source);
+    return others.length ? html`<ul class="plain">${others.map((/** @type {any} */ it) => html`<li>${instanceLink(keyOf(it.Key))} ${shown(it.Coordinates)}
+      ${button('Move below…', () => perform(operation('relocate'), row, { below: keyOf(it.Key), by: 'move-equivalent' }))}</li>`)}</ul>` : empty('None that baton knows.');
+  })}</section>`;
+}
+
 /** @param {string} key */
 export function instancePage(key) {
   const row = fleet.instances.get(key);
@@ -70,6 +86,7 @@ export function instancePage(key) {
       <section class="card"><h2>GTID</h2><dl><dt>Mode</dt><dd>${shown(it.GTIDMode)}</dd>${gtidSet('Errant', it.GtidErrant)}${gtidSet('Executed', it.ExecutedGtidSet)}${gtidSet('Purged', it.GtidPurged)}</dl></section>
       <section class="card"><h2>Looks</h2><dl><dt>Last seen</dt><dd>${when(it.LastSeenTimestamp)}</dd><dt>Newest look</dt><dd>${it.IsLastCheckValid ? 'succeeded' : 'failed'}</dd><dt>It took</dt><dd>${(it.LastDiscoveryLatency / 1e6).toFixed(1)} ms</dd>
         ${it.IsDowntimed ? html`<dt>Downtime</dt><dd>${called('person', it.DowntimeOwner)}: ${tame(it.DowntimeReason)}, until ${exact(it.DowntimeEndTimestamp)}</dd>` : nothing}</dl></section>
+      ${equivalentsView(row, it)}
       ${channels.data?.length > 1 ? html`<section class="card"><h2>Channels</h2>${channels.data.map((/** @type {any} */ channel) => html`<h3>${name(channel.Name || 'default')}</h3><dl>${Object.entries(channel).filter(([, value]) => typeof value !== 'object' || value === null || 'Hostname' in value).map(([field, value]) => html`<dt>${field}</dt><dd>${shown(value)}</dd>`)}</dl>`)}</section>` : nothing}
     </div>`)}
     <div class="cards">
