@@ -27,6 +27,8 @@ const SETTINGS: [(&str, &str); 3] = [
 enum Fate {
     Killed,
     Hung,
+    /// And its replicas acknowledge.
+    HungInSemiSync,
     HandsOver,
 }
 
@@ -36,6 +38,9 @@ fn main() {
         (Fate::Killed, Flavor::MySql97, 200),
         (Fate::Killed, Flavor::MariaDb1011, 120),
         (Fate::Hung, Flavor::MySql97, 4_000),
+        (Fate::HungInSemiSync, Flavor::MySql97, 4_000),
+        (Fate::Hung, Flavor::MariaDb1011, 4_000),
+        (Fate::HungInSemiSync, Flavor::MariaDb1011, 4_000),
         (Fate::HandsOver, Flavor::MySql97, 100),
     ] {
         let mut took: Vec<Duration> = (0..RUNS).map(|_| outage(flavor, fate)).collect();
@@ -50,7 +55,7 @@ fn main() {
 }
 
 fn outage(flavor: Flavor, fate: Fate) -> Duration {
-    let mut servers = shop(flavor);
+    let mut servers = shop(flavor, fate);
     let baton = Baton::start(BATON, vec![servers[0].address()], &SETTINGS);
     baton.until_all_valid(REPLICAS + 1);
     support::wait_until(support::PATIENCE, "the primary is watched", || {
@@ -64,7 +69,7 @@ fn outage(flavor: Flavor, fate: Fate) -> Duration {
     let began = Instant::now();
     match fate {
         Fate::Killed => servers[0].kill_9(),
-        Fate::Hung => servers[0].stop_signal(),
+        Fate::Hung | Fate::HungInSemiSync => servers[0].stop_signal(),
         Fate::HandsOver => {
             let answer = baton.get("/api/graceful-master-takeover-auto/shop");
             assert_eq!(answer["Code"], "OK", "{answer}");
@@ -95,12 +100,17 @@ fn ids(server: &Server) -> Vec<u64> {
     rows.into_iter().filter_map(|row| row.into_iter().next()??.parse().ok()).collect()
 }
 
-fn shop(flavor: Flavor) -> Vec<Server> {
-    let options = Options::new(flavor);
+fn shop(flavor: Flavor, fate: Fate) -> Vec<Server> {
+    let acknowledges = matches!(fate, Fate::HungInSemiSync);
+    let plain = Options::new(flavor);
+    let options = if acknowledges { plain.semi_sync() } else { plain };
     let replicas = std::iter::repeat_n(options.clone().read_only(), REPLICAS);
     let servers = Server::start_all(std::iter::once(options).chain(replicas));
     servers[1..].iter().for_each(|replica| replica.replicate_from(&servers[0]));
     empower(&servers);
     Writers::prepare(&servers);
+    if acknowledges {
+        servers[0].wait_for_acknowledgements();
+    }
     servers
 }

@@ -10,6 +10,7 @@ mod five;
 mod leaders;
 mod machines;
 mod sharing;
+mod vanish;
 mod weather;
 mod wire;
 mod world;

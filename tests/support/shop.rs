@@ -5,11 +5,10 @@ use serde_json::Value;
 use super::{Baton, Flavor, Options, PATIENCE, Server, empower, wait_until};
 
 /// Settings that let baton recover whatever it finds.
-pub const EVERYWHERE: [(&str, &str); 5] = [
+pub const EVERYWHERE: [(&str, &str); 4] = [
     ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
     ("BATON_RECOVERINTERMEDIATEMASTERCLUSTERFILTERS", "*"),
     ("BATON_DETECTCLUSTERALIASQUERY", "SELECT 'shop'"),
-    ("BATON_RECOVERYPERIODBLOCKSECONDS", "5"),
     ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT 'repl', 'repl'"),
 ];
 

@@ -522,6 +522,14 @@ impl Facts {
         self.main_channel().and_then(|channel| channel.source.attached())
     }
 
+    /// Whether its receiver, when it stops, first tells its source over a connection of its own: so
+    /// it is on MariaDB where it acknowledges, since that became part of the server in 10.3.3. A
+    /// source that does not answer keeps it for as long as that may take.
+    pub fn tells_its_source(&self) -> bool {
+        let does = self.version.is_mariadb() && self.version.numbers() >= (10, 3, 3);
+        does && (self.semi_sync.replica_enabled || self.semi_sync.replica_active)
+    }
+
     /// Lag in seconds: the configured query's answer, else the main channel's own.
     pub fn lag_seconds(&self) -> Option<u64> {
         self.measured_lag_seconds

@@ -24,9 +24,8 @@ const ACTION_DEADLINE: Duration = Duration::from_secs(5);
 /// An old primary that answers answers soon. Opening a new one waits no longer for it. Nor for a
 /// receiver to stop: one that is connecting stops seconds later, but receives nothing any more.
 const FREEZE_DEADLINE: Duration = Duration::from_millis(400);
-/// A receiver that receives stops at once; one of MariaDB that acknowledges first tries for five
-/// seconds to tell its source. One that does not stop then is stuck.
-const SCOUT_DEADLINE: Duration = Duration::from_secs(8);
+/// A receiver that tells its source that it goes has a second for that, and runs on until then.
+const TELLING_DEADLINE: Duration = Duration::from_millis(2_500);
 /// How often clients are sent away while a server is being closed to writes.
 const SEND_AWAY_EVERY: Duration = Duration::from_millis(20);
 /// So often they are, before the server stops to wait for acknowledgements.
@@ -56,8 +55,8 @@ pub(super) enum Patience {
     Fence,
     /// A replica that is made to stand still.
     Freeze,
-    /// A replica that is made to connect anew.
-    Scout,
+    /// One whose receiver tells its source first.
+    FreezeTelling,
 }
 
 impl Sessions {
@@ -168,7 +167,7 @@ async fn carry_out(
             (Action::SetReadOnly, _) if chain.actions.get(at + 1) == Some(&Action::KillClients) => {
                 let at_most = match patience {
                     Patience::Fence | Patience::Freeze => FREEZE_DEADLINE,
-                    Patience::Usual | Patience::Scout => ACTION_DEADLINE,
+                    Patience::Usual | Patience::FreezeTelling => ACTION_DEADLINE,
                 };
                 close(mandate, &mut *session, aside.take(), at_most).await
             }
@@ -178,7 +177,7 @@ async fn carry_out(
             (_, Patience::Fence | Patience::Freeze) => {
                 act(&mut *session, action, FREEZE_DEADLINE).await
             }
-            (_, Patience::Scout) => act(&mut *session, action, SCOUT_DEADLINE).await,
+            (_, Patience::FreezeTelling) => act(&mut *session, action, TELLING_DEADLINE).await,
             (_, Patience::Usual) => act(&mut *session, action, ACTION_DEADLINE).await,
         };
         if let Err(failure) = done {

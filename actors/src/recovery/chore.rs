@@ -45,8 +45,7 @@ pub(super) async fn do_chore(
     }
     let mut sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
     let mut failed = None;
-    let patience = if source.is_some() { Patience::Scout } else { Patience::Usual };
-    let ran = sessions.run(&mandate, &stage, |_| patience).await;
+    let ran = sessions.run(&mandate, &stage, |_| Patience::Usual).await;
     let mut is_through = ran.is_ok();
     for Ran { on, outcome, .. } in ran.unwrap_or_else(|error| stopped(&why, &error)) {
         if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {

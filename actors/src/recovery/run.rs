@@ -239,8 +239,12 @@ impl Drive {
         let failed = recovery.failed().clone();
         let is_dead = matches!(recovery.kind, Kind::Primary | Kind::CoPrimary);
         let is_freezing = recovery.phase == Phase::Freezing;
+        let fleet = self.world.snapshot.borrow().clone();
+        let tells =
+            |key: &InstanceKey| fleet.instance(key).is_some_and(|it| it.facts.tells_its_source());
         let patience = |key: &InstanceKey| match is_dead {
             true if *key == failed => Patience::Fence,
+            true if is_freezing && tells(key) => Patience::FreezeTelling,
             true if is_freezing => Patience::Freeze,
             _ => Patience::Usual,
         };

@@ -45,6 +45,9 @@ pub(super) fn events_of_log(name: &str, from: u64, at_most: u32) -> String {
 /// The kind of event that tells what came before a binary log.
 pub const PREVIOUS_GTIDS: &str = "Previous_gtids";
 
+/// How many seconds a receiver that goes takes at most to tell its source.
+const TELLING_TIME: &str = "rpl_semi_sync_slave_kill_conn_timeout";
+
 /// What the answer to a statement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expectation {
@@ -110,7 +113,7 @@ pub fn statements(
 ) -> Result<Vec<Statement>, String> {
     let words = Words::of(facts, options)?;
     Ok(match action {
-        Action::Stop(threads) => vec![words.threads("STOP", *threads)],
+        Action::Stop(threads) => vec![words.stop(*threads)],
         Action::Start(threads) => vec![words.threads("START", *threads)],
         Action::StartUntil(at) => vec![words.start_until(at)],
         Action::ChangeSource { to, place } => vec![words.change_source(to, place)?],
@@ -118,7 +121,7 @@ pub fn statements(
         Action::Detach => words.detach()?.into_iter().collect(),
         Action::Reattach => words.reattach()?.into_iter().collect(),
         Action::ForgetSource => {
-            vec![words.threads("STOP", Threads::Both), words.on_channel("RESET", " ALL")]
+            vec![words.stop(Threads::Both), words.on_channel("RESET", " ALL")]
         }
         Action::SetReadOnly if words.is_mariadb => vec!["SET GLOBAL read_only = 1".into()],
         Action::SetReadOnly => vec!["SET GLOBAL super_read_only = 1".into()],
@@ -192,6 +195,26 @@ impl<'a> Words<'a> {
             Threads::Applier => " SQL_THREAD",
         };
         self.on_channel(verb, threads)
+    }
+
+    /// A receiver that tells its source that it goes gets a second for that, instead of what is
+    /// set: its source may not answer. The server itself sets that again, whatever becomes of us.
+    fn stop(&self, threads: Threads) -> Statement {
+        let stop = self.threads("STOP", threads);
+        if !self.facts.tells_its_source() || threads == Threads::Applier {
+            return stop;
+        }
+        // Whoever finds one second found that of somebody else who is at it.
+        let restore =
+            format!("SET GLOBAL {TELLING_TIME} = IF(usual = 1, @@GLOBAL.{TELLING_TIME}, usual)");
+        format!(
+            "BEGIN NOT ATOMIC \
+             DECLARE usual BIGINT UNSIGNED DEFAULT @@GLOBAL.{TELLING_TIME}; \
+             DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN {restore}; RESIGNAL; END; \
+             SET GLOBAL {TELLING_TIME} = 1; {}; {restore}; END",
+            stop.text()
+        )
+        .into()
     }
 
     fn start_until(&self, at: &BinlogCoordinates) -> Statement {

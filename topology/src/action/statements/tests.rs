@@ -103,6 +103,33 @@ fn threads_are_stopped_and_started_in_the_words_of_the_version() {
 }
 
 #[test]
+fn a_receiver_that_tells_its_source_that_it_goes_has_a_second_for_that() {
+    for (version, enabled, active, tells) in [
+        ("10.11.14-MariaDB", true, true, true),
+        ("10.11.14-MariaDB", true, false, true),
+        // Switched off, and not restarted since.
+        ("10.11.14-MariaDB", false, true, true),
+        ("10.11.14-MariaDB", false, false, false),
+        ("10.3.3-MariaDB", true, true, true),
+        ("10.3.2-MariaDB", true, true, false),
+        ("9.7.0", true, true, false),
+    ] {
+        let mut facts = replica(version);
+        facts.semi_sync.replica_enabled = enabled;
+        facts.semi_sync.replica_active = active;
+        for (threads, may_tell) in
+            [(Threads::Both, true), (Threads::Receiver, true), (Threads::Applier, false)]
+        {
+            let said = said(&Action::Stop(threads), &facts).unwrap();
+            let is_limited = said[0].contains("rpl_semi_sync_slave_kill_conn_timeout = 1;");
+            assert_eq!((said.len(), is_limited), (1, tells && may_tell), "{version} {threads:?}");
+        }
+        let forgotten = said(&Action::ForgetSource, &facts).unwrap();
+        assert_eq!(forgotten[0].contains("BEGIN NOT ATOMIC"), tells, "{version}");
+    }
+}
+
+#[test]
 fn replication_runs_up_to_a_place() {
     let until = Action::StartUntil(BinlogCoordinates::new("bin.000007", 99));
     const OLD: &str = "UNTIL MASTER_LOG_FILE = 'bin.000007', MASTER_LOG_POS = 99";
