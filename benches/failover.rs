@@ -85,7 +85,7 @@ fn outage(flavor: Flavor, fate: Fate) -> Duration {
     let lost = all.iter().filter(|it| it.server != 0 && !kept.contains(&it.id)).count();
     assert_eq!(lost, 0, "what the new primary acknowledged it has");
     match fate {
-        Fate::Killed | Fate::Hung => first.at - began,
+        Fate::Killed | Fate::Hung | Fate::HungInSemiSync => first.at - began,
         Fate::HandsOver => {
             let before: Vec<u64> = all.iter().filter(|it| it.server == 0).map(|it| it.id).collect();
             assert!(before.iter().all(|id| kept.contains(id)), "in peace nothing is lost");
