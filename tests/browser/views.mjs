@@ -234,6 +234,7 @@ Object.assign(scenes, {
       await page.mouse.move(...(await middle(row(page, 3, 0))), { steps: 3 });
       return row(page, 3, 0).locator('.said.no').count();
     });
+    await shoot(page, 'views-refused');
     await until('the target lights up again', async () => {
       await page.mouse.move(...(await middle(row(page, 3, 2))), { steps: 3 });
       return page.locator('.node.fits.over').count();

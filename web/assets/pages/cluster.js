@@ -102,7 +102,7 @@ function treeRow(line, cluster) {
         @dragstart=${begin(row.Key, 'replicas')} @dragend=${end}
         @pointerdown=${touch(row.Key, 'replicas')}>⋮⋮ ${line.replicas}</span>` : nothing}
       ${told ? html`<span class="said">${told}</span>` : nothing}
-      ${isOver && found?.Why ? html`<span class="said ${found.Allowed ? '' : 'no'}" role="status">${tame(found.Why)}</span>` : nothing}
+      ${isOver && found?.Why ? html`<span class="said drop ${found.Allowed ? '' : 'no'}" role="status">${tame(found.Why)}</span>` : nothing}
     </span>
     <span role="gridcell" class="n-lag number" title="lag">${row.State === 'ok' ? lag(row) : ''}</span>
     <span role="gridcell" class="n-version">${shortVersion(row.Version)}</span>
