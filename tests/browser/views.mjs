@@ -19,6 +19,17 @@ async function opened(address, options) {
   return page;
 }
 
+const middle = async (it) => {
+  const box = await it.boundingBox();
+  return [box.x + box.width / 2, box.y + box.height / 2];
+};
+
+/** Moves what is dragged over a row until that lights up: on its way there it passes others. */
+const hover = (page, onto) => until('the target lights up', async () => {
+  await page.mouse.move(...(await middle(onto)), { steps: 3 });
+  return (await onto.getAttribute('class')).includes('fits over');
+});
+
 /** In the light, in the dark, and on a phone: accessible, and no wider than what it is shown on. */
 async function inEveryLight(page, what) {
   for (const [colorScheme, width] of [['light', 1280], ['dark', 1280], ['light', 360], ['dark', 360]]) {
@@ -68,16 +79,9 @@ const scenes = {
       ['9 more healthy replicas in ● dc0', '10 more healthy replicas in ■ dc1', '10 more healthy replicas in ◆ dc2'], 'what is folded');
     await folded('dc0').getByRole('button').click();
     await row(page, 1, 3).waitFor();
-    const middle = async (it) => {
-      const box = await it.boundingBox();
-      return [box.x + box.width / 2, box.y + box.height / 2];
-    };
     await page.mouse.move(...(await middle(folded('dc2'))));
     await page.mouse.down();
-    await until('the target lights up', async () => {
-      await page.mouse.move(...(await middle(row(page, 1, 3))), { steps: 3 });
-      return page.locator('.node.fits.over').count();
-    });
+    await hover(page, row(page, 1, 3));
     await page.mouse.up();
     const dialog = page.locator('dialog[open]');
     await dialog.locator('.plan li').nth(9).waitFor();
@@ -217,17 +221,10 @@ Object.assign(scenes, {
 Object.assign(scenes, {
   async 'the primary is dragged onto its replica, and both are co-primaries'() {
     const page = await opened('/cluster/cluster3');
-    const middle = async (it) => {
-      const box = await it.boundingBox();
-      return [box.x + box.width / 2, box.y + box.height / 2];
-    };
     await ask({ do: 'lag', server: [3, 3], seconds: 0 });
     await page.mouse.move(...(await middle(row(page, 3, 0))));
     await page.mouse.down();
-    await until('the target lights up', async () => {
-      await page.mouse.move(...(await middle(row(page, 3, 2))), { steps: 3 });
-      return page.locator('.node.fits.over').count();
-    });
+    await hover(page, row(page, 3, 2));
     await row(page, 3, 2).locator('.said', { hasText: 'they are co-primaries' }).waitFor();
     await shoot(page, 'views-co-primary');
     await until('where it stands is no place to go', async () => {
@@ -235,10 +232,7 @@ Object.assign(scenes, {
       return row(page, 3, 0).locator('.said.no').count();
     });
     await shoot(page, 'views-refused');
-    await until('the target lights up again', async () => {
-      await page.mouse.move(...(await middle(row(page, 3, 2))), { steps: 3 });
-      return page.locator('.node.fits.over').count();
-    });
+    await hover(page, row(page, 3, 2));
     await page.mouse.up();
     const dialog = page.locator('dialog[open]');
     await dialog.getByRole('heading', { name: 'Make co-primary' }).waitFor();

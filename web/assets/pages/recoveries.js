@@ -110,9 +110,10 @@ export function chooser(label, value, take) {
 }
 
 /** @param {string} text an alias or a name of a cluster, or the number or name of a recovery */
-function chosen(text) {
-  const isRecovery = /^\d+$/.test(text) || [...fleet.recoveries.values()].some((it) => it.Uid === text);
-  if (isRecovery) go(to(['recovery', text]));
+async function chosen(text) {
+  const path = `audit-recovery/${/^\d+$/.test(text) ? 'id' : 'uid'}/${encodeURIComponent(text)}`;
+  const found = text ? await get(path).catch(() => []) : [];
+  if (found.length) go(to(['recovery', text]));
   else amend({ cluster: text });
 }
 
