@@ -129,12 +129,14 @@ const everything = (page) => page.evaluate(() => {
   return said.join('\n');
 });
 /** What must not be seen while names are hidden. */
-const REAL = /db\d+\.cluster|example\.com|cluster\d|\bdc\d|ann\b/;
+const REAL = /db\d+\.cluster|example\.com|cluster\d|\bdc\d|\b(ann|zoe)\b/;
 
 Object.assign(scenes, {
   async 'names are hidden for a picture, and the same everywhere'() {
     same((await post(`begin-downtime/${path(0, 2)}/ann/disk of ${host(0, 2)}/1h`)).Code, 'OK', 'a downtime');
     same((await post(`set-cluster-alias/cluster2?alias=${encodeURIComponent('our shop / eu')}`)).Code, 'OK', 'an alias of several words');
+    same((await post(`begin-maintenance/${path(0, 1)}/zoe/disk`)).Code, 'OK', 'a maintenance of which only the audit knows soon');
+    same((await post(`end-maintenance/${path(0, 1)}`)).Code, 'OK', 'its end');
     const page = await opened('/cluster/cluster0', { permissions: ['clipboard-read', 'clipboard-write'] });
     check(REAL.test(await everything(page)), 'they are there at first');
     await page.locator('.topology').getByRole('button', { name: 'Hide names' }).click();
@@ -289,6 +291,17 @@ Object.assign(scenes, {
     await page.getByText('begin-maintenance').first().waitFor();
     check((await page.locator('.audit .row', { hasText: 'cluster3' }).count()) === 0, 'that is about others');
     await inEveryLight(page, 'audit');
+    // Older entries are on further pages, of this instance alone; the old address of a page leads there as well.
+    for (let left = 11; left > 0; left -= 1) {
+      await post(`begin-maintenance/${path(0, 4)}/ann/page`);
+      await post(`end-maintenance/${path(0, 4)}`);
+    }
+    await page.goto(`${UI}/audit?instance=${key(0, 4)}`);
+    await page.getByRole('link', { name: 'older' }).click();
+    await page.getByText('page 2').waitFor();
+    await until('what is left is there', async () => (await page.locator('.audit .row:not(.titles)').count()) === 2);
+    await page.goto(`${BASE}/web/audit/instance/${path(0, 4)}/1`);
+    await page.getByText('page 2').waitFor();
 
     await ask({ do: 'kill', server: [3, 0] });
     await page.goto(`${UI}/cluster/cluster3`);

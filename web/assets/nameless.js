@@ -102,6 +102,7 @@ function isHost(word, before, after) {
 export function mask(text) {
   if (!isNameless || !text) return text;
   learn();
+  for (const [, who] of text.matchAll(/\bowner: ([^,\s]+)/g)) note('person', who);
   const exact = instead.get(text.toLowerCase());
   if (exact) return exact;
   const plain = odd.reduce((all, [name, made]) => all.replaceAll(name, made), text);
