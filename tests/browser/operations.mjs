@@ -1,6 +1,6 @@
 // Every operation that moves replicas, steers replication or names things, as people find it in menus and on pages.
 
-import { ask, fits, isClean, same, until } from './lib.mjs';
+import { BASE, ask, check, fits, isClean, same, until } from './lib.mjs';
 import { UI, act, api, badge, becomes, choose, confirm, isAtLevel, key, opened, path, play, port, post, press, row, shoot, went } from './shop.mjs';
 
 const isWell = () => until('all replicate', async () => (await api('problems')) === null);
@@ -158,6 +158,25 @@ const scenes = {
     await badge(page, 2, 'downtime').waitFor();
     await press(page, 2, 'End downtime');
     await badge(page, 2, 'downtime').waitFor({ state: 'detached' });
+    await page.context().close();
+  },
+
+  async 'the audit of one instance has pages'() {
+    const count = async (page) => (await (await fetch(`${BASE}/ops/api/audit/instance/${path(3)}/${page}`)).json()).length;
+    while ((await count(1)) < 2) {
+      await post(`begin-maintenance/${path(3)}/ann/page`);
+      await post(`end-maintenance/${path(3)}`);
+    }
+    const page = await opened(`${UI}/audit?instance=${key(3)}`);
+    await page.getByRole('link', { name: 'older' }).click();
+    await page.getByText('page 2').waitFor();
+    const left = await count(1);
+    await until('what is left is there', async () => (await page.locator('.audit .row:not(.titles)').count()) === left);
+    check((await page.locator('.audit .key').allTextContents()).every((it) => it === key(3)), 'nobody else is there');
+    await page.goto(`${BASE}/ops/web/audit/instance/${path(3)}/1`);
+    await page.getByText('page 2').waitFor();
+    await page.getByRole('link', { name: 'newer' }).click();
+    await page.locator('.pager', { hasText: 'page 1' }).waitFor();
     await page.context().close();
   },
 
