@@ -117,6 +117,7 @@ function treeView(cluster) {
   const members = membersOf(cluster.Id);
   const drawn = lines(members, unfolded, folding);
   const chosen = chosenCenter();
+  const mayFold = folding === 'all' || lines(members, new Set(), 'all').some((it) => it.folded);
   const fold = () => {
     folding = folding === 'all' ? 'large' : 'all';
     remember('folding', folding);
@@ -129,7 +130,7 @@ function treeView(cluster) {
   return html`<section class="topology" aria-labelledby="tree-title"><div class="bar"><h2 id="tree-title">Topology</h2>
       <button type="button" @click=${() => copyDrawing(cluster)}>Copy as text</button>
       ${namesButton()}
-      ${members.length > 3 ? html`<button type="button" aria-pressed=${folding === 'all'} title="healthy replicas that nobody replicates from become one row for each data centre" @click=${fold}>Fold the healthy</button>` : nothing}
+      ${mayFold ? html`<button type="button" aria-pressed=${folding === 'all'} title="healthy replicas that nobody replicates from become one row for each data centre" @click=${fold}>Fold the healthy</button>` : nothing}
       ${session.value?.MayWrite ? html`<span class="of wide">Drag a replica onto its next source, or use ⋯</span>` : nothing}</div>
     ${centersView(members)}
     ${moved?.Source && dragged ? html`<div data-target=${THRONE} class="throne ${throne?.Allowed ? 'fits' : 'unfit'} ${dragged.over === THRONE ? 'over' : ''}"
