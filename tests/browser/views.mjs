@@ -189,6 +189,14 @@ Object.assign(scenes, {
     await page.locator('.node a.key').nth(4).waitFor();
     same(await page.locator('.node a.key').allTextContents(), names, 'names after a reload');
 
+    // Nor are they shown while all but the address is still on its way.
+    await page.route('**/api/fleet*', () => {});
+    await page.reload();
+    await page.getByText('Names are hidden').waitFor();
+    const early = await everything(page);
+    check(!REAL.test(early) && early.includes('…'), `before anything is known: ${early.slice(0, 400)}`);
+    await page.unroute('**/api/fleet*');
+    await page.reload();
     await page.locator('.node a.key').first().click();
     check(decodeURIComponent(page.url()).endsWith(`/instance/${key(0, 0)}`), `addresses stay as they are: ${page.url()}`);
     for (const address of ['/', '/problems', `/instance/${key(0, 2)}`, '/downtimes', '/audit', '/recoveries', '/detections', '/nodes', '/search', '/about', '/cluster/our shop %2F eu']) {

@@ -113,8 +113,8 @@ function arrive() {
 function draw() {
   const ill = memo('ill', fleet.version, () => [...fleet.clusters.values()].filter((it) => ofCluster(it) === 'critical').length);
   const { segments } = here();
-  const title = `${ill ? `(${ill}) ` : ''}${segments.slice(0, 2).map((it) => it.slice(0, 60)).join(' ') || 'fleet'} – baton`;
-  if (document.title !== mask(title)) document.title = mask(title);
+  const title = `${ill ? `(${ill}) ` : ''}${segments.slice(0, 2).map((it) => mask(it).slice(0, 60)).join(' ') || 'fleet'} – baton`;
+  if (document.title !== title) document.title = title;
   document.documentElement.classList.toggle('nameless', isNameless);
   const body = html`${top()}${banners()}<main id="main" tabindex="-1">${page()}</main>${footer()}${taskDialog()}${noticeBoard()}`;
   render(body, document.body);

@@ -1,6 +1,7 @@
 // Names hidden, for a picture that strangers may see: each is another one, the same wherever it is shown.
 
 import { split } from './api.js';
+import { here } from './router.js';
 import { byName, fleet, remember, remembered, session, update } from './store.js';
 
 /** A tab remembers it. */
@@ -101,6 +102,8 @@ function isHost(word, before, after) {
  * @param {string} text */
 export function mask(text) {
   if (!isNameless || !text) return text;
+  // What the address names is known before anything else.
+  if (!fleet.isLoaded && here().segments.includes(text)) return '…';
   learn();
   for (const [, who] of text.matchAll(/\bowner: ([^,\s]+)/g)) note('person', who);
   const exact = instead.get(text.toLowerCase());
