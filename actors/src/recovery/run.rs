@@ -240,8 +240,10 @@ impl Drive {
         let is_dead = matches!(recovery.kind, Kind::Primary | Kind::CoPrimary);
         let is_freezing = recovery.phase == Phase::Freezing;
         let fleet = self.world.snapshot.borrow().clone();
-        let tells =
-            |key: &InstanceKey| fleet.instance(key).is_some_and(|it| it.facts.tells_its_source());
+        // Whoever did not answer before is not waited for either.
+        let tells = |key: &InstanceKey| {
+            fleet.instance(key).is_some_and(|it| it.is_valid() && it.facts.tells_its_source())
+        };
         let patience = |key: &InstanceKey| match is_dead {
             true if *key == failed => Patience::Fence,
             true if is_freezing && tells(key) => Patience::FreezeTelling,
