@@ -228,8 +228,11 @@ impl ClusterAnalysisActor {
                 }
             }
             News::ProblemVanished { cluster, key, before } => {
-                tracing::info!(%key, %cluster, ?before, "problem is gone");
-                self.record_change(key, Code::NoProblem, snapshot, now);
+                // What only had a warning about its structure had no problem.
+                if *before != Code::NoProblem {
+                    tracing::info!(%key, %cluster, ?before, "problem is gone");
+                    self.record_change(key, Code::NoProblem, snapshot, now);
+                }
             }
             News::InstanceFound(key) => {
                 tracing::info!(%key, "instance found");
