@@ -1,6 +1,6 @@
 // Asks the API. Everything it answers is text of strangers: it is shown, never run.
 
-import { live } from './store.js';
+import { live, loaded } from './store.js';
 
 /** Where the dashboard and the API are: below whatever prefix this file was loaded from. */
 export const HOME = new URL('../../', import.meta.url).pathname;
@@ -85,4 +85,11 @@ export async function get(path, query = {}, signal) {
 export async function change(path, query = {}) {
   const url = API + path + written(query);
   return told(await asked(() => fetch(url, { method: 'POST', cache: 'no-store' })));
+}
+
+/** What is known of the answer to a path, which is read again when `version` is another one. Where the path itself may
+ * become another one, the last answer is kept under a name.
+ * @param {string} path @param {unknown} version @param {string} [name] */
+export function known(path, version, name = path) {
+  return loaded(name, version, () => get(path));
 }

@@ -12,10 +12,10 @@ import { fleetPage } from './pages/fleet.js';
 import { instancePage } from './pages/instance.js';
 import { problemsPage } from './pages/problems.js';
 import { isNameless, mask, toggleNames } from './nameless.js';
-import { amend, go, here, start, to } from './router.js';
+import { amend, go, here, queried, start, to } from './router.js';
 import { fleet, live, memo, session, update, watch } from './store.js';
 import { setRecoveries } from './tasks.js';
-import { button, empty, mark, namesButton, noticeBoard } from './ui.js';
+import { button, empty, mark, namesButton, noticeBoard, typed } from './ui.js';
 import { span } from './words.js';
 import { html, nothing, render } from './html.js';
 
@@ -30,7 +30,7 @@ const STALE_AFTER = 2_500;
 const began = Date.now();
 
 function page() {
-  const { segments } = here();
+  const segments = here();
   const [first = '', second = ''] = segments;
   switch (first) {
     case '': return fleetPage();
@@ -65,7 +65,7 @@ function banners() {
     ${fleet.state.RecoveriesDisabled ? html`<p class="banner off" role="alert">${mark('critical', 'switched off')} <span><strong>Automated recoveries are switched off everywhere.</strong> Nothing is recovered unless a person does it.</span>
       ${button('Switch on…', () => setRecoveries(false))}</p>` : nothing}
     ${fleet.state.Breaker ? html`<p class="banner off" role="alert">${mark('critical', 'held back')} <span><strong>baton holds back.</strong> ${fleet.state.Breaker}.</span>
-      ${button('Let baton act…', () => openTask({ title: 'Let baton act', says: 'For ten minutes baton recovers whatever it finds, however many clusters failed at once.', care: 'plan', fields: [], path: () => 'release-fleet-breaker' }))}</p>` : nothing}
+      ${button('Let baton act…', () => openTask({ title: 'Let baton act', says: 'For ten minutes baton recovers whatever it finds, however many clusters failed at once.', path: () => 'release-fleet-breaker' }))}</p>` : nothing}
     ${isNameless ? html`<p class="banner"><span><strong>Names are hidden</strong> of hosts, clusters, data centres and people; not in the page’s address, in tags and UUIDs, nor all that people wrote.</span><button type="button" @click=${toggleNames}>Show names</button></p>` : nothing}
     ${session.value?.Message ? html`<p class="banner"><span>${session.value.Message}</span></p>` : nothing}
     ${session.value && !mayWrite ? html`<p class="banner">${mark('muted', 'read-only')} <span><strong>Look, don't touch:</strong> ${session.value.Why}.</span></p>` : nothing}`;
@@ -73,18 +73,14 @@ function banners() {
 
 /** @param {Event} event */
 function search(event) {
-  const input = /** @type {HTMLInputElement} */ (event.currentTarget);
-  const { segments } = here();
-  if (segments[0] === 'search') amend({ s: input.value });
-  else if (input.value) {
-    go(to(['search'], { s: input.value }));
-  }
+  const text = typed(event);
+  if (here()[0] === 'search') amend({ s: text });
+  else if (text) go(to(['search'], { s: text }));
 }
 
 function top() {
-  const { segments, query } = here();
-  const at = segments[0] ?? '';
-  const text = at === 'search' ? (query.get('s') ?? '') : '';
+  const [at = ''] = here();
+  const text = at === 'search' ? queried('s') : '';
   return html`<a class="skip" href="#main">To the content</a>
     <header class="top">
       <a class="brand" href=${HOME} aria-label="baton, to the fleet"><svg viewBox="0 0 16 16" aria-hidden="true"><path d="M3 13 13 3"></path><circle cx="13" cy="3" r="2"></circle></svg>baton</a>
@@ -112,8 +108,7 @@ function arrive() {
 
 function draw() {
   const ill = memo('ill', fleet.version, () => [...fleet.clusters.values()].filter((it) => ofCluster(it) === 'critical').length);
-  const { segments } = here();
-  const title = `${ill ? `(${ill}) ` : ''}${segments.slice(0, 2).map((it) => mask(it).slice(0, 60)).join(' ') || 'fleet'} – baton`;
+  const title = `${ill ? `(${ill}) ` : ''}${here().slice(0, 2).map((it) => mask(it).slice(0, 60)).join(' ') || 'fleet'} – baton`;
   if (document.title !== title) document.title = title;
   document.documentElement.classList.toggle('nameless', isNameless);
   const body = html`${top()}${banners()}<main id="main" tabindex="-1">${page()}</main>${footer()}${taskDialog()}${noticeBoard()}`;

@@ -1,7 +1,7 @@
 // Data centres told apart by shape: colours mean health.
 
 import { ofInstance, worst } from './health.js';
-import { amend, here } from './router.js';
+import { amend, queried } from './router.js';
 import { byName, fleet, memo } from './store.js';
 import { mark, name } from './ui.js';
 import { count } from './words.js';
@@ -24,7 +24,7 @@ export function centerName(center) {
 
 /** Which one is looked for. */
 export function chosenCenter() {
-  return here().query.get('dc') ?? '';
+  return queried('dc');
 }
 
 /** The data centres of a cluster, how they are, and which of them is looked for.

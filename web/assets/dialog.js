@@ -9,13 +9,13 @@ import { fleet, recoveries, remember, session, update, updateNow } from './store
 import { tame } from './words.js';
 import { html, nothing } from './html.js';
 
-/** @type {{task: Task, values: Record<string, string>, typed: string, plan: string[] | null, refusal: string, state: 'asking' | 'planning' | 'running' | 'done' | 'failed', said: string, serial: number, rehearsed: string, before: number} | null} */
+/** @type {Dialog | null} */
 let shown = null;
 let serial = 0;
 /** Milliseconds without another key before what was typed is tried. */
 const TYPING = 150;
 
-/** @param {Operation} operation @param {Instance} row @param {Record<string, string>} [preset] */
+/** @param {Operation} operation @param {Instance} row @param {Values} [preset] */
 export function perform(operation, row, preset = {}) {
   const cluster = fleet.clusters.get(row.Cluster);
   const fields = (operation.fields ?? []).map((field) => {
@@ -38,9 +38,11 @@ export function perform(operation, row, preset = {}) {
   );
 }
 
-/** @param {Task} task @param {Record<string, string>} [preset] */
-export function open(task, preset = {}) {
-  /** @type {Record<string, string>} */
+/** @param {Wish} wish @param {Values} [preset] */
+export function open(wish, preset = {}) {
+  /** @type {Task} */
+  const task = { care: 'plan', fields: [], ...wish };
+  /** @type {Values} */
   const values = {};
   for (const field of task.fields) {
     const first = field.kind === 'choice' ? field.choices?.[0]?.[0] : '';
@@ -94,7 +96,7 @@ async function rehearse() {
 }
 
 /** Does it, and tells how that went.
- * @param {NonNullable<typeof shown>} mine @returns {Promise<{state: 'done' | 'failed', said: string}>} */
+ * @param {Dialog} mine @returns {Promise<{state: 'done' | 'failed', said: string}>} */
 async function done(mine) {
   try {
     const answer = await change(mine.task.path(mine.values), mine.task.query?.(mine.values));
@@ -134,7 +136,7 @@ function close() {
 
 /** @param {Field} field */
 function fieldView(field) {
-  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  const mine = /** @type {Dialog} */ (shown);
   const id = `field-${field.name}`;
   /** @param {Event} event */
   const set = (event) => {
@@ -165,7 +167,7 @@ function isLoss(line) {
 }
 
 function planView() {
-  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  const mine = /** @type {Dialog} */ (shown);
   if (mine.task.care === 'none') return nothing;
   if (mine.state === 'planning') return html`<p class="empty" aria-busy="true">working out what would be done…</p>`;
   if (mine.refusal) {
@@ -178,7 +180,7 @@ function planView() {
 }
 
 function progressView() {
-  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  const mine = /** @type {Dialog} */ (shown);
   const running = mine.task.cluster ? runningIn(mine.task.cluster) : undefined;
   return html`<p aria-busy="true" class="busy">${running ? running.Phase : 'under way'}…</p>
     ${running?.Steps ? html`<ol class="steps">${running.Steps.map((it) => html`<li>${tame(it.Text)}</li>`)}</ol>` : nothing}`;
@@ -186,7 +188,7 @@ function progressView() {
 
 /** What came of a recovery that this began; of one that failed what was undone. */
 function outcomeView() {
-  const mine = /** @type {NonNullable<typeof shown>} */ (shown);
+  const mine = /** @type {Dialog} */ (shown);
   const made = recoveries((it) => it.Id > mine.before && it.Cluster === mine.task.cluster && Boolean(it.EndedAt))[0];
   if (!made) return nothing;
   return html`<p class="outcome">${cameOf(made)}.</p><details ?open=${mine.state === 'failed'}><summary>Step by step</summary>${stepsView(made.Steps ?? [], made.BegunAt)}</details>`;
@@ -202,18 +204,19 @@ export function taskDialog() {
   const needsAlias = task.care === 'alias';
   const isTyped = !needsAlias || [task.alias, mask(task.alias ?? '')].includes(mine.typed.trim());
   const isOver = mine.state === 'done' || mine.state === 'failed';
+  const isBegun = isOver || mine.state === 'running';
   const isReady = mayWrite && isTyped && isComplete() && !mine.refusal && mine.state === 'asking' && (task.care === 'none' || mine.plan !== null);
   /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault();
-    if (isReady && mine.state === 'asking') run();
+    if (isReady) run();
   };
   /** @param {Event} event */
   const type = (event) => {
     mine.typed = typed(event);
     update();
   };
-  return html`<dialog class="task" aria-labelledby="task-title" @close=${() => { if (shown === mine) { shown = null; update(); } }}>
+  return html`<dialog class="task" aria-labelledby="task-title" @close=${() => shown === mine && close()}>
     <form @submit=${submit}>
       <h2 id="task-title">${task.title}</h2>
       ${cluster ? html`<p class="of">${task.row ? html`${name(task.row.Key)} in ` : nothing}${clusterLink(cluster)}</p>` : nothing}
@@ -222,13 +225,13 @@ export function taskDialog() {
       ${mine.state === 'running' ? progressView() : isOver ? nothing : planView()}
       ${isOver ? html`<p class=${mine.state === 'failed' ? 'trouble' : 'fine'} role="alert">${tame(mine.said)}</p>${outcomeView()}` : nothing}
       ${mayWrite || isOver ? nothing : html`<p class="trouble">${session.value?.Why ?? 'you may not do this'}</p>`}
-      ${needsAlias && !isOver && mine.state !== 'running' && !mine.refusal
+      ${needsAlias && !isBegun && !mine.refusal
         ? html`<div class="fields"><label for="task-alias">Type <strong>${name(task.alias ?? '')}</strong> to confirm</label>
             <input id="task-alias" autocomplete="off" spellcheck="false" .value=${mine.typed} @input=${type}></div>`
         : nothing}
       <div class="buttons">
-        <button type="button" @click=${close}>${isOver || mine.state === 'running' ? 'Close' : 'Cancel'}</button>
-        ${isOver || mine.state === 'running'
+        <button type="button" @click=${close}>${isBegun ? 'Close' : 'Cancel'}</button>
+        ${isBegun
           ? nothing
           : html`<button type="submit" class=${needsAlias ? 'grave' : 'main'} ?disabled=${!isReady}>${task.verb ?? task.title}</button>`}
       </div>

@@ -7,20 +7,21 @@ import { fleet, membersOf, session, update } from './store.js';
 import { notify } from './ui.js';
 
 /** What is being dragged: an instance, or all its replicas, or some of them; and where it may go.
- * @type {{key: string, what: 'instance' | 'replicas', only: string[], targets: Map<string, Verdict> | null, promote: Verdict | null, over: string} | null} */
+ * @type {Drag | null} */
 export let dragged = null;
 
 /** Where the place of the primary is dropped on. */
 export const THRONE = ':primary';
 
 /** Begins, and asks where it may go; nothing where nobody may move anything.
- * @param {string} key @param {'instance' | 'replicas'} what @param {string[]} [only] */
+ * @param {string} key @param {Drag['what']} what @param {string[]} [only] */
 function picked(key, what, only = []) {
   if (!session.value?.MayWrite) {
     notify(session.value?.Why ?? 'you may not move anything');
     return null;
   }
-  const mine = { key, what, only, targets: /** @type {Map<string, Verdict> | null} */ (null), promote: /** @type {Verdict | null} */ (null), over: '' };
+  /** @type {Drag} */
+  const mine = { key, what, only, targets: null, promote: null, over: '' };
   const row = fleet.instances.get(key);
   const isHead = what === 'instance' && row && !row.Source;
   // Below an intermediate source its place is the one to have.
@@ -59,7 +60,7 @@ async function coPrimaries(head) {
 }
 
 /** What takes something by the mouse.
- * @param {string} key @param {'instance' | 'replicas'} what @param {string[]} [only] which replicas */
+ * @param {string} key @param {Drag['what']} what @param {string[]} [only] which replicas */
 export const begin = (key, what, only) => (/** @type {DragEvent} */ event) => {
   const mine = event.dataTransfer && picked(key, what, only);
   if (!event.dataTransfer || !mine) {
@@ -80,7 +81,7 @@ export const begin = (key, what, only) => (/** @type {DragEvent} */ event) => {
 const EDGE = 70;
 
 /** The same with a finger, by a grip: everywhere else it scrolls.
- * @param {string} key @param {'instance' | 'replicas'} what */
+ * @param {string} key @param {Drag['what']} what */
 export const touch = (key, what) => (/** @type {PointerEvent} */ event) => {
   if (event.pointerType === 'mouse') return;
   event.preventDefault();

@@ -35,20 +35,19 @@ export function ofFinding(finding) {
 export function ofCluster(cluster) {
   const findings = (cluster.Findings ?? []).filter((it) => it.Severity !== 'notice').map(ofFinding);
   const members = membersOf(cluster.Id).map(ofInstance);
-  const running = running_(cluster.Id) ? /** @type {Health[]} */ (['busy']) : [];
+  const running = runningIn(cluster.Id) ? /** @type {Health[]} */ (['busy']) : [];
   // An instance that is down matters as much as what follows from it.
   const fromMembers = members.map((it) => (it === 'critical' ? 'warning' : it));
   const all = [...findings, ...running, ...fromMembers.filter((it) => it !== 'unseen')];
   if (members.length > 0 && members.every((it) => it === 'unseen')) return 'unseen';
-  return worst(all.filter((it) => it !== 'muted').length ? all.filter((it) => it !== 'muted') : all);
+  const counting = all.filter((it) => it !== 'muted');
+  return worst(counting.length ? counting : all);
 }
 
 /** @param {string} id */
-function running_(id) {
+export function runningIn(id) {
   return recoveries((it) => it.Cluster === id && !it.EndedAt)[0];
 }
-
-export { running_ as runningIn };
 
 /** What is wrong with an instance, in a sentence; empty when nothing is.
  * @param {Instance} row */
@@ -74,7 +73,7 @@ export function sentence(row) {
 /** @param {Instance} row */
 export function lag(row) {
   if (row.Lag === null || row.Lag === undefined) return row.Source && !row.Detached ? 'unknown' : '';
-  return row.Lag < 60 ? `${row.Lag} s` : span(row.Lag * 1000);
+  return span(row.Lag * 1000);
 }
 
 /** Words for each colour: colour alone says nothing.

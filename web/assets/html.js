@@ -4,6 +4,7 @@ import { isNameless, mask } from './nameless.js';
 import { html as plain } from './vendor/lit-html/lit-html.js';
 
 export { nothing, render } from './vendor/lit-html/lit-html.js';
+export { repeat } from './vendor/lit-html/directives/repeat.js';
 
 /** @type {WeakMap<TemplateStringsArray, boolean[]>} */
 const known = new WeakMap();

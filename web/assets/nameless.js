@@ -103,7 +103,7 @@ function isHost(word, before, after) {
 export function mask(text) {
   if (!isNameless || !text) return text;
   // What the address names is known before anything else.
-  if (!fleet.isLoaded && here().segments.includes(text)) return '…';
+  if (!fleet.isLoaded && here().includes(text)) return '…';
   learn();
   for (const [, who] of text.matchAll(/\bowner: ([^,\s]+)/g)) note('person', who);
   const exact = instead.get(text.toLowerCase());

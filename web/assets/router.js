@@ -3,17 +3,22 @@
 import { HOME } from './api.js';
 import { update } from './store.js';
 
-/** The address now: segments below the dashboard, and the query. */
+/** The segments of the address below the dashboard. */
 export function here() {
   const path = location.pathname.startsWith(HOME) ? location.pathname.slice(HOME.length) : '';
-  const decoded = path.split('/').filter((it) => it !== '').map((it) => {
+  return path.split('/').filter((it) => it !== '').map((it) => {
     try {
       return decodeURIComponent(it);
     } catch {
       return it;
     }
   });
-  return { segments: decoded, query: new URLSearchParams(location.search) };
+}
+
+/** What the query of the address says of something; empty where it says nothing.
+ * @param {string} what */
+export function queried(what) {
+  return new URLSearchParams(location.search).get(what) ?? '';
 }
 
 /** The address of a page.
@@ -34,7 +39,7 @@ export function go(address) {
 /** Changes the query of this page, without a new entry in the history.
  * @param {Record<string, string>} query */
 export function amend(query) {
-  history.replaceState(null, '', to(here().segments, query));
+  history.replaceState(null, '', to(here(), query));
   update();
 }
 

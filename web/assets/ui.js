@@ -5,8 +5,7 @@ import { isNameless, mask, note, toggleNames } from './nameless.js';
 import { session, update } from './store.js';
 import { ago, exact, moment, span, tame } from './words.js';
 import { MARKS } from './health.js';
-import { html, nothing } from './html.js';
-import { repeat } from './vendor/lit-html/directives/repeat.js';
+import { html, nothing, repeat } from './html.js';
 
 /** @param {Health} health @param {string} [word] */
 export function mark(health, word = MARKS[health][1]) {
@@ -64,6 +63,11 @@ export function empty(text) {
   return html`<p class="empty">${text}</p>`;
 }
 
+/** @param {string[]} lines */
+export function listed(lines) {
+  return html`<ul>${lines.map((it) => html`<li>${tame(it)}</li>`)}</ul>`;
+}
+
 /** Whether buttons are locked, and why. */
 export function locked() {
   const { MayWrite: may = false, Why: why = '' } = session.value ?? {};
@@ -103,6 +107,12 @@ export function answered(answer, show) {
   const trouble = answer.error ? html`<p class="trouble" role="alert">${tame(answer.error)}</p>` : nothing;
   if (answer.data !== undefined) return html`${trouble}${show(answer.data)}`;
   return answer.error ? trouble : html`<p class="empty" aria-busy="true">asking…</p>`;
+}
+
+/** The same for a list, which may be empty.
+ * @param {{data: any, error: string}} answer @param {(all: any[]) => unknown} show @param {string} otherwise */
+export function answeredAll(answer, show, otherwise) {
+  return answered(answer, (all) => (all.length ? show(all) : empty(otherwise)));
 }
 
 /** The name of a person or of a node, which only what the API answers has.

@@ -45,7 +45,7 @@ interface Operation {
   says: string;
   /** Why it makes no sense now; empty when it does. */
   unfit?: (row: Instance) => string;
-  shown?: (row: Instance) => boolean;
+  shown?: (row: Instance) => unknown;
   fields?: Field[];
   /** A name is of what is done to the instance alone. */
   path: string | ((row: Instance, values: Values) => string);
@@ -67,6 +67,9 @@ interface Task {
   query?: (values: Values) => Record<string, string>;
   verb?: string;
 }
+
+/** A task as pages say it: with no fields and its plan shown first, unless they say otherwise. */
+type Wish = Omit<Task, 'care' | 'fields'> & Partial<Task>;
 
 /** Something that is wrong. */
 interface Trouble {
@@ -102,4 +105,34 @@ interface Summary {
 interface Verdict {
   Allowed: boolean;
   Why: string;
+}
+
+/** A task that is being looked at, or done. */
+interface Dialog {
+  task: Task;
+  values: Values;
+  /** The alias, as far as somebody typed it. */
+  typed: string;
+  plan: string[] | null;
+  /** Why there is no plan. */
+  refusal: string;
+  state: 'asking' | 'planning' | 'running' | 'done' | 'failed';
+  /** What came of it. */
+  said: string;
+  /** Which question its plan answers. */
+  serial: number;
+  /** The values that were last asked about. */
+  rehearsed: string;
+  /** The newest recovery there was. */
+  before: number;
+}
+
+/** An instance that is being dragged, or its replicas, or some of them; and where it may go. */
+interface Drag {
+  key: string;
+  what: 'instance' | 'replicas';
+  only: string[];
+  targets: Map<string, Verdict> | null;
+  promote: Verdict | null;
+  over: string;
 }

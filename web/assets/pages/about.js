@@ -1,7 +1,7 @@
 // What this is, what its marks mean, and what people look for who know orchestrator's page.
 
 import { MARKS } from '../health.js';
-import { here, to } from '../router.js';
+import { queried, to } from '../router.js';
 import { session } from '../store.js';
 import { called, mark } from '../ui.js';
 import { html, nothing } from '../html.js';
@@ -15,7 +15,7 @@ const GONE = {
 };
 
 export function aboutPage() {
-  const asked = GONE[here().query.get('of') ?? ''];
+  const asked = GONE[queried('of')];
   return html`<header class="head"><h1>${asked ? `${asked[0]}: not in baton` : 'About baton'}</h1>
       ${asked ? html`<p class="strong">${asked[1]}</p>` : nothing}
       <p class="total">baton ${session.value?.Version ?? ''} on ${called('node', session.value?.Node ?? '')}.</p></header>

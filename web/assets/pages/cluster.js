@@ -1,6 +1,6 @@
 // One cluster: its problem in words, its tree, who would take over, what was done to it.
 
-import { at, get, keyOf, said } from '../api.js';
+import { at, get, keyOf, known, said } from '../api.js';
 import { open as openTask } from '../dialog.js';
 import { centerName, centersView, chosenCenter } from '../centers.js';
 import { THRONE, begin, dragged, drop, end, over, touch, verdict } from '../drag.js';
@@ -8,14 +8,13 @@ import { lag, ofCluster, ofFinding, ofInstance, runningIn, sentence } from '../h
 import { instanceMenu } from '../menu.js';
 import { maskDrawing } from '../nameless.js';
 import { to } from '../router.js';
-import { clusterNamed, fleet, loaded, membersOf, memo, recoveries, remember, remembered, session, update } from '../store.js';
+import { clusterNamed, fleet, membersOf, memo, recoveries, remember, remembered, session, update } from '../store.js';
 import { foldOf, lines } from '../tree.js';
-import { answered, badge, button, called, copyButton, empty, instanceLink, mark, name, namesButton, notify, when } from '../ui.js';
+import { answered, badge, button, called, copyButton, empty, instanceLink, listed, mark, name, namesButton, notify, when } from '../ui.js';
 import { counted, exact, shortVersion, tame } from '../words.js';
 import { findingView, findingsOf } from './fleet.js';
 import { blockedView, newsView, recoveryLine, stepsView } from './recoveries.js';
-import { html, nothing } from '../html.js';
-import { repeat } from '../vendor/lit-html/directives/repeat.js';
+import { html, nothing, repeat } from '../html.js';
 
 /** @type {Set<string>} */
 const unfolded = new Set();
@@ -52,7 +51,7 @@ export function badges(row, cluster) {
 /** The pools of a cluster, and who is in them.
  * @param {Cluster} cluster */
 function poolsOf(cluster) {
-  const answer = loaded(`pools ${cluster.Id}`, fleet.state.LedgerIndex, () => get(`cluster-pool-instances/${encodeURIComponent(cluster.Name)}`));
+  const answer = known(`cluster-pool-instances/${encodeURIComponent(cluster.Name)}`, fleet.state.LedgerIndex, `pools ${cluster.Id}`);
   /** @type {Map<string, Set<string>>} */
   const pools = memo(`pools ${cluster.Id}`, answer.data, () => new Map(Object.entries(answer.data?.Details ?? {}).map(([pool, members]) => [pool, new Set((members ?? []).map(keyOf))])));
   return { answer, pools };
@@ -73,10 +72,10 @@ function foldedRow(line) {
     unfolded.add(foldOf(under, center));
     update();
   };
-  const mayWrite = session.value?.MayWrite;
+  const mayWrite = session.value?.MayWrite ?? false;
   const isDragged = dragged?.what === 'replicas' && dragged.key === under && (!dragged.only.length || dragged.only[0] === folded[0]?.Key);
   return html`<div role="row" class="node folded ${isDragged ? 'dragged' : ''} ${center && center === chosenCenter() ? 'there' : ''}" aria-level=${line.level + 1} title=${mayWrite ? `drag these replicas of ${under}` : nothing}
-      draggable=${mayWrite ? 'true' : 'false'} @dragstart=${begin(under, 'replicas', folded.map((it) => it.Key))} @dragend=${end}>
+      draggable=${mayWrite} @dragstart=${begin(under, 'replicas', folded.map((it) => it.Key))} @dragend=${end}>
     <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>${branches(line)}<button type="button" class="link" @click=${show}>${counted(folded.length, 'more healthy replica')}${center ? html` in ${centerName(center)}` : nothing}</button></span>
   </div>`;
 }
@@ -90,15 +89,16 @@ function treeRow(line, cluster) {
   const found = dragged ? verdict(row.Key) : null;
   const isOver = dragged?.over === row.Key;
   const drag = found ? (found.Allowed ? 'fits' : 'unfit') : dragged && dragged.key !== row.Key ? 'unknown' : '';
+  const mayMove = Boolean(session.value?.MayWrite && (row.Source || line.replicas));
   const told = health === 'ok' || health === 'unseen' ? '' : sentence(row);
   return html`<div role="row" class="node ${health} ${drag} ${isOver ? 'over' : ''} ${dragged?.key === row.Key ? 'dragged' : ''} ${row.DataCenter && row.DataCenter === chosenCenter() ? 'there' : ''}"
-      aria-level=${line.level + 1} data-target=${row.Key} draggable=${session.value?.MayWrite && (row.Source || line.replicas) ? 'true' : 'false'}
+      aria-level=${line.level + 1} data-target=${row.Key} draggable=${mayMove}
       @dragstart=${begin(row.Key, 'instance')} @dragend=${end}
       @dragover=${over(row.Key)} @drop=${drop(row.Key)}>
     <span role="gridcell" class="n-name" .style=${`--level:${line.level}`}>
       ${branches(line)}<span class="who">${mark(health)} ${instanceLink(row.Key)}</span> ${row.Alias && row.Alias !== row.Key ? html`<span class="of">${name(row.Alias)}</span>` : nothing}
       <span class="badges">${row.DataCenter ? html`<span class="badge narrow">${centerName(row.DataCenter)}</span>` : nothing}${badges(row, cluster)}</span>
-      ${line.replicas && session.value?.MayWrite ? html`<span class="handle" draggable="true" title="drag all its replicas"
+      ${mayMove && line.replicas ? html`<span class="handle" draggable="true" title="drag all its replicas"
         @dragstart=${begin(row.Key, 'replicas')} @dragend=${end}
         @pointerdown=${touch(row.Key, 'replicas')}>⋮⋮ ${line.replicas}</span>` : nothing}
       ${told ? html`<span class="said">${told}</span>` : nothing}
@@ -107,7 +107,7 @@ function treeRow(line, cluster) {
     <span role="gridcell" class="n-lag number" title="lag">${row.State === 'ok' ? lag(row) : ''}</span>
     <span role="gridcell" class="n-version">${shortVersion(row.Version)}</span>
     <span role="gridcell" class="n-dc ${row.DataCenter === head?.DataCenter ? '' : 'elsewhere'}">${centerName(row.DataCenter)}</span>
-    <span role="gridcell" class="n-menu">${(row.Source || line.replicas) && session.value?.MayWrite ? html`<span class="grip" aria-hidden="true" title="move it with a finger"
+    <span role="gridcell" class="n-menu">${mayMove ? html`<span class="grip" aria-hidden="true" title="move it with a finger"
       @pointerdown=${touch(row.Key, 'instance')}>⠿</span>` : nothing}${instanceMenu(row)}</span>
   </div>`;
 }
@@ -165,16 +165,16 @@ let drawing = '';
 function readinessView(cluster) {
   const version = fleet.versions.get(cluster.Id);
   const isDown = fleet.instances.get(cluster.Primaries[0] ?? '')?.State === 'down';
-  const answer = loaded(`readiness ${cluster.Id}`, version, () => get(`failover-readiness/${encodeURIComponent(cluster.Name)}`));
+  const answer = known(`failover-readiness/${encodeURIComponent(cluster.Name)}`, version, `readiness ${cluster.Id}`);
   return html`<section class="card" aria-labelledby="ready-title"><h2 id="ready-title">${isDown ? 'Who would take over' : 'If the primary died now'}</h2>
     ${answered(answer, ({ Details: it }) => html`
       ${it.Successor ? html`<p class="strong">${mark('ok', 'ready')} ${instanceLink(it.Successor)} would take over.</p>`
         : html`<p class="strong">${mark('critical', 'nobody could take over')} Nobody could take over.</p>`}
       ${it.PossibleLoss ? html`<p class="loss">${counted(it.PossibleLoss, 'transaction')} could be lost: <code class="gtid">${it.PossibleLossGtids}</code></p>`
         : it.Successor ? html`<p>Nothing that is known of would be lost.</p>` : nothing}
-      ${it.HeldBackBy.length ? html`<p class="strong">${mark('warning', 'held back')} baton would not act by itself:</p><ul>${it.HeldBackBy.map((/** @type {string} */ why) => html`<li>${tame(why)}</li>`)}</ul>` : nothing}
-      ${it.Obstacles.length ? html`<ul>${it.Obstacles.map((/** @type {string} */ why) => html`<li>${tame(why)}</li>`)}</ul>` : nothing}
-      ${it.Why.length + it.Lost.length ? html`<details><summary>Why</summary><ul>${[...it.Why, ...it.Lost].map((/** @type {string} */ why) => html`<li>${tame(why)}</li>`)}</ul></details>` : nothing}`)}
+      ${it.HeldBackBy.length ? html`<p class="strong">${mark('warning', 'held back')} baton would not act by itself:</p>${listed(it.HeldBackBy)}` : nothing}
+      ${it.Obstacles.length ? listed(it.Obstacles) : nothing}
+      ${it.Why.length + it.Lost.length ? html`<details><summary>Why</summary>${listed([...it.Why, ...it.Lost])}</details>` : nothing}`)}
   </section>`;
 }
 
@@ -196,12 +196,12 @@ function pastView(cluster) {
 /** @param {Cluster} cluster */
 function poolsView(cluster) {
   const { answer, pools } = poolsOf(cluster);
-  const osc = loaded(`osc ${cluster.Id}`, cluster.Size, () => get(`cluster-osc-replicas/${encodeURIComponent(cluster.Name)}`)).data ?? [];
+  const osc = known(`cluster-osc-replicas/${encodeURIComponent(cluster.Name)}`, cluster.Size, `osc ${cluster.Id}`).data ?? [];
   const submit = () => openTask({
     title: 'Submit a pool', care: 'none', verb: 'Submit', cluster: cluster.Id, row: fleet.instances.get(cluster.Primaries[0] ?? ''),
     says: 'A pool is a named set of instances, such as those behind one address. What is submitted replaces what was there.',
     fields: [{ name: 'pool', label: 'Pool', kind: 'text' }, { name: 'instances', label: 'Instances (host:port, …)', kind: 'text', value: () => membersOf(cluster.Id).map((it) => it.Key).join(',') }],
-    path: (values) => `submit-pool-instances/${encodeURIComponent(values.pool || '-')}`, query: (values) => ({ instances: values.instances ?? '' }),
+    path: (values) => `submit-pool-instances/${encodeURIComponent(values.pool)}`, query: ({ instances }) => ({ instances }),
   });
   return html`<section class="card" aria-labelledby="pools-title"><h2 id="pools-title">Pools</h2>
     ${answered(answer, () => (pools.size ? html`<dl>${[...pools].map(([pool, members]) => html`<dt>${name(pool)}</dt><dd>${[...members].map((it) => html`${instanceLink(it)} `)}</dd>`)}</dl>` : empty('None.')))}
@@ -217,19 +217,19 @@ function clusterActions(cluster) {
   const plan = { row: primary, cluster: cluster.Id, alias };
   return html`<div class="actions">
     ${primary && primary.State !== 'down' ? button('Switch over…', () => openTask({
-      ...plan, title: 'Switch over', care: 'alias', verb: 'Switch over',
+      ...plan, title: 'Switch over', care: 'alias',
       says: `A replica takes the place of ${primary.Key}, which then replicates from it. Writes stop for a moment and none is lost.`,
       fields: [{ name: 'successor', label: 'To', kind: 'choice', choices: [['', 'whoever suits best'], ...membersOf(cluster.Id).filter((it) => it.Source === primary.Key).map((it) => /** @type {[string, string]} */ ([it.Key, it.Key]))], optional: true }],
       path: (values) => `graceful-master-takeover-auto/${hint}${values.successor ? `/${at(values.successor)}` : ''}`,
     })) : nothing}
     ${button('Rename…', () => openTask({
-      ...plan, title: 'Rename', care: 'none', verb: 'Rename', says: `People call ${cluster.Name} by this alias. An empty one takes it back.`,
+      ...plan, title: 'Rename', care: 'none', says: `People call ${cluster.Name} by this alias. An empty one takes it back.`,
       fields: [{ name: 'alias', label: 'Alias', kind: 'text', value: () => cluster.Alias, optional: true }],
-      path: () => `set-cluster-alias/${hint}`, query: (values) => ({ alias: values.alias ?? '' }),
+      path: () => `set-cluster-alias/${hint}`, query: ({ alias }) => ({ alias }),
     }))}
     ${button('Forget…', () => openTask({
       ...plan, row: undefined, title: 'Forget the cluster', care: 'alias', says: `baton forgets all ${cluster.Size} instances of ${alias}, and does not find them again by itself for a while.`,
-      fields: [], path: () => `forget-cluster/${hint}`,
+      path: () => `forget-cluster/${hint}`,
     }))}
     ${primary ? instanceMenu(primary, 'Primary ⋯') : nothing}
   </div>`;
@@ -249,7 +249,7 @@ export function clusterPage(text) {
   const { shown: findings, following } = findingsOf(cluster);
   const running = runningIn(cluster.Id);
   const health = ofCluster(cluster);
-  const blocked = loaded(`blocked ${cluster.Id}`, fleet.versions.get(cluster.Id), () => get(`blocked-recoveries/cluster/${encodeURIComponent(cluster.Name)}`)).data ?? [];
+  const blocked = known(`blocked-recoveries/cluster/${encodeURIComponent(cluster.Name)}`, fleet.versions.get(cluster.Id), `blocked ${cluster.Id}`).data ?? [];
   return html`
     <header class="head"><h1>${mark(health)} ${name(cluster.Alias || cluster.Name)}</h1>
       <p class="total">${cluster.Alias !== cluster.Name ? html`<span class="key">${name(cluster.Name)}</span> · ` : nothing}${counted(cluster.Size, 'instance')} ·
@@ -257,7 +257,7 @@ export function clusterPage(text) {
       ${clusterActions(cluster)}</header>
     ${running ? html`<section class="running" aria-labelledby="running-title"><h2 id="running-title">${mark('busy')} ${running.Kind === 'takeover' ? 'Planned takeover' : 'Being recovered'}: ${running.Phase}</h2>
       <p>${instanceLink(running.Failed)}${running.Successor ? html` is succeeded by ${instanceLink(running.Successor)}` : nothing}; begun ${when(running.BegunAt)} on ${called('node', running.Node)}.</p>
-      ${running.Why?.length ? html`<ul>${running.Why.map((it) => html`<li>${tame(it)}</li>`)}</ul>` : nothing}
+      ${running.Why?.length ? listed(running.Why) : nothing}
       ${stepsView(running.Steps ?? [], running.BegunAt)}</section>` : nothing}
     ${newsView((it) => isAbout(cluster, it))}
     ${findings.length ? html`<section aria-label="problems"><ul class="problems">${findings.map((it) => findingView(cluster, it))}</ul>${following ? html`<p class="more of">${counted(following, 'more finding follows', 'more findings follow')} from this: see the instances below.</p>` : nothing}

@@ -1,17 +1,16 @@
 // The fleet: what is wrong first, then all clusters.
 
 import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../health.js';
-import { amend, here, to } from '../router.js';
+import { amend, queried, to } from '../router.js';
 import { get } from '../api.js';
 import { shapeOf } from '../centers.js';
 import { byName, fleet, live, loaded, membersOf, memo, remember, remembered } from '../store.js';
 import { perform } from '../dialog.js';
 import { operation } from '../operations.js';
-import { badge, button, clusterAddress, clusterLink, empty, instanceLink, lasting, mark, name, select, shortKey, typed, virtual, when } from '../ui.js';
+import { badge, button, clusterAddress, clusterLink, empty, instanceLink, lasting, listed, mark, name, select, shortKey, typed, virtual, when } from '../ui.js';
 import { counted, named, problemNamed, shortVersion, span, tame } from '../words.js';
 import { newsView } from './recoveries.js';
-import { html, nothing } from '../html.js';
-import { repeat } from '../vendor/lit-html/directives/repeat.js';
+import { html, nothing, repeat } from '../html.js';
 
 /** @type {Map<string, Summary>} */
 const summaries = new Map();
@@ -104,11 +103,6 @@ function verdictView(finding) {
     ${finding.Next?.length ? html`<div class="next"><strong>What you can do:</strong>${listed(finding.Next)}${finding.ByHand ? recoverButton(finding.Key) : nothing}</div>` : nothing}`;
 }
 
-/** @param {string[]} lines */
-function listed(lines) {
-  return html`<ul>${lines.map((it) => html`<li>${tame(it)}</li>`)}</ul>`;
-}
-
 /** @param {string} key */
 function recoverButton(key) {
   const row = fleet.instances.get(key);
@@ -193,7 +187,7 @@ function clusterRow(it) {
     <span role="cell" class="c-primary key">${primary ? name(shortKey(primary)) : 'no primary'}${row?.ReadOnly ? badge('read-only', 'warning') : nothing}</span>
     <span role="cell" class="c-size number">${it.members.length}</span>
     <span role="cell" class="c-bad number" title=${it.problems.map(problemNamed).join(', ')}>${bad || ''}</span>
-    <span role="cell" class="c-lag number">${it.lag === null ? '' : it.lag < 60 ? `${it.lag} s` : span(it.lag * 1000)}</span>
+    <span role="cell" class="c-lag number">${it.lag === null ? '' : span(it.lag * 1000)}</span>
     <span role="cell" class="c-dc">${it.centers.map((center) => `${shapeOf(center)} ${center}`).join(' ')}</span>
     <span role="cell" class="c-version">${it.versions.join(' ')}</span>
     <span role="cell" class="c-ready">${readyView(it)}</span>
@@ -218,8 +212,7 @@ function ailingIn(it) {
 }
 
 export function fleetPage() {
-  const { query } = here();
-  const wanted = { filter: query.get('filter') ?? '', dc: query.get('dc') ?? '', version: query.get('version') ?? '', problem: query.get('problem') ?? '', sort: query.get('sort') ?? remembered('sort') };
+  const wanted = { filter: queried('filter'), dc: queried('dc'), version: queried('version'), problem: queried('problem'), sort: queried('sort') || remembered('sort') };
   const every = memo('clusters', fleet.version, all);
   const by = ORDERS[wanted.sort] ? wanted.sort : 'health';
   const sorted = memo('sorted clusters', `${fleet.version} ${by}`, () => [...every].sort((a, b) => ORDERS[by](a, b) || byName(a.cluster.Alias || a.cluster.Name, b.cluster.Alias || b.cluster.Name)));
@@ -231,7 +224,7 @@ export function fleetPage() {
   const direction = /size|ill|lag/.test(by) ? 'descending' : 'ascending';
   /** @param {string} order @param {string} kind @param {unknown} label */
   const title = (order, kind, label) => html`<span role="columnheader" class=${kind} aria-sort=${by === order ? direction : nothing}><button type="button" class="sort" @click=${() => sortBy(order === by || order === 'health' ? '' : order)}>${label}${by === order ? (direction[0] === 'd' ? ' ▾' : ' ▴') : nothing}</button></span>`;
-  const found = memo('found clusters', `${fleet.version} ${by} ${query}`, () => sorted.filter((it) => matches(it, wanted)));
+  const found = memo('found clusters', `${fleet.version} ${by} ${location.search}`, () => sorted.filter((it) => matches(it, wanted)));
   /** @param {(it: Summary) => string[]} of */
   const choices = (of) => memo(`choices ${of}`, fleet.version, () => [...new Set(every.flatMap(of))].sort());
   /** @param {string} key */

@@ -1,13 +1,13 @@
 // One instance: everything that is known, what follows from it, what was done to it.
 
-import { at, get, keyOf } from '../api.js';
+import { at, keyOf, known } from '../api.js';
 import { perform } from '../dialog.js';
 import { ofInstance, sentence } from '../health.js';
 import { instanceMenu } from '../menu.js';
 import { operation } from '../operations.js';
 import { to } from '../router.js';
-import { fleet, loaded, session } from '../store.js';
-import { answered, button, called, clusterLink, copyButton, empty, instanceLink, mark, name, when } from '../ui.js';
+import { fleet, session } from '../store.js';
+import { answered, answeredAll, button, called, clusterLink, copyButton, empty, instanceLink, listed, mark, name, when } from '../ui.js';
 import { exact, named, tame } from '../words.js';
 import { badges } from './cluster.js';
 import { changelogView } from './recoveries.js';
@@ -49,7 +49,7 @@ function equivalentsView(row, facts) {
   const { LogFile: file, LogPos: position } = facts.ExecBinlogCoordinates ?? {};
   if (row.Positioning !== 'file' || !row.Source || !file || !session.value?.MayWrite) return nothing;
   const path = `master-equivalent/${at(row.Source)}/${encodeURIComponent(file)}/${position}`;
-  const answer = loaded(path, fleet.versions.get(row.Cluster), () => get(path));
+  const answer = known(path, fleet.versions.get(row.Cluster));
   return html`<section class="card"><h2>Equivalent positions</h2>${answered(answer, ({ Details: all }) => {
     const others = (all ?? []).filter((/** @type {any} */ it) => keyOf(it.Key) !== row.Source);
     return others.length ? html`<ul class="plain">${others.map((/** @type {any} */ it) => html`<li>${instanceLink(keyOf(it.Key))} ${shown(it.Coordinates)}
@@ -66,11 +66,10 @@ export function instancePage(key) {
   }
   const version = fleet.versions.get(row.Cluster);
   const beat = Math.floor(Date.now() / 5000);
-  const facts = loaded(`instance ${key}`, `${version} ${beat}`, () => get(`instance/${at(key)}`));
-  const explained = loaded(`explain ${key}`, `${version} ${beat}`, () => get(`explain/${at(key)}`));
-  const channels = loaded(`channels ${key}`, version, () => get(`channels/${at(key)}`));
-  const audit = loaded(`audit ${key}`, fleet.state.LedgerIndex, () => get(`audit/instance/${at(key)}`));
-  const changes = loaded('changelog', version, () => get('replication-analysis-changelog'));
+  const facts = known(`instance/${at(key)}`, `${version} ${beat}`);
+  const explained = known(`explain/${at(key)}`, `${version} ${beat}`);
+  const channels = known(`channels/${at(key)}`, version);
+  const audit = known(`audit/instance/${at(key)}`, fleet.state.LedgerIndex);
   const health = ofInstance(row);
   const said = sentence(row);
   const findings = (cluster.Findings ?? []).filter((it) => it.Key === key);
@@ -80,7 +79,7 @@ export function instancePage(key) {
       ${findings.filter((it) => it.Code !== 'NoProblem').map((it) => html`<p class="strong">${named(it.Code)}: ${tame(it.Evidence)}.</p>`)}
       <div class="actions">${instanceMenu(row, 'Actions ▾')}</div></header>
     <section class="card" aria-labelledby="explain-title"><h2 id="explain-title">What baton observed and concluded</h2>
-      ${answered(explained, (it) => html`<ul class="explain">${it.Details.Lines.map((/** @type {string} */ line) => html`<li>${tame(line)}</li>`)}</ul>${copyButton(it.Message)}`)}</section>
+      ${answered(explained, (it) => html`${listed(it.Details.Lines)}${copyButton(it.Message)}`)}</section>
     ${answered(facts, (it) => html`<div class="cards">
       ${SECTIONS.map(([title, fields]) => html`<section class="card"><h2>${title}</h2><dl>${fields.map(([field, label]) => html`<dt>${label}</dt><dd>${shown(it[field])}</dd>`)}</dl></section>`)}
       <section class="card"><h2>GTID</h2><dl><dt>Mode</dt><dd>${shown(it.GTIDMode)}</dd>${gtidSet('Errant', it.GtidErrant)}${gtidSet('Executed', it.ExecutedGtidSet)}${gtidSet('Purged', it.GtidPurged)}</dl></section>
@@ -90,8 +89,8 @@ export function instancePage(key) {
       ${channels.data?.length > 1 ? html`<section class="card"><h2>Channels</h2>${channels.data.map((/** @type {any} */ channel) => html`<h3>${name(channel.Name || 'default')}</h3><dl>${Object.entries(channel).filter(([, value]) => typeof value !== 'object' || value === null || 'Hostname' in value).map(([field, value]) => html`<dt>${field}</dt><dd>${shown(value)}</dd>`)}</dl>`)}</section>` : nothing}
     </div>`)}
     <div class="cards">
-      <section class="card"><h2>Findings over time</h2>${changelogView(changes, key)}</section>
-      <section class="card"><h2>Audit</h2>${answered(audit, (all) => all.length ? html`<ol class="steps">${all.slice(0, 12).map((/** @type {any} */ it) => html`<li>${when(it.AuditTimestamp)}<span><strong>${it.AuditType}</strong> ${tame(it.Message)}</span></li>`)}</ol><p><a href=${to(['audit'], { instance: key })}>all of it</a></p>` : empty('Nothing was done to it, as far as baton remembers.'))}</section>
+      <section class="card"><h2>Findings over time</h2>${changelogView(key, version)}</section>
+      <section class="card"><h2>Audit</h2>${answeredAll(audit, (all) => html`<ol class="steps">${all.slice(0, 12).map((it) => html`<li>${when(it.AuditTimestamp)}<span><strong>${it.AuditType}</strong> ${tame(it.Message)}</span></li>`)}</ol><p><a href=${to(['audit'], { instance: key })}>all of it</a></p>`, 'Nothing was done to it, as far as baton remembers.')}</section>
     </div>`;
 }
 

@@ -1,16 +1,16 @@
 // The smaller pages: audit, downtimes, nodes, search, discover.
 
-import { at, get, keyOf, split } from '../api.js';
+import { at, get, keyOf, known, split } from '../api.js';
 import { centerName } from '../centers.js';
 import { open as openTask, perform } from '../dialog.js';
 import { ofInstance, rank, sentence } from '../health.js';
 import { operation } from '../operations.js';
 import { setRecoveries } from '../tasks.js';
-import { amend, here } from '../router.js';
+import { amend, queried } from '../router.js';
 import { byName, fleet, loaded, memo } from '../store.js';
-import { answered, button, called, clusterLink, empty, instanceLink, locked, mark, name, titles, typed, virtual, when } from '../ui.js';
+import { answered, answeredAll, button, called, clusterLink, empty, instanceLink, locked, mark, name, titles, typed, virtual, when } from '../ui.js';
 import { counted, shortVersion, tame } from '../words.js';
-import { chooser, pager } from './recoveries.js';
+import { chooser, pageNumber, pager } from './recoveries.js';
 import { html, nothing } from '../html.js';
 
 /** The instance that somebody means by a part of its name, or else just what he says.
@@ -21,27 +21,32 @@ function meant(text) {
 }
 
 export function auditPage() {
-  const { query } = here();
-  const page = Number(query.get('page') ?? 0) || 0;
-  const instance = query.get('instance') ?? '';
+  const page = pageNumber();
+  const instance = queried('instance');
   const path = instance ? `audit/instance/${at(instance)}/${page}` : `audit/${page}`;
-  const answer = loaded(`audit page ${path}`, fleet.state.LedgerIndex, () => get(path));
+  const answer = known(path, fleet.state.LedgerIndex);
   return html`<header class="head"><h1>Audit${instance ? html` of ${instanceLink(instance)}` : nothing}</h1>
       <div class="actions">${chooser('Instance (host:port)', instance, (text) => amend({ instance: meant(text) }))}</div></header>
-    ${answered(answer, (all) => all.length ? html`<div role="table" class="table audit" aria-label="audit log">
+    ${answeredAll(answer, (all) => html`<div role="table" class="table audit" aria-label="audit log">
       ${titles([['', 'When'], ['', 'What'], ['', 'Instance'], ['', 'More']])}
-      <div role="rowgroup">${all.map((/** @type {any} */ it) => html`<div role="row" class="row">
+      <div role="rowgroup">${all.map((it) => html`<div role="row" class="row">
         <span role="cell">${when(it.AuditTimestamp)}</span><span role="cell">${it.AuditType}</span>
         <span role="cell">${it.AuditInstanceKey.Hostname ? instanceLink(keyOf(it.AuditInstanceKey)) : '–'}</span><span role="cell" class="text">${tame(it.Message)}</span></div>`)}</div>
-      </div>${pager('audit', page, all.length, { instance })}` : empty('Nothing was done, as far as baton remembers.'))}`;
+      </div>${pager('audit', page, all.length, { instance })}`, 'Nothing was done, as far as baton remembers.')}`;
 }
 
-/** @param {Instance} row @param {Reservation} it @param {string} end */
-function reservation(row, it, end) {
+/** @param {'Downtime' | 'Maintenance'} kind @param {Instance[]} rows */
+function reservations(kind, rows) {
+  return html`<section><h2>${kind}</h2>${rows.length ? html`<ul class="plain list">${rows.map((it) => reservation(it, kind))}</ul>` : empty('None.')}</section>`;
+}
+
+/** @param {Instance} row @param {'Downtime' | 'Maintenance'} kind */
+function reservation(row, kind) {
   const cluster = fleet.clusters.get(row.Cluster);
+  const it = /** @type {Reservation} */ (row[kind]);
   return html`<li class="recovery">${mark(ofInstance(row))}<div><p>${instanceLink(row.Key)}${cluster ? html` in ${clusterLink(cluster)}` : nothing}</p>
     <p class="of">${called('person', it.Owner)}: ${tame(it.Reason)} · ends ${when(it.Until)}</p></div>
-    ${button('End', () => perform(operation(end), row))}</li>`;
+    ${button('End', () => perform(operation(`${kind.toLowerCase()}-end`), row))}</li>`;
 }
 
 export function downtimesPage() {
@@ -49,19 +54,18 @@ export function downtimesPage() {
   const downtimes = rows.filter((it) => it.Downtime).sort((a, b) => (a.Downtime?.Until ?? '').localeCompare(b.Downtime?.Until ?? ''));
   const maintenances = rows.filter((it) => it.Maintenance);
   return html`<header class="head"><h1>Downtimes</h1><p class="total">${counted(downtimes.length, 'instance')} in downtime, ${maintenances.length} in maintenance</p></header>
-    <section><h2>Downtime</h2>${downtimes.length ? html`<ul class="plain list">${downtimes.map((it) => reservation(it, /** @type {any} */ (it.Downtime), 'downtime-end'))}</ul>` : empty('None.')}</section>
-    <section><h2>Maintenance</h2>${maintenances.length ? html`<ul class="plain list">${maintenances.map((it) => reservation(it, /** @type {any} */ (it.Maintenance), 'maintenance-end'))}</ul>` : empty('None.')}</section>`;
+    ${reservations('Downtime', downtimes)}${reservations('Maintenance', maintenances)}`;
 }
 
 /** Asks for something that is done to the node, with a sentence first.
  * @param {string} title @param {string} says @param {string} path */
 function nodeTask(title, says, path) {
-  openTask({ title, says, care: 'plan', fields: [], path: () => path, verb: title });
+  openTask({ title, says, path: () => path });
 }
 
 export function nodesPage() {
   const beat = Math.floor(Date.now() / 5000);
-  const health = loaded('health', beat, () => get('health'));
+  const health = known('health', beat);
   // Whoever is alone has a ledger of its own, and no raft.
   const raft = loaded('raft', beat, () => get('raft-status').catch((error) => {
     if (/not running with raft/.test(error.message)) return { none: true };
@@ -76,17 +80,16 @@ export function nodesPage() {
       <dt>Host</dt><dd>${called('node', it.Hostname)}</dd><dt>State</dt><dd>${it.Healthy ? html`${mark('ok')} healthy` : html`${mark('critical')} not healthy`}</dd>
       <dt>Version</dt><dd>${name(it.AvailableNodes?.[0]?.AppVersion ?? '')}</dd><dt>Up since</dt><dd>${when(it.AvailableNodes?.[0]?.FirstSeenActive)}</dd>
       <dt>Keeps its state in</dt><dd>${name(it.AvailableNodes?.[0]?.DBBackend ?? '')}</dd></dl></section>
-      ${answered(raft, (status) => status.none ? html`<section class="card"><h2>Raft</h2>${empty('This baton is alone: it takes part in no raft.')}</section>` : html`<section class="card"><h2>Raft</h2>
+      ${answered(raft, (status) => html`<section class="card"><h2>Raft</h2>${status.none ? empty('This baton is alone: it takes part in no raft.') : html`
         <ul class="plain list">${(members.data ?? []).map((/** @type {any} */ peer) => html`<li class="recovery">${mark(peer.Answers ? 'ok' : 'critical', peer.Answers ? 'answers' : 'does not answer')}<div>
             <p>${name(peer.Seat)} ${peer.Leads ? html`<span class="badge role">leader</span>` : nothing}${peer.Votes ? nothing : html` <span class="badge">no vote</span>`}${peer.IsThisNode ? html` <span class="of">this node</span>` : nothing}</p>
             <p class="of">${peer.Answers ? html`${called('node', peer.Host)} · baton ${name(peer.Version || 'of an older release')}` : 'does not answer'}</p></div>
             ${!peer.Leads && peer.Answers && peer.Votes && status.State === 'Leader' ? button('Hand over…', () => nodeTask(`Have ${peer.Seat} lead`, `This node steps down and ${peer.Seat} leads instead.`, `raft-yield/${encodeURIComponent(peer.Seat)}`)) : nothing}
-            ${peer.Leads && status.State === 'Leader' ? button('Step down…', () => nodeTask('Step down', 'Another node leads.', 'reelect')) : nothing}</li>`)}</ul><p class="of">This node is ${/** @type {Record<string, string>} */ ({ Leader: 'the leader', Follower: 'a follower' })[status.State] ?? 'looking for a leader'}; ${status.IsPartOfQuorum ? 'it is part of the majority' : 'it is not part of a majority: it recovers nothing'}.</p></section>`)}`)}`;
+            ${peer.Leads && status.State === 'Leader' ? button('Step down…', () => nodeTask('Step down', 'Another node leads.', 'reelect')) : nothing}</li>`)}</ul><p class="of">This node is ${/** @type {Record<string, string>} */ ({ Leader: 'the leader', Follower: 'a follower' })[status.State] ?? 'looking for a leader'}; ${status.IsPartOfQuorum ? 'it is part of the majority' : 'it is not part of a majority: it recovers nothing'}.</p>`}</section>`)}`)}`;
 }
 
 export function searchPage() {
-  const { query } = here();
-  const text = query.get('s') ?? '';
+  const text = queried('s');
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   /** @param {Instance} row */
   const haystack = (row) => {
@@ -115,17 +118,16 @@ export function searchPage() {
 }
 
 export function discoverPage() {
-  const { query } = here();
   const { off, why } = locked();
-  const [host, port] = query.get('key') ? split(query.get('key') ?? '') : ['', '3306'];
+  const [host, port] = split(queried('key') || ':3306');
   /** @param {SubmitEvent} event */
   const submit = (event) => {
     event.preventDefault();
     const form = new FormData(/** @type {HTMLFormElement} */ (event.currentTarget));
     const key = `${form.get('host')}:${form.get('port')}`;
     openTask({
-      title: 'Discover', says: `baton looks at ${key}, and follows what it finds from there.`, care: 'plan', verb: 'Discover',
-      fields: [], path: () => `discover/${encodeURIComponent(String(form.get('host')).trim())}/${encodeURIComponent(String(form.get('port')))}`,
+      title: 'Discover', says: `baton looks at ${key}, and follows what it finds from there.`,
+      path: () => `discover/${encodeURIComponent(String(form.get('host')).trim())}/${encodeURIComponent(String(form.get('port')))}`,
     });
   };
   return html`<header class="head"><h1>Discover</h1><p class="total">Name one server: baton finds its source and its replicas from there.</p></header>

@@ -1,13 +1,12 @@
 // Everything that is wrong anywhere: what baton concluded, then what is the matter with each instance.
 
 import { ofFinding, ofInstance, sentence } from '../health.js';
-import { amend, here } from '../router.js';
+import { amend, queried } from '../router.js';
 import { byName, fleet, memo } from '../store.js';
 import { clusterLink, empty, instanceLink, mark, select, titles, typed, virtual, when } from '../ui.js';
 import { counted, named, problemNamed } from '../words.js';
 import { findingView } from './fleet.js';
-import { html, nothing } from '../html.js';
-import { repeat } from '../vendor/lit-html/directives/repeat.js';
+import { html, nothing, repeat } from '../html.js';
 
 /** From bad to harmless. */
 const GRADES = ['critical', 'warning', 'notice', 'in downtime'];
@@ -75,10 +74,9 @@ function instanceRow(it) {
 }
 
 export function problemsPage() {
-  const { query } = here();
-  const wanted = { filter: query.get('filter') ?? '', how: query.get('how') ?? '', what: query.get('what') ?? '' };
+  const wanted = { filter: queried('filter'), how: queried('how'), what: queried('what') };
   const all = memo('all trouble', fleet.version, () => ({ findings: sorted(findings()), ailing: sorted(ailing()) }));
-  const found = memo('found trouble', `${fleet.version} ${query}`, () => {
+  const found = memo('found trouble', `${fleet.version} ${location.search}`, () => {
     const words = wanted.filter.toLowerCase().split(/\s+/).filter(Boolean);
     /** @param {Trouble} it */
     const fits = (it) => words.every((word) => it.text.includes(word)) && (!wanted.how || it.how === wanted.how) && (!wanted.what || it.kinds.includes(wanted.what));

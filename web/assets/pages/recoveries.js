@@ -1,11 +1,11 @@
 // Recoveries and detections: what was done, step by step, and what is to be acknowledged.
 
-import { get, keyOf } from '../api.js';
+import { get, keyOf, known } from '../api.js';
 import { open as openTask, perform } from '../dialog.js';
 import { operation } from '../operations.js';
-import { amend, go, here, to } from '../router.js';
-import { clusterNamed, fleet, loaded, recoveries } from '../store.js';
-import { answered, badge, button, called, empty, instanceLink, mark, name, typed, when } from '../ui.js';
+import { amend, go, queried, to } from '../router.js';
+import { clusterNamed, fleet, recoveries } from '../store.js';
+import { answered, answeredAll, badge, button, called, empty, instanceLink, listed, mark, name, typed, when } from '../ui.js';
 import { causeNamed, counted, exact, moment, named, recoveryNamed, span, tame } from '../words.js';
 import { html, nothing } from '../html.js';
 
@@ -103,6 +103,11 @@ export function pager(path, page, length, query = {}) {
     ${length >= SIZE ? html`<a href=${to([path], { ...query, page: String(page + 1) })}>older</a>` : nothing}</nav>`;
 }
 
+/** Which page of an answer is looked at. */
+export function pageNumber() {
+  return Number(queried('page')) || 0;
+}
+
 /** What chooses among all of them.
  * @param {string} label @param {string} value @param {(text: string) => void} take */
 export function chooser(label, value, take) {
@@ -122,7 +127,7 @@ function acknowledge(path, what) {
   openTask({
     title: 'Acknowledge', care: 'none', says: `${what} blocks no other recovery any more.`,
     fields: [{ name: 'comment', label: 'Comment', kind: 'text' }],
-    path: () => path, query: (values) => ({ comment: values.comment ?? '' }),
+    path: () => path, query: ({ comment }) => ({ comment }),
   });
 }
 
@@ -136,17 +141,15 @@ export function blockedView(it) {
 }
 
 export function recoveriesPage() {
-  const { query } = here();
-  const cluster = query.get('cluster') ?? '';
-  const page = Number(query.get('page') ?? 0) || 0;
+  const cluster = queried('cluster');
+  const page = pageNumber();
   const path = cluster ? `audit-recovery/cluster/${encodeURIComponent(cluster)}/${page}` : `audit-recovery/${page}`;
-  const answer = loaded(`recoveries ${path}`, fleet.state.LedgerIndex, () => get(path));
-  const blocked = loaded('blocked', fleet.state.LedgerIndex, () => get('blocked-recoveries')).data ?? [];
+  const answer = known(path, fleet.state.LedgerIndex);
+  const blocked = known('blocked-recoveries', fleet.state.LedgerIndex).data ?? [];
   return html`<header class="head"><h1>Recoveries${cluster ? html` of ${name(cluster)}` : nothing}</h1>
       <div class="actions">${chooser('Cluster, or id of a recovery', cluster, chosen)}${button('Acknowledge all…', () => acknowledge('ack-all-recoveries', 'Every recovery so far'))}</div></header>
     ${blocked.length ? html`<section class="trouble"><h2>Blocked</h2><ul>${blocked.map((/** @type {any} */ it) => html`<li>${blockedView(it)}</li>`)}</ul></section>` : nothing}
-    ${answered(answer, (all) => all.length
-      ? html`<ul class="plain list">${all.map((/** @type {any} */ it) => {
+    ${answeredAll(answer, (all) => html`<ul class="plain list">${all.map((it) => {
           const isRunning = !it.RecoveryEndTimestamp;
           const health = isRunning ? 'busy' : it.IsSuccessful ? 'ok' : 'critical';
           const errors = (it.AllErrors ?? []).filter(Boolean);
@@ -156,19 +159,17 @@ export function recoveriesPage() {
               ${it.Acknowledged || isRunning ? nothing : badge('not acknowledged', 'warning')}</p>
             <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))}${keyOf(it.SuccessorKey) ? html` → ${instanceLink(keyOf(it.SuccessorKey))}` : nothing} · ${when(it.RecoveryStartTimestamp)}</p>
             ${errors.length ? html`<p class="said">${tame(errors[0])}</p>` : nothing}</div></li>`;
-        })}</ul>${pager('recoveries', page, all.length, { cluster })}`
-      : empty('Nothing was recovered, as far as baton remembers.'))}`;
+        })}</ul>${pager('recoveries', page, all.length, { cluster })}`, 'Nothing was recovered, as far as baton remembers.')}`;
 }
 
 /** @param {string} text its name, or its number */
 export function recoveryPage(text) {
   const isNumber = /^\d+$/.test(text);
-  const answer = loaded(`recovery ${text}`, fleet.state.LedgerIndex, () => get(`audit-recovery/${isNumber ? 'id' : 'uid'}/${encodeURIComponent(text)}`));
+  const answer = known(`audit-recovery/${isNumber ? 'id' : 'uid'}/${encodeURIComponent(text)}`, fleet.state.LedgerIndex);
   const uid = isNumber ? (answer.data?.[0]?.UID ?? '') : text;
   const row = [...fleet.recoveries.values()].find((it) => it.Uid === uid);
-  const steps = uid ? loaded(`steps ${uid}`, fleet.state.LedgerIndex, () => get(`audit-recovery-steps/${encodeURIComponent(uid)}`)) : { data: undefined, error: '' };
-  const detections = loaded(`detections of ${uid}`, fleet.state.LedgerIndex, () => get('audit-failure-detection'));
-  const changes = loaded('changelog', fleet.version, () => get('replication-analysis-changelog'));
+  const steps = uid ? known(`audit-recovery-steps/${encodeURIComponent(uid)}`, fleet.state.LedgerIndex) : { data: undefined, error: '' };
+  const detections = known('audit-failure-detection', fleet.state.LedgerIndex);
   return answered(answer, (all) => {
     const it = all[0];
     if (!it) return html`<header class="head"><h1>Recovery</h1></header>${empty('baton remembers no such recovery.')}`;
@@ -193,17 +194,17 @@ export function recoveryPage(text) {
         ${row?.EndedAt ? html`<dt>Took</dt><dd>${span2(moment(row.EndedAt) - moment(row.BegunAt))}</dd>` : nothing}
         ${it.Acknowledged ? html`<dt>Acknowledged</dt><dd>by ${called('person', it.AcknowledgedBy)}, ${when(it.AcknowledgedAt)}: ${tame(it.AcknowledgedComment)}</dd>` : nothing}
       </dl>
-      ${errors.length ? html`<section class="trouble"><h2>What went wrong</h2><ul>${errors.map((/** @type {string} */ text) => html`<li>${tame(text)}</li>`)}</ul></section>` : nothing}
+      ${errors.length ? html`<section class="trouble"><h2>What went wrong</h2>${listed(errors)}</section>` : nothing}
       <section><h2>Step by step</h2>${row?.Steps?.length ? stepsView(row.Steps, row.BegunAt)
         : answered(steps, (lines) => stepsView(lines.map((/** @type {any} */ line) => ({ At: line.AuditAt, Text: line.Message })), it.RecoveryStartTimestamp))}</section>
-      <section><h2>Findings about ${name(keyOf(analysis.AnalyzedInstanceKey))} over time</h2>${changelogView(changes, keyOf(analysis.AnalyzedInstanceKey))}</section>`;
+      <section><h2>Findings about ${name(keyOf(analysis.AnalyzedInstanceKey))} over time</h2>${changelogView(keyOf(analysis.AnalyzedInstanceKey))}</section>`;
   });
 }
 
 /** The verdicts on an instance, the newest first.
- * @param {{data: any, error: string}} changes @param {string} key */
-export function changelogView(changes, key) {
-  return answered(changes, (all) => {
+ * @param {string} key @param {number} [version] */
+export function changelogView(key, version = fleet.version) {
+  return answered(known('replication-analysis-changelog', version), (all) => {
     const log = (all ?? []).find((/** @type {any} */ it) => keyOf(it.AnalyzedInstanceKey) === key);
     const entries = (log?.Changelog ?? []).slice(-12).reverse();
     return entries.length ? html`<ol class="steps">${entries.map((/** @type {string} */ line) => {
@@ -214,23 +215,19 @@ export function changelogView(changes, key) {
 }
 
 export function detectionsPage() {
-  const { query } = here();
-  const page = Number(query.get('page') ?? 0) || 0;
-  const id = query.get('id') ?? '';
-  const cluster = query.get('cluster') ?? '';
+  const page = pageNumber();
+  const id = queried('id');
+  const cluster = queried('cluster');
   const alias = clusterNamed(cluster)?.Alias || cluster;
   const path = `audit-failure-detection/${id ? `id/${encodeURIComponent(id)}` : alias ? `alias/${encodeURIComponent(alias)}/${page}` : page}`;
-  const answer = loaded(path, fleet.state.LedgerIndex, () => get(path));
-  const changes = loaded('changelog', fleet.version, () => get('replication-analysis-changelog'));
+  const answer = known(path, fleet.state.LedgerIndex);
   return html`<header class="head"><h1>Detections${alias ? html` of ${name(alias)}` : nothing}</h1><p class="total">failures that baton found, whether or not anything was to be done about them</p>
       <div class="actions">${chooser('Cluster, or id of a detection', cluster || id, (text) => amend(/^\d+$/.test(text) ? { id: text } : { cluster: text }))}</div></header>
-    ${answered(answer, (all) => all.length
-      ? html`<ul class="plain list">${all.map((/** @type {any} */ it) => {
+    ${answeredAll(answer, (all) => html`<ul class="plain list">${all.map((it) => {
           const analysis = it.AnalysisEntry;
           const alias = analysis.ClusterDetails?.ClusterAlias ?? '';
           return html`<li class="recovery">${mark('warning', 'detected')}<div><p><strong>${named(analysis.Analysis)}</strong> ${badge(analysis.Analysis, 'code')}</p>
             <p class="of">${instanceLink(keyOf(analysis.AnalyzedInstanceKey))} in <a href=${to(['cluster', alias])}>${name(alias)}</a> · ${when(it.RecoveryStartTimestamp)} · ${counted(analysis.CountReplicas ?? 0, 'replica')}${it.ProcessingNodeHostname ? html` · seen by ${called('node', it.ProcessingNodeHostname)}` : nothing}${it.RelatedRecoveryId ? html` · <a href=${to(['recovery', String(it.RelatedRecoveryId)])}>recovered from</a>` : nothing}</p>
-            <details ?open=${Boolean(id)}><summary>Findings about it over time</summary>${changelogView(changes, keyOf(analysis.AnalyzedInstanceKey))}</details></div></li>`;
-        })}</ul>${id ? nothing : pager('detections', page, all.length, { cluster })}`
-      : empty('No failure was detected, as far as baton remembers.'))}`;
+            <details ?open=${Boolean(id)}><summary>Findings about it over time</summary>${changelogView(keyOf(analysis.AnalyzedInstanceKey))}</details></div></li>`;
+        })}</ul>${id ? nothing : pager('detections', page, all.length, { cluster })}`, 'No failure was detected, as far as baton remembers.')}`;
 }
