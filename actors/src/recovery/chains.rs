@@ -166,18 +166,20 @@ async fn carry_out(
         let done = match (action, patience) {
             (Action::SetReadOnly, _) if chain.actions.get(at + 1) == Some(&Action::KillClients) => {
                 let at_most = match patience {
-                    Patience::Fence | Patience::Freeze => FREEZE_DEADLINE,
-                    Patience::Usual | Patience::FreezeTelling => ACTION_DEADLINE,
+                    Patience::Usual => ACTION_DEADLINE,
+                    Patience::Fence | Patience::Freeze | Patience::FreezeTelling => FREEZE_DEADLINE,
                 };
                 close(mandate, &mut *session, aside.take(), at_most).await
             }
             (Action::WaitExecuted { at_most, .. }, _) => {
                 wait_executed(&mut *session, action, *at_most).await
             }
-            (_, Patience::Fence | Patience::Freeze) => {
+            (Action::Stop(_), Patience::FreezeTelling) => {
+                act(&mut *session, action, TELLING_DEADLINE).await
+            }
+            (_, Patience::Fence | Patience::Freeze | Patience::FreezeTelling) => {
                 act(&mut *session, action, FREEZE_DEADLINE).await
             }
-            (_, Patience::FreezeTelling) => act(&mut *session, action, TELLING_DEADLINE).await,
             (_, Patience::Usual) => act(&mut *session, action, ACTION_DEADLINE).await,
         };
         if let Err(failure) = done {
@@ -309,6 +311,8 @@ fn classify(at: usize, action: &Action, failure: ActionFailure, patience: Patien
 mod tests {
     use std::sync::Mutex;
 
+    use baton_topology::action::Threads;
+    use baton_topology::recovery::Need;
     use baton_topology::testing::key;
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
@@ -394,5 +398,21 @@ mod tests {
         assert_eq!(began.elapsed(), FREEZE_DEADLINE);
         let outcome = classify(0, &Action::SetReadOnly, failure, Patience::Fence);
         assert!(matches!(outcome, Outcome::NoAnswer { at: 0, .. }), "{outcome:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_tells_its_source_is_waited_for_and_nothing_else_of_its_server() {
+        let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
+        for (action, patience, expected) in [
+            (Action::Stop(Threads::Receiver), Patience::FreezeTelling, TELLING_DEADLINE),
+            (Action::Stop(Threads::Receiver), Patience::Freeze, FREEZE_DEADLINE),
+            (Action::SetReadOnly, Patience::FreezeTelling, FREEZE_DEADLINE),
+        ] {
+            let chain = Chain { on: key("a"), actions: vec![action.clone()], need: Need::Should };
+            let (began, aside) = (Instant::now(), Box::new(Hung));
+            let ran = carry_out(&mandate, &chain, Box::new(Hung), aside, patience).await;
+            assert!(ran.is_ok_and(|(_, ran)| ran.outcome != Outcome::Done));
+            assert_eq!(began.elapsed(), expected + GRACE, "{action:?}");
+        }
     }
 }
