@@ -1,30 +1,11 @@
 // What no machine has: large groups to drag, names that no operating system takes, clusters of one, failures that nobody
 // can recover from.
 
-import { BASE, ask, browse, check, end, fits, isAccessible, isClean, playEach, same, shoot, until } from './lib.mjs';
+import { BASE, ask, check, end, fits, isAccessible, isClean, playEach, same, shoot, until } from './lib.mjs';
+import { UI, api, browser, host, key, middle, opened, path, post, row, wrong } from './clusters.mjs';
 
-const { browser, visit, wrong } = await browse();
-const UI = `${BASE}/ui`;
 /** Pictures of all of a page, however long. */
 const WHOLE = { fullPage: true };
-const api = async (path) => (await fetch(`${BASE}/api/${path}`)).json();
-const post = async (path) => (await fetch(`${BASE}/api/${path}`, { method: 'POST' })).json();
-const host = (cluster, number) => `db${number}.cluster${cluster}.dc${number % 3}.example.com`;
-const key = (cluster, number) => `${host(cluster, number)}:3306`;
-const path = (cluster, number) => `${host(cluster, number)}/3306`;
-const row = (page, cluster, number) => page.locator('.node', { has: page.getByRole('link', { name: key(cluster, number), exact: true }) });
-
-async function opened(address, options) {
-  const page = await visit(options);
-  await page.goto(UI + address);
-  await page.locator('.live', { hasText: 'live' }).first().waitFor();
-  return page;
-}
-
-async function middle(it) {
-  const box = await it.boundingBox();
-  return [box.x + box.width / 2, box.y + box.height / 2];
-}
 
 const scenes = {
   async 'the fleet is filtered and sorted'() {

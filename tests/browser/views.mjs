@@ -1,28 +1,9 @@
 // What people who worked with orchestrator look for: data centres told apart, names hidden for a picture, few rows.
 
-import { BASE, ask, browse, check, end, fits, isAccessible, isClean, playEach, same, shoot, until } from './lib.mjs';
+import { BASE, ask, check, end, fits, isAccessible, isClean, playEach, same, shoot, until } from './lib.mjs';
+import { UI, api, browser, host, key, middle, opened, path, post, row, wrong } from './clusters.mjs';
 
-const { browser, visit, wrong } = await browse();
-const UI = `${BASE}/ui`;
-const api = async (path) => (await fetch(`${BASE}/api/${path}`)).json();
-const post = async (path) => (await fetch(`${BASE}/api/${path}`, { method: 'POST' })).json();
-const host = (cluster, number) => `db${number}.cluster${cluster}.dc${number % 3}.example.com`;
-const key = (cluster, number) => `${host(cluster, number)}:3306`;
-const path = (cluster, number) => `${host(cluster, number)}/3306`;
-const row = (page, cluster, number) => page.locator('.node', { has: page.getByRole('link', { name: key(cluster, number), exact: true }) });
 const below = async (cluster, number) => (await api(`cluster/cluster${cluster}`)).filter((it) => it.MasterKey.Hostname === host(cluster, number)).map((it) => it.Key.Hostname);
-
-async function opened(address, options) {
-  const page = await visit(options);
-  await page.goto(UI + address);
-  await page.locator('.live', { hasText: 'live' }).first().waitFor();
-  return page;
-}
-
-const middle = async (it) => {
-  const box = await it.boundingBox();
-  return [box.x + box.width / 2, box.y + box.height / 2];
-};
 
 /** Moves what is dragged over a row until that lights up: on its way there it passes others. */
 const hover = (page, onto) => until('the target lights up', async () => {
