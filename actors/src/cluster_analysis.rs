@@ -4,22 +4,21 @@
 //! look by [`baton_topology::attention`]. This actor only carries out what they return. Its state
 //! is the newest published snapshot, so that its successor goes on where it died.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
 };
-use baton_topology::analysis::catalog::{self, Response};
-use baton_topology::analysis::{Analysis, Code};
+use baton_topology::analysis::Code;
 use baton_topology::attention::Watchlist;
 use baton_topology::cluster::ClusterId;
 use baton_topology::fleet::{self, Advance, FleetInput, News};
 use baton_topology::history::{AnalysisChange, DetectionEntry};
 use baton_topology::instance::Instance;
 use baton_topology::key::InstanceKey;
-use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::ledger::LedgerState;
 use baton_topology::policy::Policy;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -29,12 +28,13 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::discovery::LookNow;
 use crate::metrics::Metrics;
-use crate::ports::{EventSender, Ledger, ProposeError};
+use crate::ports::{EventSender, Ledger};
 use crate::probe::ProbeFinished;
 use crate::recovery::Detected;
 use crate::store::Record;
 use crate::supervisor::{Outlet, Queued};
 
+mod detections;
 mod poison;
 
 /// Messages that may wait for the analysis.
@@ -49,8 +49,6 @@ const STORE_FOUND_AFTER: Duration = Duration::from_millis(100);
 const STORE_BATCH_MAX: usize = 2_000;
 /// How often the times of looks are handed to the store although nothing else changed.
 const STORE_TIMES_EVERY: Duration = Duration::from_secs(60);
-/// Detections that may wait for the ledger.
-const DETECTIONS_MAX: usize = 256;
 /// The pause after a long advance is never longer.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Timers are not finer than this; a shorter pause is none.
@@ -101,7 +99,9 @@ pub struct ClusterAnalysisActor {
     /// Instances that were looked at since the store last heard of them.
     looked_at: BTreeSet<InstanceKey>,
     is_store_due: bool,
-    detections_waiting: usize,
+    /// What was detected and is to be recorded, oldest first.
+    detections: VecDeque<Arc<DetectionEntry>>,
+    is_recording: bool,
     /// The newest detection the store was given.
     recorded: u64,
     /// When the newest advance ended and how long it took, all that follows from it included.
@@ -120,7 +120,8 @@ impl ClusterAnalysisActor {
             unstored: BTreeSet::new(),
             looked_at: BTreeSet::new(),
             is_store_due: false,
-            detections_waiting: 0,
+            detections: VecDeque::new(),
+            is_recording: false,
             recorded: 0,
             newest_advance: (Instant::now(), Duration::ZERO),
         }
@@ -264,72 +265,6 @@ impl ClusterAnalysisActor {
         }
     }
 
-    /// Keeps a record of what was detected, by whichever node. Giving the store the same again
-    /// changes nothing.
-    fn record_detections(&mut self, ledger: &LedgerState) {
-        if ledger.last_detection_id <= self.recorded {
-            return;
-        }
-        let entries = ledger.detections.values().filter_map(|it| it.entry.as_ref());
-        for entry in entries.filter(|it| it.id > self.recorded) {
-            self.record(Record::Detection(Box::new((**entry).clone())));
-        }
-        self.recorded = ledger.last_detection_id;
-    }
-
-    /// Has the ledger agree that this failure was detected.
-    fn detect(
-        &mut self,
-        snapshot: &Arc<FleetSnapshot>,
-        cluster: &ClusterId,
-        analysis: &Analysis,
-        now: Timestamp,
-        ctx: &mut Context<Self>,
-    ) {
-        if self.world.ledger.leading().borrow().is_none() {
-            // Whoever leads finds it too.
-            return;
-        }
-        let is_detectable = catalog::entry(analysis.code)
-            .is_some_and(|problem| problem.response(&snapshot.policy) != Response::Show)
-            && !analysis.skippable_due_to_downtime;
-        if !is_detectable {
-            return;
-        }
-        if self.detections_waiting >= DETECTIONS_MAX {
-            self.world.metrics.dropped("detection", 1);
-            return;
-        }
-        self.detections_waiting += 1;
-        let ledger = Arc::clone(&self.world.ledger);
-        let command = Command::RecordDetection {
-            key: analysis.key.clone(),
-            code: analysis.code,
-            at: now,
-            fresh_after: now.minus(snapshot.policy.detection_block),
-            entry: Some(Arc::new(detection_entry(snapshot, cluster, analysis, now))),
-        };
-        let found = Box::new(analysis.clone());
-        let agreed = async move { ledger.propose(command).await };
-        ctx.spawn(agreed.into_actor(self).map(move |agreed, act, _ctx| {
-            act.detections_waiting -= 1;
-            let key = &found.key;
-            match agreed {
-                Ok(_) => {
-                    if act.world.detections.try_send(Detected(found)).is_err() {
-                        act.world.metrics.dropped("detection", 1);
-                    }
-                }
-                Err(ProposeError::Refused(reason) | ProposeError::NotLeading(reason)) => {
-                    tracing::debug!(%key, reason, "detection not recorded");
-                }
-                Err(error) => {
-                    tracing::error!(%key, %error, "cannot record a detection");
-                }
-            }
-        }));
-    }
-
     fn note_for_store(
         &mut self,
         before: &FleetSnapshot,
@@ -460,25 +395,6 @@ fn concerned(inputs: &[FleetInput]) -> (Vec<InstanceKey>, Vec<InstanceKey>) {
         }
     }
     (probed, forgotten)
-}
-
-fn detection_entry(
-    snapshot: &FleetSnapshot,
-    cluster: &ClusterId,
-    analysis: &Analysis,
-    at: Timestamp,
-) -> DetectionEntry {
-    let found = snapshot.cluster(cluster);
-    let member = found.and_then(|cluster| cluster.member(&analysis.key));
-    DetectionEntry {
-        id: 0,
-        at,
-        analysis: analysis.clone(),
-        cluster_name: found.map(|cluster| cluster.name()).unwrap_or_default(),
-        cluster_alias: found.map(|cluster| cluster.alias.clone()).unwrap_or_default(),
-        replicas: member.map(|member| member.replicas.clone()).unwrap_or_default(),
-        node: snapshot.policy.node_name.clone(),
-    }
 }
 
 impl Actor for ClusterAnalysisActor {

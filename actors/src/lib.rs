@@ -4,6 +4,7 @@ pub mod clock;
 pub mod cluster_analysis;
 pub mod discovery;
 pub mod hooks;
+pub mod lateness;
 mod mandate;
 pub mod metrics;
 pub mod mysql;

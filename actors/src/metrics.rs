@@ -86,6 +86,10 @@ pub struct Metrics {
     pub snapshot_published: Gauge<f64, std::sync::atomic::AtomicU64>,
     /// How long one analysis of what changed takes.
     pub analysis_seconds: Histogram,
+    /// Time in which threads of this process were not able to run, those that lacked most.
+    pub runtime_delay_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
+    /// The same as a share of the last seconds, in percent.
+    pub runtime_delay_percent: Gauge,
     /// Questions to the other nodes, by what came of them.
     polls: Family<VerdictLabel, Counter>,
     /// How long they take.
@@ -122,6 +126,8 @@ impl Metrics {
             snapshot_generation: Gauge::default(),
             snapshot_published: Gauge::default(),
             analysis_seconds: handling_buckets(),
+            runtime_delay_seconds: Counter::default(),
+            runtime_delay_percent: Gauge::default(),
             polls: Family::default(),
             poll_seconds: Histogram::new(exponential_buckets(0.000_5, 2.5, 9)),
         };
@@ -165,6 +171,11 @@ impl Metrics {
             Unit::Seconds,
             self.snapshot_published.clone(),
         );
+        let r = root.sub_registry_with_prefix("runtime");
+        let help = "Time in which a thread of baton could not run, for lack of processor";
+        r.register_with_unit("delay", help, Unit::Seconds, self.runtime_delay_seconds.clone());
+        let help = "Share of the last seconds in which a thread of baton could not run";
+        r.register("delay_percent", help, self.runtime_delay_percent.clone());
         let help = "Time to analyse what changed";
         root.register_with_unit("analysis", help, Unit::Seconds, self.analysis_seconds.clone());
     }

@@ -16,9 +16,10 @@ use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
 use baton_topology::probe::ProbeResult;
 use baton_topology::time::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::clock::Clock;
+use crate::lateness::timeout;
 use crate::metrics::Metrics;
 use crate::ports::{Parting, ProbeSession, ProbeTarget, Reading};
 use crate::sharing::Sharing;
@@ -32,6 +33,8 @@ use schedule::{Backoff, Failing};
 pub const MAILBOX: usize = 16;
 /// Callers that may wait for the next probe of one instance.
 const WAITING_MAX: usize = 64;
+/// Probes that may connect at a time, and as many to servers that did not answer before.
+const CONNECTING_MAX: usize = 256;
 /// Two probes of one instance begin at least this far apart, whoever asks.
 const GAP_MIN: Duration = Duration::from_millis(5);
 /// A parked connection that lasted this long was certainly opened.
@@ -133,6 +136,24 @@ pub struct ProbeWorld {
     pub sightings: Outlet<Sighting>,
     /// Who else looks, where looks are shared.
     pub sharing: Option<Sharing>,
+    /// How many may connect at a time.
+    pub connecting: Connecting,
+}
+
+/// How many probes may be connecting at a time: a fleet that is lost at once is not to be connected
+/// to at once, over and over. Those of servers that were lost wait among themselves, so that a
+/// thousand dead ones delay no healthy one.
+#[derive(Debug, Clone)]
+pub struct Connecting {
+    first: Arc<Semaphore>,
+    again: Arc<Semaphore>,
+}
+
+impl Default for Connecting {
+    fn default() -> Self {
+        let some = || Arc::new(Semaphore::new(CONNECTING_MAX));
+        Self { first: some(), again: some() }
+    }
 }
 
 /// When a new probe begins to look.
@@ -156,6 +177,8 @@ pub struct ProbeActor {
     session: Option<Box<dyn ProbeSession>>,
     activity: Activity,
     last_began: Option<Timestamp>,
+    /// Whether any probe has ended.
+    has_ended: bool,
     failing: Option<Failing>,
     timer: Option<SpawnHandle>,
     parked: Option<SpawnHandle>,
@@ -191,6 +214,7 @@ impl ProbeActor {
             session: None,
             activity: Activity::Idle,
             last_began: None,
+            has_ended: false,
             failing: None,
             timer: None,
             parked: None,
@@ -244,18 +268,38 @@ impl ProbeActor {
         let mut session =
             self.session.take().unwrap_or_else(|| self.world.target.session(&self.key));
         let deadline = self.world.deadline;
+        let turn = self.turn_to_connect();
+        let clock = Arc::clone(&self.world.clock);
         let probe = async move {
-            match tokio::time::timeout(deadline, session.probe()).await {
-                Ok(outcome) => (Some(session), outcome),
+            let turn = match turn {
+                // Closed it never is.
+                Some(turns) => turns.acquire_owned().await.ok(),
+                None => None,
+            };
+            // Waiting for a turn says nothing of the server.
+            let began = if turn.is_some() { clock.now() } else { now };
+            match timeout(deadline, session.probe()).await {
+                Ok(outcome) => (began, Some(session), outcome),
                 // The session is in an unknown state: it is not used again.
-                Err(_) => (None, Err(overdue(deadline))),
+                Err(_) => (began, None, Err(overdue(deadline))),
             }
         };
-        let ended = move |(session, outcome), act: &mut Self, ctx: &mut Context<Self>| {
+        let ended = move |(began, session, outcome), act: &mut Self, ctx: &mut Context<Self>| {
             act.session = session;
-            act.ended(now, outcome, ctx);
+            act.has_ended = true;
+            act.ended(began, outcome, ctx);
         };
         ctx.spawn(probe.into_actor(self).map(ended));
+    }
+
+    /// Where this probe waits for its turn, if it has to connect, as far as is known here.
+    fn turn_to_connect(&self) -> Option<Arc<Semaphore>> {
+        let connecting = &self.world.connecting;
+        match (self.failing.is_some(), self.has_ended) {
+            (true, _) => Some(Arc::clone(&connecting.again)),
+            (false, false) => Some(Arc::clone(&connecting.first)),
+            (false, true) => None,
+        }
     }
 
     fn ended(&mut self, started_at: Timestamp, outcome: Outcome, ctx: &mut Context<Self>) {

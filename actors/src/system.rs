@@ -16,16 +16,17 @@ use baton_topology::snapshot::FleetSnapshot;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::cluster_analysis::{self, AnalysisWorld, ClusterAnalysisActor};
+use crate::cluster_analysis::{self, AnalysisWorld, ClusterAnalysisActor, Happened};
 use crate::discovery::resolve::HostResolver;
 use crate::discovery::{self, Discover, DiscoveryActor, DiscoveryHandle, DiscoveryWorld, Roster};
+use crate::lateness::Lateness;
 use crate::metrics::Metrics;
 use crate::ports::{
     Control, Discovery, EventSender, History, Ledger, Peers, ProbeTarget, Recoveries,
     SnapshotReader, StoreHealth,
 };
-use crate::probe::ProbeWorld;
 use crate::probe::schedule::Backoff;
+use crate::probe::{Connecting, ProbeWorld};
 use crate::quorum::{Answering, Electorate, Witness};
 use crate::recovery::{self, Announcer, RecoveryActor, RecoveryHandle, RecoveryWorld};
 use crate::sharing::{Probing, Sharing, SharingWorld};
@@ -354,6 +355,7 @@ fn start_watching(
         reports: actors.analysis.outlet(),
         sightings: actors.discovery.outlet(),
         sharing,
+        connecting: Connecting::default(),
     };
     let discovery = DiscoveryWorld {
         probes,
@@ -412,6 +414,21 @@ async fn sow(handles: Handles, seeds: Vec<InstanceKey>) {
         }
         tokio::time::sleep(SEED_EVERY).await;
     }
+}
+
+/// Judges over and over whether this node gets enough processor, and takes note of it in the fleet:
+/// one that does not is not to believe what it sees (I7).
+pub async fn judge_lateness(lateness: Lateness, handles: Handles) {
+    let analysis = handles.actors.analysis.outlet();
+    let mut told = 0;
+    let tell = move |percent| {
+        // Smaller changes change nothing.
+        let is_news = told / 10 != percent / 10;
+        if is_news && analysis.try_send(Happened(FleetInput::RuntimeDelay(percent))).is_ok() {
+            told = percent;
+        }
+    };
+    lateness.judge(handles.metrics.clone(), tell).await;
 }
 
 async fn purge_ledger(handles: Handles, clock: Arc<dyn Clock>) {

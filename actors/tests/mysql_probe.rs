@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use baton_actors::lateness::Lateness;
 use baton_actors::mysql::{
     ConnectOptions, DetectionQuery, MySqlTarget, Password, TlsIdentity, TlsMode, TlsOptions,
 };
@@ -248,6 +249,33 @@ async fn a_hung_server_is_known_by_deadline() {
         server.cont_signal();
         session.probe().await.unwrap();
     }
+}
+
+/// Takes the thread away from everybody else, a while at a time.
+#[allow(clippy::disallowed_methods, reason = "the thread is to be blocked")]
+async fn hog(at_a_time: Duration) {
+    loop {
+        std::thread::sleep(at_a_time);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[actix::test]
+async fn a_thread_that_gets_no_processor_takes_no_server_for_silent() {
+    let server = watched(Options::new(Flavor::MySql97), Flavor::MySql97);
+    let deadline = Duration::from_millis(300);
+    let options =
+        ConnectOptions { connect_deadline: deadline, probe_deadline: deadline, ..options() };
+    tokio::task::spawn_local(Lateness::default().measure());
+    tokio::task::yield_now().await;
+    tokio::task::spawn_local(hog(deadline / 2));
+    let mut session = session(&server, options);
+    for _ in 0..3 {
+        session.probe().await.unwrap();
+    }
+    server.stop_signal();
+    assert_eq!(session.probe().await.unwrap_err().kind, FailureKind::Timeout, "it is silent");
+    server.cont_signal();
 }
 
 #[tokio::test]

@@ -324,6 +324,44 @@ async fn a_failing_store_is_loud_and_watching_goes_on() {
 }
 
 #[actix::test]
+async fn when_hundreds_die_at_once_each_detection_is_recorded_also_by_a_store_that_was_full() {
+    const CLUSTERS: usize = 270;
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    let names: Vec<(String, String)> =
+        (0..CLUSTERS).map(|n| (format!("a{n}"), format!("b{n}"))).collect();
+    for (primary, replica) in &names {
+        fleet.add_primary(&key(primary));
+        fleet.add_replica(&key(replica), &key(primary));
+    }
+    let seeds: Vec<&str> = names.iter().map(|(primary, _)| primary.as_str()).collect();
+    let world = watch_with(fleet, MemoryStore::default(), &seeds, |_| {}).await;
+    let all: Vec<&str> = names.iter().flat_map(|(a, b)| [a.as_str(), b.as_str()]).collect();
+    world.until_valid(&all).await;
+    world.store.disk().fault = StoreFault::Full;
+    for primary in &seeds {
+        world.fleet.kill(&key(primary));
+    }
+    world
+        .until("all are dead", |fleet| {
+            seeds.iter().all(|name| code_of(fleet, name) == Code::DeadPrimary)
+        })
+        .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.store.disk().fault = StoreFault::None;
+    let mut ledger = world.handles.ledger.state();
+    let is_dead = |entry: &&Arc<baton_topology::history::DetectionEntry>| {
+        entry.analysis.code == Code::DeadPrimary
+    };
+    let complete = ledger.wait_for(|state| {
+        state.detections.values().filter_map(|it| it.entry.as_ref()).filter(is_dead).count()
+            == CLUSTERS
+    });
+    let complete = tokio::time::timeout(Duration::from_secs(60), complete).await;
+    assert!(complete.is_ok(), "some were never recorded");
+}
+
+#[actix::test]
 async fn detections_are_recorded_once_while_they_are_fresh() {
     tokio::time::pause();
     let world = watch(star(), "a").await;

@@ -9,6 +9,7 @@ use actix_rt::Arbiter;
 use anyhow::Context;
 use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::hooks::HookRunner;
+use baton_actors::lateness::Lateness;
 use baton_actors::metrics::Metrics;
 use baton_actors::mysql::MySqlTarget;
 use baton_actors::operations::{Locks, Workshop};
@@ -55,6 +56,7 @@ impl Service {
         let metrics = Metrics::new();
         let token = random_text();
         let arbiters: Vec<Arbiter> = (0..PROBE_THREADS).map(|_| Arbiter::new()).collect();
+        let lateness = measure_lateness(&arbiters);
         let seeds = seeds(config, options)?;
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
@@ -81,6 +83,7 @@ impl Service {
         .await
         .context("cannot open the store")?;
 
+        tokio::task::spawn_local(system::judge_lateness(lateness, handles.clone()));
         let reloader = Arc::new(Reloader {
             options: options.clone(),
             node_name: node_name.clone(),
@@ -144,6 +147,16 @@ impl Service {
             arbiter.stop();
         }
     }
+}
+
+/// Measures how late the threads run on which servers are spoken to.
+fn measure_lateness(arbiters: &[Arbiter]) -> Lateness {
+    let lateness = Lateness::default();
+    tokio::task::spawn_local(lateness.clone().measure());
+    for arbiter in arbiters {
+        arbiter.spawn(lateness.clone().measure());
+    }
+    lateness
 }
 
 /// The instances to begin with.

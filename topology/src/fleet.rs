@@ -44,6 +44,9 @@ pub enum FleetInput {
     Names(Arc<HostNames>),
     /// Other nodes were asked about a failure, or there are more or fewer of them.
     Polls(Arc<Polls>),
+    /// This node gets more or less processor: the share of time its threads could not run, in
+    /// percent.
+    RuntimeDelay(u8),
 }
 
 /// The next state of the fleet and what is new in it.
@@ -170,6 +173,7 @@ fn take(next: &mut FleetSnapshot, changes: &mut Changes, input: FleetInput, now:
             changes.dirty.extend(next.clusters.keys().cloned());
         }
         FleetInput::Polls(polls) => next.polls = polls,
+        FleetInput::RuntimeDelay(percent) => next.runtime_delay_percent = percent,
     }
 }
 

@@ -14,6 +14,7 @@ mod recoveries;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
@@ -263,19 +264,13 @@ pub enum Command {
         /// When somebody said so.
         at: Timestamp,
     },
-    /// Record that a failure was detected; refused while the same detection is still fresh.
-    RecordDetection {
-        /// The instance.
-        key: InstanceKey,
-        /// The failure.
-        code: Code,
-        /// When it was detected.
-        at: Timestamp,
-        /// Detections of the same failure after this point make this one a repetition.
-        fresh_after: Timestamp,
-        /// What was seen. It gets its number here.
-        #[serde(default)]
-        entry: Option<Arc<DetectionEntry>>,
+    /// Record that failures were detected. Those whose last detection is still fresh are left out;
+    /// refused when all of them are.
+    RecordDetections {
+        /// What was seen. Each gets its number here.
+        entries: Vec<Arc<DetectionEntry>>,
+        /// For so long another detection of the same failure is a repetition.
+        fresh_for: Duration,
     },
     /// Switch automated recoveries off or on everywhere.
     SetRecoveriesDisabled {

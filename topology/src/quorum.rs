@@ -24,6 +24,9 @@ pub const FAILED_COUNTS_FOR: Duration = Duration::from_secs(2);
 pub const POLL_COUNTS_FOR: Duration = Duration::from_secs(2);
 /// A node that lost fewer servers than this at once makes nothing of it: two may share a switch.
 pub const LOST_MIN: usize = 3;
+/// A node that could not run for this share of the last seconds, in percent, takes what it sees for
+/// its own lateness.
+pub const RUNTIME_DELAY_PERCENT_MAX: u8 = 90;
 /// What became of older questions is forgotten.
 const POLL_KEPT_FOR: Duration = Duration::from_secs(600);
 /// Of more instances than this the outcome is not kept.
@@ -281,12 +284,19 @@ fn receives_from(replica: &Instance, source: &InstanceKey) -> bool {
     })
 }
 
-/// Why a node should not believe what it sees: it lost most of the fleet at the same moment, and
-/// that is more likely its own doing (I7). Servers in downtime are not counted, nor those that were
+/// Why a node should not believe what it sees: it hardly got to run, or it lost most of the fleet at
+/// the same moment, and that is more likely its own doing (I7). Servers in downtime are not counted, nor those that were
 /// gone before. Not looked into while somebody has released the breaker.
 pub fn isolation(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
     if now < fleet.ledger.breaker_released_until {
         return None;
+    }
+    if fleet.runtime_delay_percent >= RUNTIME_DELAY_PERCENT_MAX {
+        return Some(format!(
+            "this node was not able to run for {} % of the last seconds: it lacks processor, and may \
+             be late itself",
+            fleet.runtime_delay_percent
+        ));
     }
     // Nobody is looked at less often, and a look may take a while.
     let moment = fleet.policy.poll_interval * 2;

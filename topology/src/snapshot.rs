@@ -43,6 +43,8 @@ pub struct FleetSnapshot {
     pub policy: Arc<Policy>,
     /// What other nodes said of failures that this one found.
     pub polls: Arc<Polls>,
+    /// Which share of the last seconds threads of this node were not able to run, in percent.
+    pub runtime_delay_percent: u8,
     /// The ledger as it was agreed upon, in the times of those who wrote it.
     pub agreed: Arc<LedgerState>,
 }
@@ -62,6 +64,7 @@ impl FleetSnapshot {
             ledger: by_clock_here(&ledger, None, at),
             policy,
             polls: Arc::default(),
+            runtime_delay_percent: 0,
             agreed: ledger,
         }
     }

@@ -48,6 +48,7 @@ fn subject(input: &FleetInput) -> String {
         FleetInput::Policy(_) => "the policy".into(),
         FleetInput::Names(_) => "names".into(),
         FleetInput::Polls(_) => "what other nodes said".into(),
+        FleetInput::RuntimeDelay(_) => "how late this node runs".into(),
     }
 }
 

@@ -15,12 +15,13 @@ use baton_topology::reading::{RawTable, Row};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::{Error, ServerError};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::ReplicationCredentials;
 use super::failure::{self, Phase};
 use super::session::{Live, MySqlSession};
+use crate::lateness::timeout;
 use crate::ports::{ActionFailure, ControlSession, ProbeSession, Reading};
 
 /// A wait ends this long before the deadline, so that the server's own answer is in by then.

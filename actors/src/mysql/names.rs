@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+
+use crate::lateness::timeout;
 
 /// Look-ups at a time.
 const LOOKUPS_MAX: usize = 64;

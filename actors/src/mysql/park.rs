@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use baton_topology::instance::FailureKind;
 use baton_topology::key::InstanceKey;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::connection::Connection;
 use super::failure::{self, Phase};
+use crate::lateness::timeout;
 use crate::ports::Parting;
 
 /// How long a connection stays parked before it is renewed. Bounds what a half-open connection

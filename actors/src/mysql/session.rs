@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::connection::{Answer, Connection};
@@ -19,6 +19,7 @@ use super::dialect::Dialect;
 use super::failure::{self, Phase};
 use super::queries::Packing;
 use super::{ReplicationCredentials, Shared, park};
+use crate::lateness::timeout;
 use crate::ports::{Parting, ProbeSession, Reading};
 
 /// A question that a server refused is not put to it again for this long.

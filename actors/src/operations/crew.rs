@@ -13,9 +13,9 @@ use baton_topology::probe::{ProbeResult, fold};
 use baton_topology::reading::RawTable;
 use baton_topology::relocate::{Next, STAGES_MAX, Script, Seen, Step, Unit};
 use futures_util::future::join_all;
-use tokio::time::timeout;
 
 use super::Workshop;
+use crate::lateness::timeout;
 use crate::mandate::Mandate;
 use crate::ports::{ActionFailure, ControlSession};
 

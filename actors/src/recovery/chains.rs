@@ -13,9 +13,10 @@ use baton_topology::recovery::machine::{Outcome, Ran};
 use baton_topology::recovery::{Chain, Stage};
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::lateness::timeout;
 use crate::mandate::Mandate;
 use crate::ports::{ActionFailure, Control, ControlSession, ProposeError};
 
@@ -204,7 +205,7 @@ async fn close(
     let end = Instant::now() + at_most;
     let is_in = Notify::new();
     let closing = async {
-        let looked = timeout_at(end, session.look()).await;
+        let looked = timeout(at_most, session.look()).await;
         looked.unwrap_or_else(|_| Err(silent(at_most))).map_err(ActionFailure::Server)?;
         is_in.notify_one();
         let left = end.saturating_duration_since(Instant::now());

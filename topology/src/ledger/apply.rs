@@ -162,8 +162,8 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
             discovered::remember(state, key, *at);
             Ok(vec![key.clone()])
         }
-        Command::RecordDetection { key, code, at, fresh_after, entry } => {
-            record_detection(state, key, *code, (*at, *fresh_after), entry.as_deref())
+        Command::RecordDetections { entries, fresh_for } => {
+            record_detections(state, entries, *fresh_for)
         }
         Command::SetRecoveriesDisabled { disabled } => {
             state.recoveries_disabled = *disabled;
@@ -396,25 +396,44 @@ fn forget(
     Ok(keys)
 }
 
+fn record_detections(
+    state: &mut LedgerState,
+    entries: &[Arc<DetectionEntry>],
+    fresh_for: Duration,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    let mut recorded = Vec::new();
+    let mut repeated = None;
+    for entry in entries {
+        match record_detection(state, entry, fresh_for) {
+            Ok(()) => recorded.push(entry.analysis.key.clone()),
+            Err(refusal @ Refusal::RepeatedDetection { .. }) => repeated = Some(refusal),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    match repeated {
+        Some(refusal) if recorded.is_empty() => Err(refusal),
+        _ => Ok(recorded),
+    }
+}
+
 fn record_detection(
     state: &mut LedgerState,
-    key: &InstanceKey,
-    code: Code,
-    (at, fresh_after): (Timestamp, Timestamp),
-    entry: Option<&DetectionEntry>,
-) -> Result<Vec<InstanceKey>, Refusal> {
+    entry: &DetectionEntry,
+    fresh_for: Duration,
+) -> Result<(), Refusal> {
+    let (key, code, at) = (&entry.analysis.key, entry.analysis.code, entry.at);
     check_key(key)?;
     let subject = (key.clone(), code);
+    let fresh_after = at.minus(fresh_for);
     if let Some(known) = state.detections.get(&subject).filter(|known| known.at > fresh_after) {
         return Err(Refusal::RepeatedDetection { key: key.clone(), code, id: known.id });
     }
     let id = state.last_detection_id.saturating_add(1);
-    let fresh_until = at.plus(at.since(fresh_after));
-    let entry = entry.map(|entry| Arc::new(DetectionEntry { id, ..entry.clone() }));
-    let detection = Detection { id, at, fresh_until, entry };
+    let entry = Some(Arc::new(DetectionEntry { id, ..entry.clone() }));
+    let detection = Detection { id, at, fresh_until: at.plus(fresh_for), entry };
     insert(&mut state.detections, &subject, detection, "detections")?;
     state.last_detection_id = id;
-    Ok(vec![key.clone()])
+    Ok(())
 }
 
 fn purge(state: &mut LedgerState, before: Timestamp) {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::analysis::{Analysis, Evidence};
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
@@ -51,9 +52,47 @@ fn pool(name: &str, members: Vec<InstanceKey>, expires: i64) -> Command {
     Command::SubmitPool { name: name.into(), pool }
 }
 
+fn detected(host: &str, code: Code, when: i64) -> DetectionEntry {
+    DetectionEntry {
+        id: 0,
+        at: at(when),
+        analysis: Analysis {
+            key: key(host),
+            code,
+            structure: Vec::new(),
+            evidence: Evidence::default(),
+            downtime_ends_at: None,
+            replicas_downtimed: false,
+            skippable_due_to_downtime: false,
+            since: at(when),
+        },
+        cluster_name: String::new(),
+        cluster_alias: String::new(),
+        replicas: Vec::new(),
+        node: String::new(),
+    }
+}
+
+#[test]
+fn of_many_detections_those_are_recorded_that_are_no_repetition() {
+    let fresh_for = Duration::from_secs(60);
+    let batch = |hosts: &[&str], when| Command::RecordDetections {
+        entries: hosts.iter().map(|it| Arc::new(detected(it, Code::DeadPrimary, when))).collect(),
+        fresh_for,
+    };
+    let state = run(&[batch(&["a", "b"], 10)]);
+    let (next, outcome) = apply(&state, &batch(&["b", "c", "a"], 20)).unwrap();
+    assert_eq!(outcome.keys, [key("c")]);
+    let ids = |host| next.detections.get(&(key(host), Code::DeadPrimary)).map(|it| (it.id, it.at));
+    assert_eq!(ids("a"), Some((1, at(10))));
+    assert_eq!(ids("c"), Some((3, at(20))));
+    let all_repeated = apply(&next, &batch(&["a", "c"], 30)).unwrap_err();
+    assert!(matches!(all_repeated, Refusal::RepeatedDetection { .. }));
+}
+
 fn detect(code: Code, when: i64, fresh_after: i64) -> Command {
-    let (at, fresh_after) = (at(when), at(fresh_after));
-    Command::RecordDetection { key: key("a"), code, at, fresh_after, entry: None }
+    let fresh_for = at(when).since(at(fresh_after));
+    Command::RecordDetections { entries: vec![Arc::new(detected("a", code, when))], fresh_for }
 }
 
 fn run(commands: &[Command]) -> LedgerState {
@@ -286,7 +325,7 @@ proptest! {
         if let Ok((once, _)) = apply(&state, &command)
             && let Ok((twice, _)) = apply(&once, &command)
         {
-            let is_detection = matches!(command, Command::RecordDetection { .. });
+            let is_detection = matches!(command, Command::RecordDetections { .. });
             if !is_detection {
                 prop_assert_eq!(LedgerState { index: once.index, ..twice }, once);
             }

@@ -423,6 +423,17 @@ fn two_of_two_servers_may_share_a_switch() {
 }
 
 #[test]
+fn a_node_that_hardly_runs_takes_what_it_sees_for_its_own_lateness() {
+    let fleet = fleet(Vec::new());
+    for (percent, is_isolated) in [(0, false), (75, false), (89, false), (90, true), (100, true)] {
+        let inputs = vec![FleetInput::RuntimeDelay(percent)];
+        let late = advance(&fleet, inputs, at(100)).snapshot;
+        let why = isolation(&late, at(100));
+        assert_eq!(why.is_some(), is_isolated, "{percent} %: {why:?}");
+    }
+}
+
+#[test]
 fn downtime_and_a_released_breaker_end_isolation() {
     let gone = fleet(["p", "r1", "r2"].map(|name| refused(name, 99)).to_vec());
     assert!(isolation(&gone, at(100)).is_some());
