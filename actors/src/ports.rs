@@ -86,6 +86,11 @@ pub trait ControlSession: Send + 'static {
     /// meanwhile. `false` as well where that is not known.
     fn is_closing(&mut self) -> BoxFuture<'_, bool>;
 
+    /// Idle connections of baton's own account: they are never ended, and may hold a lock.
+    fn spared(&mut self) -> BoxFuture<'_, Vec<String>> {
+        std::future::ready(Vec::new()).boxed()
+    }
+
     /// The binary logs, oldest first, that hold any of these transactions.
     fn logs_with<'a>(
         &'a mut self,
@@ -221,6 +226,8 @@ pub enum ActionFailure {
 pub enum Parting {
     /// It stood and then broke: the server may be dead.
     Broken,
+    /// It stood, and the server should have said something so long ago: it may hang.
+    Silent(Duration),
     /// It could not be opened.
     Refused,
     /// It ran out in peace and may be opened again.

@@ -180,6 +180,8 @@ pub struct ProbeActor {
     /// Whether any probe has ended.
     has_ended: bool,
     failing: Option<Failing>,
+    /// When the parked connection should have said something, if it did not.
+    silent_since: Option<Timestamp>,
     timer: Option<SpawnHandle>,
     parked: Option<SpawnHandle>,
     unsent: Option<ProbeFinished>,
@@ -216,6 +218,7 @@ impl ProbeActor {
             last_began: None,
             has_ended: false,
             failing: None,
+            silent_since: None,
             timer: None,
             parked: None,
             unsent: None,
@@ -346,6 +349,7 @@ impl ProbeActor {
         ctx: &mut Context<Self>,
     ) -> Result<InstanceKey, ProbeFailure> {
         self.failing = None;
+        self.silent_since = None;
         let Reading { canonical, facts } = reading;
         let follow = crawl::follow(&self.world.policy.borrow(), &facts);
         self.tell(canonical.clone(), follow, ended_at);
@@ -359,7 +363,8 @@ impl ProbeActor {
             }
             let outcome = Ok(Arc::new(facts));
             let key = self.key.clone();
-            self.report(ProbeResult { key, started_at, ended_at, outcome }, ctx);
+            let silent_since = None;
+            self.report(ProbeResult { key, started_at, ended_at, outcome, silent_since }, ctx);
         }
         Ok(canonical)
     }
@@ -379,7 +384,8 @@ impl ProbeActor {
         if self.counts.load(Ordering::Relaxed) {
             let outcome = Err(failure.clone());
             let key = self.key.clone();
-            self.report(ProbeResult { key, started_at, ended_at, outcome }, ctx);
+            let silent_since = self.silent_since;
+            self.report(ProbeResult { key, started_at, ended_at, outcome, silent_since }, ctx);
         } else if failures >= HEARSAY_FAILURES_MAX {
             // Should this not get through, the next failure says it again.
             let _ = self.world.sightings.try_send(Sighting::GivenUp(self.key.clone()));
@@ -442,8 +448,14 @@ impl ProbeActor {
             let stood = act.world.clock.now().since(since);
             // A server that shuts down in good order may end the connection with a refusal. All
             // others are opened again after the next successful probe.
-            let is_news =
-                parting == Parting::Broken || (parting == Parting::Refused && stood >= STOOD_AFTER);
+            let is_news = match parting {
+                Parting::Broken | Parting::Silent(_) => true,
+                Parting::Refused => stood >= STOOD_AFTER,
+                Parting::Expired => false,
+            };
+            if let Parting::Silent(for_so_long) = parting {
+                act.silent_since = Some(act.world.clock.now().minus(for_so_long));
+            }
             if is_news {
                 tracing::debug!(key = %act.key, "parked connection broke");
                 act.look_now(ctx);
@@ -467,7 +479,8 @@ impl ProbeActor {
         };
         let outcome = Err(failure);
         let key = self.key.clone();
-        self.report(ProbeResult { key, started_at: now, ended_at: now, outcome }, ctx);
+        let (started_at, ended_at, silent_since) = (now, now, None);
+        self.report(ProbeResult { key, started_at, ended_at, outcome, silent_since }, ctx);
     }
 }
 

@@ -25,7 +25,7 @@ use baton_topology::quorum::Polls;
 use baton_topology::recovery::former::{regroupable, rejoinable};
 use baton_topology::recovery::gate::{self, Request, Runner};
 use baton_topology::recovery::upkeep::{Review, Vigil};
-use baton_topology::recovery::{Cause, Hooks, Recovery};
+use baton_topology::recovery::{Cause, Fencing, Hooks, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
@@ -237,11 +237,29 @@ impl RecoveryActor {
         }
         for key in rejoinable(&fleet, self.world.clock.now()) {
             let cause = Cause::RejoinAuto;
-            self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Skip }, ctx);
+            self.attempt(
+                &Request {
+                    key,
+                    cause,
+                    wanted: None,
+                    hooks: Hooks::Skip,
+                    fencing: Fencing::Required,
+                },
+                ctx,
+            );
         }
         for key in regroupable(&fleet) {
             let cause = Cause::RegroupAuto;
-            self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Skip }, ctx);
+            self.attempt(
+                &Request {
+                    key,
+                    cause,
+                    wanted: None,
+                    hooks: Hooks::Skip,
+                    fencing: Fencing::Required,
+                },
+                ctx,
+            );
         }
         let recoverable = fleet.clusters.values().flat_map(|cluster| &cluster.analyses);
         let recoverable = recoverable.filter(|analysis| {
@@ -275,14 +293,26 @@ impl RecoveryActor {
         }
         for key in hung {
             let cause = Cause::Hung;
-            self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Run }, ctx);
+            self.attempt(
+                &Request {
+                    key,
+                    cause,
+                    wanted: None,
+                    hooks: Hooks::Run,
+                    fencing: Fencing::Required,
+                },
+                ctx,
+            );
         }
     }
 
     /// Begins a recovery of its own accord, where it may.
     fn consider(&mut self, key: &InstanceKey, ctx: &mut Context<Self>) {
         let (key, cause) = (key.clone(), Cause::Found);
-        self.attempt(&Request { key, cause, wanted: None, hooks: Hooks::Run }, ctx);
+        self.attempt(
+            &Request { key, cause, wanted: None, hooks: Hooks::Run, fencing: Fencing::Required },
+            ctx,
+        );
     }
 
     fn attempt(&mut self, request: &Request, ctx: &mut Context<Self>) {

@@ -147,6 +147,7 @@ impl RelayedLook {
             started_at: ago(self.began_micros_ago),
             ended_at: ago(self.ended_micros_ago),
             outcome: self.outcome,
+            silent_since: None,
         }
     }
 }
@@ -368,6 +369,7 @@ mod tests {
             started_at: at(1_003),
             ended_at: at(1_004),
             outcome: Ok(Arc::default()),
+            silent_since: None,
         };
         let telling = |after| Telling {
             node: "n2".into(),

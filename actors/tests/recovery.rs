@@ -13,7 +13,7 @@ use baton_topology::instance::PromotionRule;
 use baton_topology::ledger::LedgerState;
 use baton_topology::policy::Policy;
 use baton_topology::recovery::gate::Request;
-use baton_topology::recovery::{Cause, End, Hooks, Phase, Recovery};
+use baton_topology::recovery::{Cause, End, Fencing, Hooks, Phase, Recovery};
 use support::{World, key, star, watch_with};
 
 const ALL: [&str; 4] = ["a", "b", "c", "d"];
@@ -205,7 +205,13 @@ async fn in_peace_the_pause_is_short_and_nothing_is_lost() {
         let fleet = star();
         let world = acting(Arc::clone(&fleet)).await;
         fleet.write(&key("a"));
-        let request = Request { key: key("a"), cause, wanted: Some(key("c")), hooks: Hooks::Run };
+        let request = Request {
+            key: key("a"),
+            cause,
+            wanted: Some(key("c")),
+            hooks: Hooks::Run,
+            fencing: Fencing::Required,
+        };
         let recovery = world.handles.recoveries.recover(request).await.expect("it is done");
         assert_eq!(recovery.phase, Phase::Ended(End::Done), "{recovery:#?}");
         assert_eq!(fleet.writable(), [key("c")]);
@@ -235,6 +241,7 @@ async fn a_takeover_that_fails_leaves_everything_as_it_was() {
                     cause: Cause::TakeoverAuto,
                     wanted: Some(key("c")),
                     hooks: Hooks::Run,
+                    fencing: Fencing::Required,
                 };
                 let recovery = world.handles.recoveries.recover(request).await.expect("it ends");
                 assert_eq!(fleet.two_writable(), [], "I6: {case}");

@@ -56,3 +56,32 @@ fn a_baton_near_the_primary_that_sees_it_alive_has_a_veto_until_it_is_cut_off_it
     world.until_recovered(0, PRIMARY);
     assert_eq!(world.begun(&[2]), NOTHING);
 }
+
+/// D13: a receiver that runs is a witness, whatever its applier does.
+#[test]
+fn a_primary_that_all_batons_have_lost_stays_the_primary_while_receivers_run() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let mut world = World::start(&Plan::three(flavor));
+        world.lead(0);
+        world.write(PRIMARY, 1, &[0, 2]);
+        for replica in [0, 2] {
+            world.servers[replica].exec(match flavor {
+                Flavor::MySql97 => "STOP REPLICA SQL_THREAD",
+                Flavor::MariaDb1011 => "STOP SLAVE SQL_THREAD",
+            });
+        }
+        world.lose_primary(&[0, 1, 2], &[]);
+        let (host, port) = (world.servers[PRIMARY].host.clone(), world.servers[PRIMARY].port);
+        world.batons[0].until(&format!("/api/explain/{host}/{port}"), "it is looked for", |it| {
+            let text = it["Message"].as_str()?;
+            let failures = text.split("the last ").nth(1)?.split(' ').next()?;
+            (failures.parse::<u32>().ok()? >= 4 && text.contains("UnreachableMaster")).then_some(())
+        });
+        assert_eq!(world.begun(&world.all()), NOTHING, "{flavor:?}");
+        assert!(is_writable(&world.servers[PRIMARY]), "{flavor:?}");
+        assert!(!is_writable(&world.servers[0]) && !is_writable(&world.servers[2]), "{flavor:?}");
+
+        world.servers[PRIMARY].kill_9();
+        world.until_recovered(0, PRIMARY);
+    }
+}

@@ -212,6 +212,18 @@ impl Server {
         self.signal("CONT");
     }
 
+    /// Ends all connections of an account.
+    pub fn end_connections_of(&self, user: &str) {
+        for row in self.query("SHOW PROCESSLIST") {
+            if let [Some(id), Some(name), ..] = &row[..]
+                && name == user
+            {
+                // It may be gone already.
+                let _ = self.try_query(&format!("KILL {id}"));
+            }
+        }
+    }
+
     fn signal(&self, name: &str) {
         let pid = self.pid().expect("the server runs");
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
@@ -285,12 +297,29 @@ impl Server {
     /// Keeps the applier from going on with a table while `work` is done.
     pub fn while_held<T>(&self, table: &str, work: impl FnOnce() -> T) -> T {
         let socket = self.dir.join("s").display().to_string();
-        let opts = Opts::from(OptsBuilder::default().user(Some("root")).socket(Some(socket)));
+        let opts = OptsBuilder::default().user(Some("root")).socket(Some(socket));
+        Self::while_locked(opts, &format!("LOCK TABLES {table} READ"), work)
+    }
+
+    /// An account keeps a table for itself while `work` is done: nobody can close the server then.
+    pub fn while_kept_by<T>(
+        &self,
+        (user, password): (&str, &str),
+        table: &str,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let opts = OptsBuilder::default().user(Some(user)).pass(Some(password));
+        let opts = opts.ip_or_hostname(&self.host).tcp_port(self.port).prefer_socket(false);
+        Self::while_locked(opts, &format!("LOCK TABLES {table} WRITE"), work)
+    }
+
+    fn while_locked<T>(opts: OptsBuilder, sql: &str, work: impl FnOnce() -> T) -> T {
+        let opts = Opts::from(opts);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let held = runtime.block_on(async {
             let mut connection = Conn::new(opts).await.expect("it is let in");
-            connection.query_drop(format!("LOCK TABLES {table} READ")).await.expect("it holds");
+            connection.query_drop(sql).await.expect("it holds");
             connection
         });
         let outcome = work();

@@ -16,7 +16,7 @@ use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids};
 use crate::key::InstanceKey;
 
-pub use self::clients::{is_closing, is_listed, to_end};
+pub use self::clients::{is_closing, is_listed, spared, to_end};
 pub use self::credentials::{Credentials, Secret};
 pub use self::logs::{LogQuestion, LogSearch};
 pub use self::statements::{

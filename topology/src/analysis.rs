@@ -40,7 +40,7 @@ pub struct Analysis {
 /// The numbers an [`Analysis`] rests on.
 ///
 /// "Valid" replicas answered their newest probe; "replicating" ones are valid with both threads
-/// running.
+/// running; "receiving" ones are valid and hear of their source, whatever their applier does.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Evidence {
     /// It heads its cluster: replicates from nobody, and is no group secondary.
@@ -53,6 +53,12 @@ pub struct Evidence {
     pub is_valid: bool,
     /// Its newest probe failed but got the basic answers.
     pub is_partially_valid: bool,
+    /// Its newest probe failed because of what it said: access denied, no connection left...
+    #[serde(default)]
+    pub is_refusing: bool,
+    /// Some probe of it succeeded, however long ago.
+    #[serde(default)]
+    pub was_seen: bool,
     /// It is a replica that cannot connect to its source.
     pub is_failing_to_connect: bool,
     /// It hands on binary logs and holds no data.
@@ -67,6 +73,9 @@ pub struct Evidence {
     pub valid_replicas: u32,
     /// Replicas that answer and replicate.
     pub replicating_replicas: u32,
+    /// Replicas that answer and hear of it: witnesses that it lives.
+    #[serde(default)]
+    pub receiving_replicas: u32,
     /// Replicas that answer and cannot connect to it.
     pub failing_to_connect_replicas: u32,
     /// Replicas in downtime.
@@ -120,6 +129,14 @@ pub enum Code {
     /// Nothing.
     #[default]
     NoProblem,
+    /// A primary answers, but not what it is asked: it does not let us in, or has no room.
+    InaccessiblePrimary,
+    /// The same of a co-primary.
+    InaccessibleCoPrimary,
+    /// The same of an intermediate source.
+    InaccessibleIntermediateSource,
+    /// What replicas call their source never answered: it may be dead, misspelt or out of our reach.
+    NeverSeenPrimary,
     /// A primary without replicas does not answer.
     DeadPrimaryWithoutReplicas,
     /// A primary does not answer and no replica replicates.

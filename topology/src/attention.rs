@@ -194,7 +194,7 @@ fn witnesses(cluster: &Cluster, suspect: &Member, since: Timestamp) -> Vec<Insta
         .iter()
         .filter_map(|key| cluster.member(key))
         .filter(|replica| !replica.instance.is_failed())
-        .filter(|replica| is_stale(replica) || is_receiving(replica));
+        .filter(|replica| is_stale(replica) || is_undecided(replica));
     let source = suspect
         .source
         .as_ref()
@@ -209,6 +209,12 @@ fn is_receiving(replica: &Member) -> bool {
         .facts
         .main_channel()
         .is_some_and(|channel| channel.receiver == ThreadState::Running)
+}
+
+/// Whoever seems to receive may not have noticed yet; whoever tries to connect will know soon.
+fn is_undecided(replica: &Member) -> bool {
+    let channel = replica.instance.facts.main_channel();
+    is_receiving(replica) || channel.is_some_and(|channel| channel.is_connecting())
 }
 
 /// Instances others contradict: failed ones that somebody is connected to, and answering ones
@@ -247,7 +253,9 @@ fn signs_of_life<'a>(
 
 pub(crate) fn is_failing_to_connect(replica: &Member) -> bool {
     replica.instance.facts.main_channel().is_some_and(|channel| {
-        channel.receiver == ThreadState::Other && channel.receiver_error.number != 0
+        channel.receiver == ThreadState::Other
+            && channel.receiver_error.number != 0
+            && !channel.hears_source()
     })
 }
 

@@ -4,6 +4,8 @@
 //! transactions) is in [`crate::cluster`]; what people said (downtime, promotion rules, tags) is
 //! in [`crate::ledger`].
 
+mod failure;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::gtid::{GtidSet, Gtids};
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
 use crate::version::Version;
+
+pub use failure::{FailureKind, ProbeFailure};
 
 /// One MySQL server as baton knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +55,8 @@ pub struct Health {
     /// When the newest probe of this node itself began: that one is older when another node told
     /// of the newest. Failures are always a node's own: nobody believes in one he has not seen.
     pub own_attempt: Option<Timestamp>,
+    /// Since when nothing that was asked of it was answered; `None` while it answers.
+    pub silent_since: Option<Timestamp>,
 }
 
 impl Health {
@@ -70,66 +76,6 @@ pub enum HealthStatus {
     Valid,
     /// The newest probe failed.
     Invalid(ProbeFailure),
-}
-
-/// Why a probe failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeFailure {
-    /// What kind of failure it was.
-    pub kind: FailureKind,
-    /// Whether the server answered at least the basic questions in this probe.
-    pub partial: bool,
-    /// What a person reads: never contains credentials.
-    pub message: String,
-}
-
-/// The kinds of probe failure, as metrics count them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum FailureKind {
-    /// Nobody listens, or the host cannot be reached, or its name is unknown.
-    Connect,
-    /// The connection broke.
-    ConnectionLost,
-    /// No answer in time.
-    Timeout,
-    /// The server refused the credentials.
-    AccessDenied,
-    /// The server has no connection left for us.
-    TooManyConnections,
-    /// TLS could not be agreed.
-    Tls,
-    /// The server answered something that is not MySQL's protocol, or not what was asked.
-    Protocol,
-    /// The server refused a statement.
-    Query,
-}
-
-impl FailureKind {
-    /// All kinds, in declaration order.
-    pub const ALL: [Self; 8] = [
-        Self::Connect,
-        Self::ConnectionLost,
-        Self::Timeout,
-        Self::AccessDenied,
-        Self::TooManyConnections,
-        Self::Tls,
-        Self::Protocol,
-        Self::Query,
-    ];
-
-    /// The label metrics and logs use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::ConnectionLost => "connection_lost",
-            Self::Timeout => "timeout",
-            Self::AccessDenied => "access_denied",
-            Self::TooManyConnections => "too_many_connections",
-            Self::Tls => "tls",
-            Self::Protocol => "protocol",
-            Self::Query => "query",
-        }
-    }
 }
 
 /// Everything one probe reads from a server.
@@ -293,6 +239,25 @@ impl Channel {
     /// Whether both threads run.
     pub fn is_running(&self) -> bool {
         self.receiver == ThreadState::Running && self.applier == ThreadState::Running
+    }
+
+    /// Whether the receiver hears of its source: it runs, or was told at its newest try to connect
+    /// that it is not let in. Nobody who is gone says no.
+    pub fn hears_source(&self) -> bool {
+        use FailureKind::{AccessDenied, Tls, TooManyConnections};
+        match self.receiver {
+            ThreadState::Running => true,
+            ThreadState::Other => matches!(
+                FailureKind::of_code(self.receiver_error.number),
+                AccessDenied | TooManyConnections | Tls
+            ),
+            ThreadState::Stopped | ThreadState::Absent => false,
+        }
+    }
+
+    /// Whether the receiver tries to connect, and nothing came of that yet.
+    pub fn is_connecting(&self) -> bool {
+        self.receiver == ThreadState::Other && self.receiver_error.number == 0
     }
 }
 
@@ -552,6 +517,19 @@ impl Instance {
     /// that was not probed yet is neither.
     pub fn is_failed(&self) -> bool {
         matches!(self.health.status, HealthStatus::Invalid(_))
+    }
+
+    /// Whether any probe ever succeeded: what was never seen may be anything, or nothing.
+    pub fn was_seen(&self) -> bool {
+        self.health.last_seen.is_some()
+    }
+
+    /// What the server said instead of letting us look: then it lives.
+    pub fn refusal(&self) -> Option<&ProbeFailure> {
+        match &self.health.status {
+            HealthStatus::Invalid(failure) if failure.kind.is_answer() => Some(failure),
+            _ => None,
+        }
     }
 
     /// Whether the newest probe failed but got the basic answers.

@@ -18,6 +18,8 @@ pub struct ProbeResult {
     pub ended_at: Timestamp,
     /// What it found.
     pub outcome: Result<Arc<Facts>, ProbeFailure>,
+    /// When an answer was due before it began, and did not come.
+    pub silent_since: Option<Timestamp>,
 }
 
 impl ProbeResult {
@@ -47,11 +49,15 @@ pub fn fold(previous: Option<&Instance>, result: &ProbeResult) -> Instance {
                 failures: 0,
                 latency: result.duration(),
                 own_attempt: Some(result.started_at),
+                silent_since: None,
             };
             Instance { key: before.key, facts, health, binlog_unmoved_since }
         }
         Err(failure) => {
+            let began = result.silent_since.unwrap_or(result.started_at).min(result.started_at);
+            let silent_since = before.health.silent_since.map_or(began, |since| since.min(began));
             let health = Health {
+                silent_since: (!failure.is_answer()).then_some(silent_since),
                 status: HealthStatus::Invalid(failure.clone()),
                 last_attempt: Some(result.started_at),
                 last_check: Some(result.ended_at),
@@ -82,6 +88,7 @@ mod tests {
             started_at: Timestamp::from_secs(at_secs),
             ended_at: Timestamp::from_secs(at_secs + 1),
             outcome,
+            silent_since: None,
         }
     }
 
@@ -100,8 +107,15 @@ mod tests {
         assert_eq!(lost.health.last_seen, Some(Timestamp::from_secs(11)));
         assert_eq!(lost.health.last_check, Some(Timestamp::from_secs(31)));
         assert!(lost.is_failed() && !lost.is_partially_valid());
+        assert_eq!(lost.health.silent_since, Some(Timestamp::from_secs(20)));
+        let told = probe(40, Err(ProbeFailure { kind: FailureKind::AccessDenied, ..refused() }));
+        assert_eq!(fold(Some(&lost), &told).health.silent_since, None, "it says no");
+        let mut overslept = probe(40, Err(refused()));
+        overslept.silent_since = Some(Timestamp::from_secs(39));
+        let overslept = fold(Some(&seen), &overslept);
+        assert_eq!(overslept.health.silent_since, Some(Timestamp::from_secs(39)));
         let back = fold(Some(&lost), &probe(40, Ok(facts_at(4))));
-        assert_eq!(back.health.failures, 0);
+        assert_eq!((back.health.failures, back.health.silent_since), (0, None));
     }
 
     #[test]

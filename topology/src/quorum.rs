@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::instance::{FailureKind, Health, HealthStatus, Instance, ProbeFailure, ThreadState};
+use crate::instance::{Health, HealthStatus, Instance, ProbeFailure};
 use crate::key::InstanceKey;
 use crate::recovery::{Cause, Kind, Recovery};
 use crate::snapshot::FleetSnapshot;
@@ -210,12 +210,16 @@ pub fn look(question: &Question, fleet: &FleetSnapshot, asked_at: Timestamp) -> 
     let Some((cluster, member)) = fleet.member(key) else {
         return settled(Sight::Blind { why: format!("{key} is not known here") });
     };
+    if !member.instance.was_seen() {
+        return settled(Sight::Blind { why: format!("{key} was never seen from here") });
+    }
     let why = match seen(&member.instance, asked_at) {
         Seen::Answering => return settled(Sight::Alive { why: "it answers".into() }),
         Seen::Failing(failure) => {
             let mut findings = cluster.analyses.iter().filter(|it| it.key == *key);
             let finds_the_same = findings.any(|it| Kind::of(it.code) == Some(question.kind));
-            if !finds_the_same && is_an_answer(failure) {
+            // Half an answer may be the last one; a no is as good as a yes.
+            if failure.kind.is_answer() || (failure.partial && !finds_the_same) {
                 let why = format!("it is there: {}", failure.message);
                 return settled(Sight::Alive { why });
             }
@@ -267,21 +271,9 @@ fn seen(instance: &Instance, asked_at: Timestamp) -> Seen<'_> {
     }
 }
 
-/// Whether a look failed because of what the server said: then somebody is there.
-fn is_an_answer(failure: &ProbeFailure) -> bool {
-    failure.partial || !is_no_answer(failure)
-}
-
-fn is_no_answer(failure: &ProbeFailure) -> bool {
-    use FailureKind::{Connect, ConnectionLost, Timeout};
-    matches!(failure.kind, Connect | ConnectionLost | Timeout)
-}
-
 fn receives_from(replica: &Instance, source: &InstanceKey) -> bool {
     let channel = replica.facts.main_channel();
-    channel.is_some_and(|it| {
-        it.receiver == ThreadState::Running && it.source.attached() == Some(source)
-    })
+    channel.is_some_and(|it| it.hears_source() && it.source.attached() == Some(source))
 }
 
 /// Why a node should not believe what it sees: it hardly got to run, or it lost most of the fleet at
@@ -307,7 +299,7 @@ pub fn isolation(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
         match &member.instance.health.status {
             // What others see says nothing of this node's own eyes.
             HealthStatus::Valid => valid += usize::from(is_seen(&member.instance.health)),
-            HealthStatus::Invalid(failure) if is_no_answer(failure) => {
+            HealthStatus::Invalid(failure) if !failure.kind.is_answer() => {
                 let is_expected = fleet.ledger.downtime_of(member.key(), now).is_some();
                 lost.extend(member.instance.health.last_seen.filter(|_| !is_expected));
             }

@@ -16,17 +16,17 @@ pub mod plan;
 pub mod preview;
 pub mod recent;
 pub mod scene;
-mod scouts;
+pub(crate) mod scouts;
 #[cfg(test)]
 mod tests;
 pub mod upkeep;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::Action;
+use crate::action::{Action, Threads};
 use crate::analysis::{Analysis, Code};
 use crate::cluster::ClusterId;
 use crate::key::InstanceKey;
@@ -67,6 +67,13 @@ pub struct Recovery {
     /// Whether clients of what failed waited for acknowledgements when it began.
     #[serde(default)]
     pub acknowledging: Acknowledging,
+    /// Threads that stood still on replicas before this began: somebody stopped them, and nobody
+    /// else starts them when nothing comes of it.
+    #[serde(default)]
+    pub stood_still: BTreeMap<InstanceKey, Threads>,
+    /// Whether what failed may go on accepting writes.
+    #[serde(default)]
+    pub fencing: Fencing,
     /// The node that runs it.
     pub node: String,
     /// That node's token.
@@ -90,6 +97,9 @@ pub struct Recovery {
     /// How often the successor was told to open. Once it may have been, nobody else can be (I6).
     #[serde(default)]
     pub openings: u32,
+    /// What failed accepted writes until it was closed, or was told to close, in this.
+    #[serde(default)]
+    pub closed: bool,
     /// Servers that were given up.
     pub lost: Vec<InstanceKey>,
     /// What went wrong on the way.
@@ -131,6 +141,24 @@ impl Recovery {
     /// Whether it has not ended yet.
     pub fn is_running(&self) -> bool {
         self.ended_at.is_none()
+    }
+
+    /// Whether it was begun only because what failed did not answer. Who answers after all lives, and
+    /// is left as it is; but for one that may have been replaced already.
+    pub fn ends_when_it_answers(&self) -> bool {
+        let is_ours = matches!(self.cause, Cause::Found | Cause::Hung | Cause::Asked);
+        is_ours && self.kind.promotes() && self.openings == 0
+    }
+
+    /// Starts those threads of a replica again that did not stand still before (I9).
+    pub fn start_again(&self, key: &InstanceKey) -> Option<Action> {
+        let threads = match self.stood_still.get(key) {
+            None => Threads::Both,
+            Some(Threads::Receiver) => Threads::Applier,
+            Some(Threads::Applier) => Threads::Receiver,
+            Some(Threads::Both) => return None,
+        };
+        Some(Action::Start(threads))
     }
 
     /// Adds a line to the log. The log of a recovery is bounded, and so is each line.
@@ -276,6 +304,17 @@ pub enum Acknowledging {
     Lapsed,
     /// So many replicas had every write before its client was told.
     By(u32),
+}
+
+/// Whether another server may be opened though what failed answers and cannot be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fencing {
+    /// It may not (I1).
+    #[default]
+    Required,
+    /// Somebody named it, and answers for two that accept writes (I8).
+    Waived,
 }
 
 /// Whether user processes run.

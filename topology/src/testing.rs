@@ -52,6 +52,7 @@ pub fn answered(name: &str, at_secs: i64, facts: Facts) -> ProbeResult {
         started_at: Timestamp::from_secs(at_secs - 1),
         ended_at: Timestamp::from_secs(at_secs),
         outcome: Ok(Arc::new(facts)),
+        silent_since: None,
     }
 }
 
@@ -67,6 +68,7 @@ pub fn refused(name: &str, at_secs: i64) -> ProbeResult {
         started_at: Timestamp::from_secs(at_secs),
         ended_at: Timestamp::from_secs(at_secs),
         outcome: Err(failure),
+        silent_since: None,
     }
 }
 

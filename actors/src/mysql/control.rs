@@ -226,6 +226,17 @@ impl ControlSession for MySqlControl {
         .boxed()
     }
 
+    fn spared(&mut self) -> BoxFuture<'_, Vec<String>> {
+        async move {
+            let deadline = self.session.shared().options.probe_deadline;
+            let us = self.session.shared().options.user.clone();
+            let reading = read_if_possible(&mut self.session, LIST_EVERYBODY);
+            let listed = timeout(deadline, reading).await.ok().flatten();
+            listed.map(|table| action::spared(&table, &us)).unwrap_or_default()
+        }
+        .boxed()
+    }
+
     fn logs_with<'a>(
         &'a mut self,
         transactions: &'a GtidSet,

@@ -36,7 +36,7 @@ pub(super) fn new(kind: FailureKind, message: String) -> ProbeFailure {
 
 /// Makes a failure of a server's refusal.
 pub(super) fn of_server(error: &ServerError) -> ProbeFailure {
-    new(kind_of_code(error.code), server_text(error))
+    new(FailureKind::of_code(error.code.into()), server_text(error))
 }
 
 /// What the server says, without the statement that a syntax error repeats.
@@ -46,21 +46,6 @@ pub(super) fn server_text(error: &ServerError) -> String {
         format!("error {ER_PARSE_ERROR}: the statement has a syntax error")
     } else {
         format!("error {}: {}", error.code, error.message)
-    }
-}
-
-fn kind_of_code(code: u16) -> FailureKind {
-    match code {
-        // Wrong password, no such database, host not allowed, host blocked, plugin refuses,
-        // account locked, password expired.
-        1044 | 1045 | 1129 | 1130 | 1698 | 1820 | 1862 | 3118 | 3955 => FailureKind::AccessDenied,
-        // Of the server, of this user.
-        1040 | 1203 | 1226 => FailureKind::TooManyConnections,
-        // The server insists on TLS.
-        3159 => FailureKind::Tls,
-        // Shutdown, killed, killed by its own limit, closed for inactivity.
-        1053 | 1152 | 1184 | 1927 | 4031 => FailureKind::ConnectionLost,
-        _ => FailureKind::Query,
     }
 }
 
@@ -158,6 +143,9 @@ mod tests {
             (server(1698, "denied"), Phase::Connecting, FailureKind::AccessDenied),
             (server(1040, "full"), Phase::Connecting, FailureKind::TooManyConnections),
             (server(1203, "full"), Phase::Connecting, FailureKind::TooManyConnections),
+            (server(3032, "offline mode"), Phase::Connecting, FailureKind::AccessDenied),
+            (server(4151, "locked"), Phase::Connecting, FailureKind::AccessDenied),
+            (server(1135, "no thread"), Phase::Connecting, FailureKind::TooManyConnections),
             (server(1227, "privilege"), Phase::Talking, FailureKind::Query),
             (server(1053, "shutdown"), Phase::Talking, FailureKind::ConnectionLost),
             (server(3159, "tls"), Phase::Connecting, FailureKind::Tls),

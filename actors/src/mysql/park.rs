@@ -51,7 +51,7 @@ pub(super) async fn park(shared: Arc<Shared>, key: InstanceKey) -> Parting {
                     _ => Parting::Broken,
                 };
             }
-            Err(_) => return Parting::Broken,
+            Err(_) => return Parting::Silent(OVERSLEPT),
         }
     }
     Parting::Expired

@@ -212,7 +212,8 @@ impl Crew {
             let facts = self.read(key).await?;
             let ended_at = self.workshop.clock.now();
             let outcome = Ok(Arc::new(facts));
-            let probe = ProbeResult { key: key.clone(), started_at, ended_at, outcome };
+            let (name, silent_since) = (key.clone(), None);
+            let probe = ProbeResult { key: name, started_at, ended_at, outcome, silent_since };
             let before = self.workshop.fleet().instance(key).map(|it| (**it).clone());
             let instance: Instance = fold(before.as_ref(), &probe);
             seen.insert(key.clone(), instance);

@@ -12,7 +12,6 @@ use baton_topology::probe::ProbeResult;
 use baton_topology::recovery::machine::{Outcome, Ran};
 use baton_topology::recovery::{Chain, Stage};
 use futures_util::future::{join_all, try_join_all};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -45,6 +44,8 @@ pub(super) struct Sessions {
     open: BTreeMap<InstanceKey, Box<dyn ControlSession>>,
     /// What whoever forgot its source, or never had one, replicates with.
     lent: Option<Credentials>,
+    /// What servers said right before they were closed.
+    seen: Vec<ProbeResult>,
 }
 
 /// Who is acted upon.
@@ -52,7 +53,9 @@ pub(super) struct Sessions {
 pub(super) enum Patience {
     /// As long as it takes, within the deadline.
     Usual,
-    /// An old primary that is dead in all likelihood.
+    /// An old primary that is dead in all likelihood. If it answers it is not, and is left as it is.
+    Witness,
+    /// An old primary that is dead in all likelihood, or was given up.
     Fence,
     /// A replica that is made to stand still.
     Freeze,
@@ -62,7 +65,7 @@ pub(super) enum Patience {
 
 impl Sessions {
     pub(super) fn new(control: Arc<dyn Control>, clock: Arc<dyn Clock>) -> Self {
-        Self { control, clock, open: BTreeMap::new(), lent: None }
+        Self { control, clock, open: BTreeMap::new(), lent: None, seen: Vec::new() }
     }
 
     /// Learns what a replica replicates with, before it forgets.
@@ -72,6 +75,11 @@ impl Sessions {
             self.lent = Some(credentials);
         }
         self.open.insert(of.clone(), session);
+    }
+
+    /// What servers said right before they were closed, since this was asked last.
+    pub(super) fn seen(&mut self) -> Vec<ProbeResult> {
+        std::mem::take(&mut self.seen)
     }
 
     fn take(&mut self, key: &InstanceKey) -> Box<dyn ControlSession> {
@@ -94,8 +102,15 @@ impl Sessions {
             .chains
             .iter()
             .map(|chain| {
-                let aside = self.control.control(&chain.on);
-                carry_out(mandate, chain, self.take(&chain.on), aside, patience(&chain.on))
+                let (aside, clock) = (self.control.control(&chain.on), Arc::clone(&self.clock));
+                let session = self.take(&chain.on);
+                carry_out(
+                    mandate,
+                    chain,
+                    session,
+                    Aside { session: aside, clock },
+                    patience(&chain.on),
+                )
             })
             .collect();
         let ended = tokio::select! {
@@ -104,7 +119,8 @@ impl Sessions {
             ended = try_join_all(started) => ended?,
         };
         let mut ran = Vec::new();
-        for (session, outcome) in ended {
+        for (session, outcome, seen) in ended {
+            self.seen.extend(seen);
             // Whoever broke off is spoken to anew.
             if outcome.outcome == Outcome::Done {
                 self.open.insert(outcome.on.clone(), session);
@@ -123,7 +139,8 @@ impl Sessions {
                 let started_at = clock.now();
                 let (session, outcome) = look(session).await;
                 let ended_at = clock.now();
-                (session, ProbeResult { key, started_at, ended_at, outcome })
+                let silent_since = None;
+                (session, ProbeResult { key, started_at, ended_at, outcome, silent_since })
             }
         });
         let looks: Vec<_> = looks.collect();
@@ -153,24 +170,32 @@ async fn look(mut session: Box<dyn ControlSession>) -> (Box<dyn ControlSession>,
     (session, outcome)
 }
 
+/// A second conversation with a server that is being closed.
+struct Aside {
+    session: Box<dyn ControlSession>,
+    clock: Arc<dyn Clock>,
+}
+
+type CarriedOut = (Box<dyn ControlSession>, Ran, Option<ProbeResult>);
+
 async fn carry_out(
     mandate: &Mandate,
     chain: &Chain,
     mut session: Box<dyn ControlSession>,
-    aside: Box<dyn ControlSession>,
+    aside: Aside,
     patience: Patience,
-) -> Result<(Box<dyn ControlSession>, Ran), ProposeError> {
+) -> Result<CarriedOut, ProposeError> {
     let mut aside = Some(aside);
     let mut outcome = Outcome::Done;
+    let mut seen = None;
     for (at, action) in chain.actions.iter().enumerate() {
         mandate.check().await?;
         let done = match (action, patience) {
             (Action::SetReadOnly, _) if chain.actions.get(at + 1) == Some(&Action::KillClients) => {
-                let at_most = match patience {
-                    Patience::Usual => ACTION_DEADLINE,
-                    Patience::Fence | Patience::Freeze | Patience::FreezeTelling => FREEZE_DEADLINE,
-                };
-                close(mandate, &mut *session, aside.take(), at_most).await
+                let closing = close(mandate, &chain.on, &mut *session, aside.take(), patience);
+                let (looked, closed) = closing.await;
+                seen = looked;
+                closed
             }
             (Action::WaitExecuted { at_most, .. }, _) => {
                 wait_executed(&mut *session, action, *at_most).await
@@ -178,17 +203,78 @@ async fn carry_out(
             (Action::Stop(_), Patience::FreezeTelling) => {
                 act(&mut *session, action, TELLING_DEADLINE).await
             }
-            (_, Patience::Fence | Patience::Freeze | Patience::FreezeTelling) => {
-                act(&mut *session, action, FREEZE_DEADLINE).await
-            }
-            (_, Patience::Usual) => act(&mut *session, action, ACTION_DEADLINE).await,
+            _ => act(&mut *session, action, patience.at_most()).await,
         };
         if let Err(failure) = done {
-            outcome = classify(at, action, failure, patience);
+            let answered = seen.as_ref().is_some_and(|seen| seen.outcome.is_ok());
+            outcome = classify(at, action, failure, patience, answered);
             break;
         }
     }
-    Ok((session, Ran { on: chain.on.clone(), need: chain.need, outcome }))
+    Ok((session, Ran { on: chain.on.clone(), need: chain.need, outcome }, seen))
+}
+
+impl Patience {
+    fn at_most(self) -> Duration {
+        match self {
+            Self::Usual => ACTION_DEADLINE,
+            Self::Witness | Self::Fence | Self::Freeze | Self::FreezeTelling => FREEZE_DEADLINE,
+        }
+    }
+}
+
+/// What a server says before it is closed, and whether it closed. Who is dead in all likelihood has
+/// little time to answer; who answers lives, and has all the time that a server needs.
+async fn close(
+    mandate: &Mandate,
+    on: &InstanceKey,
+    session: &mut dyn ControlSession,
+    aside: Option<Aside>,
+    patience: Patience,
+) -> (Option<ProbeResult>, Result<(), ActionFailure>) {
+    let Some(Aside { session: mut aside, clock }) = aside else {
+        return (None, Err(ActionFailure::Impossible("a server is closed once".into())));
+    };
+    let (began, started_at) = (Instant::now(), clock.now());
+    let looked = timeout(patience.at_most(), session.look()).await;
+    let looked = looked.unwrap_or_else(|_| Err(silent(patience.at_most())));
+    let outcome = looked.map(|reading| Arc::new(reading.facts));
+    let failure = outcome.as_ref().err().cloned();
+    let (key, ended_at, silent_since) = (on.clone(), clock.now(), None);
+    let seen = ProbeResult { key, started_at, ended_at, outcome, silent_since };
+    let closed = match failure {
+        Some(failure) => Err(ActionFailure::Server(failure)),
+        None if patience == Patience::Witness => {
+            Err(ActionFailure::Refused("it answers again, and is left as it is".into()))
+        }
+        None => {
+            let end = began + ACTION_DEADLINE;
+            match close_now(mandate, session, &mut *aside, end).await {
+                Ok(()) => Ok(()),
+                Err(failure) => Err(with_holders(failure, &mut *aside).await),
+            }
+        }
+    };
+    (Some(seen), closed)
+}
+
+/// Says who may hold the lock that keeps a server from being closed, where that is one of our own.
+async fn with_holders(failure: ActionFailure, aside: &mut dyn ControlSession) -> ActionFailure {
+    let spared = timeout(FREEZE_DEADLINE, aside.spared()).await.unwrap_or_default();
+    if spared.is_empty() {
+        return failure;
+    }
+    let spared = spared.join("; ");
+    let holders =
+        format!("connections of baton's own account are not ended, and may hold a lock: {spared}");
+    match failure {
+        ActionFailure::Refused(text) => ActionFailure::Refused(format!("{text} ({holders})")),
+        ActionFailure::Server(failure) => {
+            let message = format!("{} ({holders})", failure.message);
+            ActionFailure::Server(ProbeFailure { message, ..failure })
+        }
+        other => other,
+    }
 }
 
 /// Makes a server refuse writes. Clients whose commits wait would hold that up, so over a
@@ -196,25 +282,17 @@ async fn carry_out(
 /// to commit. Who waits for the acknowledgement of a replica waits on even so: that is given up
 /// last, when nobody is left who could take it for one (I5): not before the server has heard that it
 /// is to close, for until then others take the places of those who were sent away.
-async fn close(
+///
+/// A server lists whoever is only logging in as nobody's, to be sent away: `session` is logged in.
+async fn close_now(
     mandate: &Mandate,
     session: &mut dyn ControlSession,
-    aside: Option<Box<dyn ControlSession>>,
-    at_most: Duration,
+    aside: &mut dyn ControlSession,
+    end: Instant,
 ) -> Result<(), ActionFailure> {
-    let end = Instant::now() + at_most;
-    let is_in = Notify::new();
-    let closing = async {
-        let looked = timeout(at_most, session.look()).await;
-        looked.unwrap_or_else(|_| Err(silent(at_most))).map_err(ActionFailure::Server)?;
-        is_in.notify_one();
-        let left = end.saturating_duration_since(Instant::now());
-        act(session, &Action::SetReadOnly, left).await
-    };
+    let at_most = end.saturating_duration_since(Instant::now());
+    let closing = act(session, &Action::SetReadOnly, at_most);
     let sending_away = async {
-        let Some(mut aside) = aside else { return };
-        // A server lists whoever is only logging in as nobody's, to be sent away: that may be us.
-        is_in.notified().await;
         let mut waits = true;
         for round in 1_u32.. {
             tokio::time::sleep(SEND_AWAY_EVERY).await;
@@ -283,9 +361,23 @@ async fn progress(session: &mut dyn ControlSession) -> Option<Progress> {
     Some((reading.facts.gtid.executed, channel.unwrap_or_default()))
 }
 
-fn classify(at: usize, action: &Action, failure: ActionFailure, patience: Patience) -> Outcome {
+fn classify(
+    at: usize,
+    action: &Action,
+    failure: ActionFailure,
+    patience: Patience,
+    answered: bool,
+) -> Outcome {
     let error = failure.to_string();
+    let is_late = |failure: &ActionFailure| match failure {
+        ActionFailure::Timeout { .. } => true,
+        ActionFailure::Server(failure) => failure.kind == FailureKind::Timeout,
+        ActionFailure::Refused(_) | ActionFailure::Impossible(_) => false,
+    };
     match failure {
+        failure if answered && is_late(&failure) => {
+            Outcome::Refused { at, error: format!("it answers, and does not close: {error}") }
+        }
         ActionFailure::Refused(_) | ActionFailure::Impossible(_) => Outcome::Refused { at, error },
         // It is known that it did not come about, or (an old primary) that it lives.
         ActionFailure::Timeout { .. }
@@ -294,17 +386,9 @@ fn classify(at: usize, action: &Action, failure: ActionFailure, patience: Patien
             Outcome::Refused { at, error }
         }
         ActionFailure::Timeout { .. } => Outcome::NoAnswer { at, error },
-        ActionFailure::Server(failure) => match failure.kind {
-            FailureKind::Connect | FailureKind::ConnectionLost | FailureKind::Timeout => {
-                Outcome::NoAnswer { at, error }
-            }
-            // Somebody is there, and does not let us in.
-            FailureKind::AccessDenied
-            | FailureKind::TooManyConnections
-            | FailureKind::Tls
-            | FailureKind::Protocol
-            | FailureKind::Query => Outcome::Refused { at, error },
-        },
+        // Somebody is there, and does not let us in.
+        ActionFailure::Server(failure) if failure.is_answer() => Outcome::Refused { at, error },
+        ActionFailure::Server(_) => Outcome::NoAnswer { at, error },
     }
 }
 
@@ -319,6 +403,7 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
+    use crate::clock::TokioClock;
     use crate::mandate::tests::Script;
     use crate::ports::Reading;
 
@@ -358,13 +443,75 @@ mod tests {
         }
     }
 
+    fn aside(session: impl ControlSession) -> Aside {
+        let clock = TokioClock::starting_at(baton_topology::time::Timestamp::EPOCH);
+        Aside { session: Box::new(session), clock: Arc::new(clock) }
+    }
+
+    /// I1: it was found dead, and lives.
+    #[tokio::test(start_paused = true)]
+    async fn who_was_found_dead_and_answers_is_left_as_it_is() {
+        let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let session = Box::new(Slow("closes", Arc::clone(&told)));
+        let beside = aside(Slow("aside", Arc::clone(&told)));
+        let actions = vec![Action::SetReadOnly, Action::KillClients];
+        let chain = Chain { on: key("p"), actions, need: Need::Should };
+        let ran = carry_out(&mandate, &chain, session, beside, Patience::Witness).await;
+        let (_, ran, seen) = ran.unwrap_or_else(|error| panic!("{error}"));
+        assert!(matches!(ran.outcome, Outcome::Refused { at: 0, .. }), "{ran:?}");
+        assert!(seen.is_some_and(|it| it.outcome.is_ok()));
+        assert_eq!(*told.lock().unwrap(), ["closes: looks"]);
+    }
+
+    /// Answers, and does not close.
+    struct Locked;
+
+    impl ControlSession for Locked {
+        fn look(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
+            let reading = Reading { canonical: key("p"), facts: Facts::default() };
+            std::future::ready(Ok(reading)).boxed()
+        }
+
+        fn act<'a>(
+            &'a mut self,
+            _action: &'a Action,
+            at_most: Duration,
+        ) -> BoxFuture<'a, Result<(), ActionFailure>> {
+            async move {
+                tokio::time::sleep(at_most).await;
+                Err(ActionFailure::Server(silent(at_most)))
+            }
+            .boxed()
+        }
+
+        fn is_closing(&mut self) -> BoxFuture<'_, bool> {
+            std::future::ready(false).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answers_and_does_not_close_in_time_lives() {
+        let mandate = Script::leading(vec![(0, Ok(7)); 1_000]).mandate().await;
+        let actions = vec![Action::SetReadOnly, Action::KillClients];
+        let chain = Chain { on: key("p"), actions, need: Need::Should };
+        for patience in [Patience::Fence, Patience::Usual] {
+            let (session, beside) = (Box::new(Locked), aside(Locked));
+            let ran = carry_out(&mandate, &chain, session, beside, patience).await;
+            let (_, ran, _) = ran.unwrap_or_else(|error| panic!("{error}"));
+            assert!(matches!(ran.outcome, Outcome::Refused { at: 0, .. }), "{ran:?}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn nobody_is_sent_away_while_whoever_closes_the_server_is_still_logging_in() {
         let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut session = Slow("closes", Arc::clone(&told));
-        let aside = Slow("aside", Arc::clone(&told));
-        close(&mandate, &mut session, Some(Box::new(aside)), FREEZE_DEADLINE).await.unwrap();
+        let beside = aside(Slow("aside", Arc::clone(&told)));
+        let (seen, closed) =
+            close(&mandate, &key("p"), &mut session, Some(beside), Patience::Fence).await;
+        assert!(closed.is_ok() && seen.is_some_and(|it| it.outcome.is_ok()));
         let expected = ["closes: looks", "closes: SetReadOnly", "aside: KillClients"];
         assert_eq!(*told.lock().unwrap(), expected);
     }
@@ -394,10 +541,12 @@ mod tests {
     async fn an_old_primary_that_hangs_is_not_waited_for_and_did_not_refuse() {
         let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
         let began = Instant::now();
-        let aside: Box<dyn ControlSession> = Box::new(Hung);
-        let failure = close(&mandate, &mut Hung, Some(aside), FREEZE_DEADLINE).await.unwrap_err();
+        let beside = Some(aside(Hung));
+        let (seen, closed) = close(&mandate, &key("p"), &mut Hung, beside, Patience::Fence).await;
+        assert!(seen.is_some_and(|it| it.outcome.is_err()));
         assert_eq!(began.elapsed(), FREEZE_DEADLINE);
-        let outcome = classify(0, &Action::SetReadOnly, failure, Patience::Fence);
+        let failure = closed.unwrap_err();
+        let outcome = classify(0, &Action::SetReadOnly, failure, Patience::Fence, false);
         assert!(matches!(outcome, Outcome::NoAnswer { at: 0, .. }), "{outcome:?}");
     }
 
@@ -410,9 +559,9 @@ mod tests {
             (Action::SetReadOnly, Patience::FreezeTelling, FREEZE_DEADLINE),
         ] {
             let chain = Chain { on: key("a"), actions: vec![action.clone()], need: Need::Should };
-            let (began, aside) = (Instant::now(), Box::new(Hung));
-            let ran = carry_out(&mandate, &chain, Box::new(Hung), aside, patience).await;
-            assert!(ran.is_ok_and(|(_, ran)| ran.outcome != Outcome::Done));
+            let (began, beside) = (Instant::now(), aside(Hung));
+            let ran = carry_out(&mandate, &chain, Box::new(Hung), beside, patience).await;
+            assert!(ran.is_ok_and(|(_, ran, _)| ran.outcome != Outcome::Done));
             assert_eq!(began.elapsed(), expected + GRACE, "{action:?}");
         }
     }

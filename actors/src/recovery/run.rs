@@ -16,7 +16,7 @@ use baton_topology::recovery::candidate::Situation;
 use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step};
 use baton_topology::recovery::plan::in_turns;
 use baton_topology::recovery::scene::{refresh, scene};
-use baton_topology::recovery::{Cause, End, Hooks, Kind, Phase, Recovery, Stage};
+use baton_topology::recovery::{Cause, End, Fencing, Hooks, Kind, Phase, Recovery, Stage};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
@@ -123,6 +123,9 @@ fn opening_line(recovery: &Recovery) -> String {
     let why = match recovery.cause {
         Cause::Found | Cause::RejoinAuto | Cause::RegroupAuto => "baton acts by itself",
         Cause::Hung => "it hangs, and baton acts by itself",
+        _ if recovery.fencing == Fencing::Waived => {
+            "somebody gave it up, and accepts that it may go on accepting writes"
+        }
         Cause::ForcedFailover | Cause::ForcedTakeover => "somebody gave it up",
         Cause::Asked | Cause::Takeover | Cause::TakeoverAuto | Cause::Rejoin => {
             "somebody asked for it"
@@ -134,8 +137,10 @@ fn opening_line(recovery: &Recovery) -> String {
 impl Drive {
     fn situation<'a>(&'a self, recovery: &Recovery, fleet: &'a FleetSnapshot) -> Situation<'a> {
         let failed = fleet.instance(recovery.failed()).map(|it| &**it);
-        let is_since =
-            |it: &&Instance| self.fenced_at.is_some() && it.health.facts_from > self.fenced_at;
+        let is_since = |it: &&Instance| {
+            let said_no = it.health.last_attempt.filter(|_| it.refusal().is_some());
+            self.fenced_at.is_some() && it.health.facts_from.max(said_no) > self.fenced_at
+        };
         Situation {
             cluster: &self.scene,
             returned: failed.filter(is_since),
@@ -244,7 +249,12 @@ impl Drive {
         let tells = |key: &InstanceKey| {
             fleet.instance(key).is_some_and(|it| it.is_valid() && it.facts.tells_its_source())
         };
+        let leaves_alone = recovery.ends_when_it_answers();
+        let is_there = fleet.instance(&failed).is_some_and(|it| it.is_valid());
         let patience = |key: &InstanceKey| match is_dead {
+            true if *key == failed && leaves_alone => Patience::Witness,
+            // Whoever was there a moment ago is waited for: it would be open beside the new one.
+            true if *key == failed && is_there => Patience::Usual,
             true if *key == failed => Patience::Fence,
             true if is_freezing && tells(key) => Patience::FreezeTelling,
             true if is_freezing => Patience::Freeze,
@@ -266,6 +276,7 @@ impl Drive {
         }
         if recovery.phase != Phase::Gathering {
             let ran = self.sessions.run(&self.mandate, stage, patience).await;
+            refresh(&mut self.scene, &self.sessions.seen());
             if is_freezing {
                 self.fenced_at = Some(self.world.clock.now());
             }

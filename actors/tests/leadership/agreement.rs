@@ -19,7 +19,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
 use baton_topology::quorum::Verdict;
 use baton_topology::recovery::gate::Request;
-use baton_topology::recovery::{Cause, Hooks, Recovery};
+use baton_topology::recovery::{Cause, Fencing, Hooks, Recovery};
 use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -373,7 +373,13 @@ async fn a_leader_whom_nobody_answers_does_nothing() {
     assert_eq!(nodes.fleet.actions(), []);
 
     // A person may decide, and need not wait for the answers.
-    let request = Request { key: key("a"), cause: Cause::Asked, wanted: None, hooks: Hooks::Run };
+    let request = Request {
+        key: key("a"),
+        cause: Cause::Asked,
+        wanted: None,
+        hooks: Hooks::Run,
+        fencing: Fencing::Required,
+    };
     let done = nodes.worlds[0].handles.recoveries.recover(request).await;
     assert!(done.is_ok_and(|it| it.is_successful()), "I8");
 }

@@ -19,7 +19,7 @@ use baton_topology::filter::ClusterFilter;
 use baton_topology::ledger::LedgerState;
 use baton_topology::policy::Policy;
 use baton_topology::recovery::gate::Request;
-use baton_topology::recovery::{Cause, End, Hooks, Phase, Recovery};
+use baton_topology::recovery::{Cause, End, Fencing, Hooks, Phase, Recovery};
 use baton_topology::relocate;
 use baton_topology::time::Timestamp;
 use quorum::{Loss, Quorum, Seat};
@@ -202,6 +202,7 @@ async fn a_node_that_does_not_lead_refuses_and_says_who_may() {
         cause: Cause::TakeoverAuto,
         wanted: Some(key("c")),
         hooks: Hooks::Run,
+        fencing: Fencing::Required,
     };
     let refused = nodes.worlds[1].handles.recoveries.recover(request.clone()).await;
     assert!(

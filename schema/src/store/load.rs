@@ -106,6 +106,7 @@ fn health(row: &Row<'_>) -> rusqlite::Result<Health> {
         failures: row.get(7)?,
         latency: Duration::from_micros(row.get::<_, i64>(8)?.try_into().unwrap_or(0)),
         own_attempt: time(row, 3)?,
+        silent_since: None,
     })
 }
 

@@ -23,6 +23,25 @@ pub fn is_listed(processlist: &RawTable, user: &str) -> bool {
     processlist.rows().any(|row| row.text("User") == user)
 }
 
+/// No reason names more connections than this.
+const NAMED_MAX: usize = 3;
+/// Whoever asks and is asked all the time is idle for less than this.
+const IDLE_FOR_SECS: u64 = 2;
+
+/// Idle connections of `us`, which are never ended: one of them may hold a lock, such as that of a
+/// backup that uses the same account. Those that are idle for longest come first.
+pub fn spared(processlist: &RawTable, us: &str) -> Vec<String> {
+    let idle = processlist.rows().filter_map(|row| {
+        let is_idle = row.text("User") == us && row.text("Command") == "Sleep";
+        let since = row.number("Time").filter(|time| is_idle && *time >= IDLE_FOR_SECS)?;
+        Some((since, row.number("Id")?, row.text("Host")))
+    });
+    let mut idle: Vec<(u64, u64, String)> = idle.collect();
+    idle.sort_by(|a, b| b.cmp(a));
+    let named = idle.into_iter().take(NAMED_MAX);
+    named.map(|(time, id, host)| format!("{id} from {host}, idle for {time} s")).collect()
+}
+
 /// Whether somebody is being told to refuse writes, as a processlist shows: that waits for commits
 /// under way, and lets nobody else commit from then on.
 pub fn is_closing(processlist: &RawTable) -> bool {
@@ -71,6 +90,30 @@ mod tests {
             assert_eq!(to_end(&table, "baton"), expected);
             assert!(is_listed(&table, "baton") && !is_listed(&table, "nobody"));
         }
+    }
+
+    #[test]
+    fn idle_connections_of_our_own_account_are_named_the_longest_first() {
+        let rows = [
+            ("4", "app", "Sleep", "100"),
+            ("5", "baton", "Sleep", "1"),
+            ("6", "baton", "Sleep", "7"),
+            ("7", "baton", "Query", "9"),
+            ("8", "baton", "Sleep", "30"),
+            ("9", "baton", "Sleep", "5"),
+            ("10", "baton", "Sleep", "6"),
+        ];
+        let cell = |text: &str| Some(text.as_bytes().to_vec());
+        let table = RawTable {
+            columns: ["Id", "User", "Command", "Time", "Host"].map(str::to_owned).into(),
+            rows: rows
+                .iter()
+                .map(|row| vec![cell(row.0), cell(row.1), cell(row.2), cell(row.3), cell("h:1")])
+                .collect(),
+        };
+        let expected =
+            ["8 from h:1, idle for 30 s", "6 from h:1, idle for 7 s", "10 from h:1, idle for 6 s"];
+        assert_eq!(spared(&table, "baton"), expected);
     }
 
     #[test]

@@ -91,6 +91,16 @@ const fn excusable(problem: Problem) -> Problem {
 
 use Response::{Detect, Recover, Show};
 
+/// All replicas answer, and none hears of it.
+fn all_answer_none_receives(e: &Evidence) -> bool {
+    e.valid_replicas == e.replicas && e.receiving_replicas == 0
+}
+
+/// Some replicas answer and some do not, and none hears of it.
+fn some_answer_none_receives(e: &Evidence) -> bool {
+    e.valid_replicas > 0 && e.valid_replicas < e.replicas && e.receiving_replicas == 0
+}
+
 /// All replicas answer, and none replicates.
 fn all_answer_none_replicates(e: &Evidence) -> bool {
     e.valid_replicas == e.replicas && e.replicating_replicas == 0
@@ -108,9 +118,10 @@ fn all_lag(e: &Evidence) -> bool {
         && e.replicating_replicas > 0
 }
 
-/// Nothing answered, yet replicas replicate.
-fn out_of_sight_but_replicating(e: &Evidence) -> bool {
-    !e.is_valid && !e.is_partially_valid && e.valid_replicas > 0 && e.replicating_replicas > 0
+/// Nothing answered, yet replicas hear of it. Half an answer is no news while they replicate.
+fn out_of_sight_but_receiving(e: &Evidence) -> bool {
+    let is_half_seen = e.is_partially_valid && e.replicating_replicas > 0;
+    !e.is_valid && !is_half_seen && e.receiving_replicas > 0
 }
 
 /// Semi-sync is on and waits for more acknowledgements than there can be.
@@ -127,7 +138,33 @@ fn is_below(e: &Evidence) -> bool {
 }
 
 /// Every problem, in the order they are judged.
-pub static PROBLEMS: [Problem; 30] = [
+pub static PROBLEMS: [Problem; 34] = [
+    // Whoever answers lives, even if the answer is no.
+    row(
+        Code::InaccessiblePrimary,
+        Show,
+        "Master answers orchestrator but does not let it in; it is alive",
+        |e, _| e.is_primary && e.is_refusing,
+    ),
+    row(
+        Code::InaccessibleCoPrimary,
+        Show,
+        "Co-master answers orchestrator but does not let it in; it is alive",
+        |e, _| e.is_co_primary && e.is_refusing,
+    ),
+    row(
+        Code::InaccessibleIntermediateSource,
+        Show,
+        "Intermediate master answers orchestrator but does not let it in; it is alive",
+        |e, _| is_below(e) && e.is_refusing && e.replicas > 0,
+    ),
+    // What nobody has ever seen cannot be seen to be gone.
+    row(
+        Code::NeverSeenPrimary,
+        Show,
+        "Master has never been reached by orchestrator; whether it is alive is not known",
+        |e, _| e.is_primary && !e.is_valid && !e.was_seen && e.replicas > 0,
+    ),
     row(
         Code::DeadPrimaryWithoutReplicas,
         Show,
@@ -138,7 +175,7 @@ pub static PROBLEMS: [Problem; 30] = [
         Code::DeadPrimary,
         Recover,
         "Master cannot be reached by orchestrator and none of its replicas is replicating",
-        |e, _| e.is_primary && !e.is_valid && all_answer_none_replicates(e),
+        |e, _| e.is_primary && !e.is_valid && all_answer_none_receives(e),
     ),
     row(
         Code::DeadPrimaryAndReplicas,
@@ -150,7 +187,7 @@ pub static PROBLEMS: [Problem; 30] = [
         Code::DeadPrimaryAndSomeReplicas,
         Recover,
         "Master cannot be reached by orchestrator; some of its replicas are unreachable and none of its reachable replicas is replicating",
-        |e, _| e.is_primary && !e.is_valid && some_answer_none_replicates(e),
+        |e, _| e.is_primary && !e.is_valid && some_answer_none_receives(e),
     ),
     row(
         Code::UnreachablePrimaryWithLaggingReplicas,
@@ -168,7 +205,7 @@ pub static PROBLEMS: [Problem; 30] = [
                 && e.failing_to_connect_replicas > 0
                 && e.valid_replicas > 0
                 && e.replicating_replicas > 0;
-            e.is_primary && (out_of_sight_but_replicating(e) || half_seen)
+            e.is_primary && (out_of_sight_but_receiving(e) || half_seen)
         },
     ),
     // Before those about semi-sync: nobody waits for acknowledgements where nobody may write.
@@ -232,19 +269,19 @@ pub static PROBLEMS: [Problem; 30] = [
         Code::DeadCoPrimary,
         Recover,
         "Co-master cannot be reached by orchestrator and none of its replicas is replicating",
-        |e, _| e.is_co_primary && !e.is_valid && e.replicas > 0 && all_answer_none_replicates(e),
+        |e, _| e.is_co_primary && !e.is_valid && e.replicas > 0 && all_answer_none_receives(e),
     ),
     row(
         Code::DeadCoPrimaryAndSomeReplicas,
         Recover,
         "Co-master cannot be reached by orchestrator; some of its replicas are unreachable and none of its reachable replicas is replicating",
-        |e, _| e.is_co_primary && !e.is_valid && some_answer_none_replicates(e),
+        |e, _| e.is_co_primary && !e.is_valid && some_answer_none_receives(e),
     ),
     row(
         Code::UnreachableCoPrimary,
         Show,
         "Co-master cannot be reached by orchestrator but it has replicating replicas; possibly a network/host issue",
-        |e, _| e.is_co_primary && out_of_sight_but_replicating(e),
+        |e, _| e.is_co_primary && out_of_sight_but_receiving(e),
     ),
     excusable(row(
         Code::AllCoPrimaryReplicasNotReplicating,
@@ -261,26 +298,26 @@ pub static PROBLEMS: [Problem; 30] = [
                 && !e.is_valid
                 && e.replicas == 1
                 && e.failing_to_connect_replicas == e.replicas
-                && all_answer_none_replicates(e)
+                && all_answer_none_receives(e)
         },
     )),
     excusable(row(
         Code::DeadIntermediateSourceWithSingleReplica,
         Show,
         "Intermediate master cannot be reached by orchestrator and its (single) replica is not replicating",
-        |e, _| is_below(e) && !e.is_valid && e.replicas == 1 && all_answer_none_replicates(e),
+        |e, _| is_below(e) && !e.is_valid && e.replicas == 1 && all_answer_none_receives(e),
     )),
     row(
         Code::DeadIntermediateSource,
         Recover,
         "Intermediate master cannot be reached by orchestrator and none of its replicas is replicating",
-        |e, _| is_below(e) && !e.is_valid && e.replicas > 1 && all_answer_none_replicates(e),
+        |e, _| is_below(e) && !e.is_valid && e.replicas > 1 && all_answer_none_receives(e),
     ),
     excusable(row(
         Code::DeadIntermediateSourceAndSomeReplicas,
         Recover,
         "Intermediate master cannot be reached by orchestrator; some of its replicas are unreachable and none of its reachable replicas is replicating",
-        |e, _| is_below(e) && !e.is_valid && some_answer_none_replicates(e),
+        |e, _| is_below(e) && !e.is_valid && some_answer_none_receives(e),
     )),
     excusable(row(
         Code::DeadIntermediateSourceAndReplicas,
@@ -298,7 +335,7 @@ pub static PROBLEMS: [Problem; 30] = [
         Code::UnreachableIntermediateSource,
         Show,
         "Intermediate master cannot be reached by orchestrator but it has replicating replicas; possibly a network/host issue",
-        |e, _| is_below(e) && out_of_sight_but_replicating(e),
+        |e, _| is_below(e) && out_of_sight_but_receiving(e),
     ),
     excusable(row(
         Code::AllIntermediateSourceReplicasFailingToConnectOrDead,
@@ -341,7 +378,7 @@ pub static PROBLEMS: [Problem; 30] = [
         Code::DeadGroupMemberWithReplicas,
         Recover,
         "Group member is unreachable and all its reachable replicas are not replicating",
-        |e, _| !e.is_valid && e.replicas > 0 && e.replicating_replicas == 0,
+        |e, _| !e.is_valid && !e.is_refusing && e.replicas > 0 && e.receiving_replicas == 0,
     ),
 ];
 

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use super::{Analysis, Code, Evidence};
 use crate::cluster::{Cluster, Member};
 use crate::instance::{BinlogFormat, Instance, Positioning, SourceLink, ThreadState};
+use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
 use crate::policy::Policy;
+use crate::recovery::scouts::is_under_test;
 use crate::time::Timestamp;
 use crate::version::Flavor;
 
@@ -30,6 +32,8 @@ pub(super) fn gather(
         is_group_member: facts.group.as_ref().is_some_and(|group| group.is_member()),
         is_valid: instance.is_valid(),
         is_partially_valid: instance.is_partially_valid(),
+        is_refusing: instance.refusal().is_some(),
+        was_seen: instance.was_seen(),
         is_failing_to_connect: is_failing_to_connect(instance),
         is_binlog_server: facts.version.flavor() == Flavor::MaxScale,
         is_read_only: facts.read_only,
@@ -43,6 +47,7 @@ pub(super) fn gather(
         ..Evidence::default()
     };
     count_replicas(&mut evidence, &replicas, ledger, policy, now);
+    evidence.receiving_replicas = count_witnesses(&member.instance.key, &replicas, ledger, now);
     evidence
 }
 
@@ -107,6 +112,23 @@ fn is_primary(instance: &Instance) -> bool {
         .is_some_and(|channel| matches!(channel.source, SourceLink::Attached(_)));
     let is_secondary = instance.facts.group.as_ref().is_some_and(|group| !group.is_primary());
     !replicates && !is_secondary
+}
+
+/// Replicas that hear of their source. One whose receiver baton itself stopped to see whether it
+/// gets through again counts as it did before, until that is known.
+fn count_witnesses(
+    source: &InstanceKey,
+    replicas: &[&Member],
+    ledger: &LedgerState,
+    now: Timestamp,
+) -> u32 {
+    let is_witness = |replica: &&&Member| {
+        let channel = replica.instance.facts.main_channel();
+        replica.instance.is_valid()
+            && (channel.is_some_and(|channel| channel.hears_source())
+                || is_under_test(&replica.instance, source, ledger, now))
+    };
+    u32::try_from(replicas.iter().filter(is_witness).count()).unwrap_or(u32::MAX)
 }
 
 fn is_replicating(instance: &Instance) -> bool {

@@ -6,6 +6,7 @@ use crate::cluster::{Cluster, Member};
 use crate::instance::HealthStatus;
 use crate::ledger::LedgerState;
 use crate::policy::Policy;
+use crate::recovery::scouts::test_ends_at;
 use crate::time::Timestamp;
 
 /// What was found in a cluster.
@@ -44,7 +45,8 @@ pub fn analyze(
         let lock_end = found
             .filter(|found| found.code == Code::LockedSemiSyncPrimaryHypothesis)
             .and_then(|found| locked_at(&member.instance, Some(found), policy));
-        let next = [downtime_end, maintenance_end, lock_end].into_iter().flatten();
+        let test_end = test_ends_at(member.key(), ledger).filter(|at| *at > now);
+        let next = [downtime_end, maintenance_end, lock_end, test_end].into_iter().flatten();
         verdicts.recheck_at = next.chain(verdicts.recheck_at).min();
     }
     verdicts.analyses.sort_by_key(|found| {

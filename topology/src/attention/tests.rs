@@ -142,8 +142,14 @@ fn who_is_looked_at_right_after_a_primary_failed() {
         (
             "nobody once none receives",
             dead,
-            [up("b", at(1), Other), up("c", at(1), Stopped)],
+            [up("b", at(1), Stopped), up("c", at(1), Stopped)],
             vec![],
+        ),
+        (
+            "who is connecting will know soon",
+            dead,
+            [up("b", at(1), Other), up("c", at(1), Stopped)],
+            vec!["b"],
         ),
         (
             "not those that are dead themselves",

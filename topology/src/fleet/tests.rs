@@ -6,7 +6,7 @@ use crate::gtid::Gtids;
 use crate::instance::{Facts, SourceLink};
 use crate::ledger::Downtime;
 use crate::recovery::gate::{Request, Runner, begin};
-use crate::recovery::{Cause, Chain, Hooks, Loss, Need, Stage};
+use crate::recovery::{Cause, Chain, Fencing, Hooks, Loss, Need, Stage};
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 fn empty() -> FleetSnapshot {
@@ -123,7 +123,7 @@ fn news_tell_what_is_different() {
     assert_eq!(same.news, []);
 
     let mut stopped = replica("a");
-    stopped.channels[0].applier = Default::default();
+    stopped.channels[0].receiver = Default::default();
     let inputs =
         vec![FleetInput::Probed(refused("a", 3)), FleetInput::Probed(answered("b", 3, stopped))];
     let died = advance(&same.snapshot, inputs, at(3));
@@ -204,7 +204,7 @@ fn who_is_ignored_is_not_waited_for() {
     let start = FleetSnapshot::empty(Arc::new(ignoring), Arc::default(), at(4));
     let restarted = advance(&start, vec![restored], at(4)).snapshot;
     let mut stopped = replica("a");
-    stopped.channels[0].applier = Default::default();
+    stopped.channels[0].receiver = Default::default();
     let inputs =
         vec![FleetInput::Probed(refused("a", 5)), FleetInput::Probed(answered("b", 5, stopped))];
     let judged = advance(&restarted, inputs, at(5)).snapshot;
@@ -337,7 +337,13 @@ fn what_another_node_saw_is_taken_in_where_own_eyes_do_not_say_otherwise() {
 /// A recovery that replaces `p`, as it begins.
 fn failover(fleet: &FleetSnapshot) -> Recovery {
     let cause = Cause::ForcedFailover;
-    let request = Request { key: key("p"), cause, wanted: None, hooks: Hooks::Skip };
+    let request = Request {
+        key: key("p"),
+        cause,
+        wanted: None,
+        hooks: Hooks::Skip,
+        fencing: Fencing::Required,
+    };
     let runner = Runner { uid: "x".into(), node: "n".into(), token: "t".into() };
     Recovery { id: 1, ..begin(&request, fleet, &runner, at(11)).unwrap() }
 }

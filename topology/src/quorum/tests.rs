@@ -6,12 +6,12 @@ use crate::analysis::Evidence;
 use crate::filter::ClusterFilter;
 use crate::fleet::{FleetInput, advance};
 use crate::gtid::{GtidSet, Gtids};
-use crate::instance::Facts;
+use crate::instance::{Facts, FailureKind, ThreadState};
 use crate::ledger::{Command, apply};
 use crate::policy::Policy;
 use crate::probe::ProbeResult;
 use crate::recovery::gate::{Request, Runner, begin, supposed};
-use crate::recovery::{Hooks, Refused};
+use crate::recovery::{Fencing, Hooks, Refused};
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 fn at(secs: i64) -> Timestamp {
@@ -285,10 +285,10 @@ fn a_node_says_what_it_saw_itself_since_it_was_asked() {
         ("it was refused long before", vec![refused("p", 97)], vec![], "undecided", vec!["p"]),
         ("somebody is there", vec![denied("p", 101)], vec![], "alive", vec![]),
         (
-            "somebody is there whom nobody replicates from, and this node finds it dead too",
+            "somebody is there, though nobody replicates from it any more",
             vec![denied("p", 101), cut_off("r1", 101), cut_off("r2", 101), cut_off("r3", 101)],
             vec![],
-            "dead",
+            "alive",
             vec![],
         ),
         (
@@ -473,7 +473,13 @@ fn runner() -> Runner {
 }
 
 fn attempt(fleet: &FleetSnapshot, cause: Cause, secs: i64) -> Result<Recovery, Refused> {
-    let request = Request { key: key("p"), cause, wanted: None, hooks: Hooks::Run };
+    let request = Request {
+        key: key("p"),
+        cause,
+        wanted: None,
+        hooks: Hooks::Run,
+        fencing: Fencing::Required,
+    };
     begin(&request, fleet, &runner(), at(secs))
 }
 

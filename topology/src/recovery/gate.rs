@@ -3,13 +3,15 @@
 //! A person's command passes the same gate as baton's own decision; what it overrides is said
 //! here, and nowhere else (I8).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::action::Threads;
 use crate::analysis::{Analysis, Code};
 use crate::cluster::{Cluster, Member};
 use crate::filter::any_matches;
+use crate::instance::{Instance, ThreadState};
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
 use crate::quorum::{isolation, unconfirmed};
@@ -21,7 +23,8 @@ use super::former::{replaced, replacement, rivals};
 use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
 use super::scene::scene;
-use super::{Acknowledging, Cause, End, Hooks, Kind, Phase, Recovery, Refused};
+use super::scouts::is_under_test;
+use super::{Acknowledging, Cause, End, Fencing, Hooks, Kind, Phase, Recovery, Refused};
 
 /// A recovery that changed nothing for good is tried again after this: what stood against it may
 /// be gone, and nobody may be there to say so.
@@ -49,6 +52,8 @@ pub struct Request {
     pub wanted: Option<InstanceKey>,
     /// Whether user processes run.
     pub hooks: Hooks,
+    /// Whether what failed may go on accepting writes.
+    pub fencing: Fencing,
 }
 
 /// Makes the recovery that a request asks for, if it may begin.
@@ -117,6 +122,7 @@ fn settled<'a>(
     fleet: &'a FleetSnapshot,
 ) -> Result<(Recovery, &'a Cluster), Refused> {
     recovery.acknowledging = acknowledging(member, &fleet.ledger);
+    recovery.stood_still = standing_still(cluster, member, &fleet.ledger);
     let replaced = replaced(member, fleet);
     match (recovery.kind, replaced) {
         (Kind::Rejoin, _) => {
@@ -155,6 +161,31 @@ fn settled<'a>(
     Ok((recovery, cluster))
 }
 
+/// Threads of its replicas that somebody else has stopped: not baton, which starts them itself.
+fn standing_still(
+    cluster: &Cluster,
+    member: &Member,
+    ledger: &LedgerState,
+) -> BTreeMap<InstanceKey, Threads> {
+    let is_ours = |key: &InstanceKey| {
+        let newest = ledger.recoveries.values().rfind(|it| it.changes(key));
+        ledger.scouts.contains_key(key) || newest.is_some_and(|it| it.failed_on.contains(key))
+    };
+    let replicas = member.replicas.iter().filter_map(|key| cluster.member(key));
+    let standing = replicas.filter(|it| !is_ours(it.key())).filter_map(|it| {
+        let channel = it.instance.facts.main_channel()?;
+        let stands = |thread| thread == ThreadState::Stopped;
+        let threads = match (stands(channel.receiver), stands(channel.applier)) {
+            (true, true) => Threads::Both,
+            (true, false) => Threads::Receiver,
+            (false, true) => Threads::Applier,
+            (false, false) => return None,
+        };
+        Some((it.key().clone(), threads))
+    });
+    standing.collect()
+}
+
 /// Nobody is promoted: whoever still follows the former primary follows the new one.
 fn regrouping(recovery: Recovery, cluster: &Cluster, head: InstanceKey) -> Recovery {
     Recovery {
@@ -191,6 +222,8 @@ fn draft(
         hooks: request.hooks,
         replicas: member.replicas.clone(),
         acknowledging: Acknowledging::Off,
+        stood_still: BTreeMap::new(),
+        fencing: request.fencing,
         node: runner.node.clone(),
         token: runner.token.clone(),
         begun_at: now,
@@ -201,6 +234,7 @@ fn draft(
         tried: Vec::new(),
         freezes: 0,
         openings: 0,
+        closed: false,
         lost: Vec::new(),
         errors: Vec::new(),
         failed_on: BTreeSet::new(),
@@ -234,8 +268,13 @@ pub fn supposed(
 ) -> Option<Recovery> {
     let (cluster, member) = fleet.member(key)?;
     let kind = if member.is_co_primary { Kind::CoPrimary } else { Kind::Primary };
-    let request =
-        Request { key: key.clone(), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+    let request = Request {
+        key: key.clone(),
+        cause: Cause::Found,
+        wanted: None,
+        hooks: Hooks::Run,
+        fencing: Fencing::Required,
+    };
     let recovery = draft(&request, kind, forced(key, now), (cluster, member), runner, now);
     let mut replicas = member.replicas.clone();
     replicas.extend(unseen_replicas(member, fleet));
@@ -293,7 +332,13 @@ pub fn detection(
     let (cluster, member) = fleet.member(&analysis.key)?;
     let kind = Kind::of(analysis.code).unwrap_or(Kind::Primary);
     let key = analysis.key.clone();
-    let request = Request { key, cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+    let request = Request {
+        key,
+        cause: Cause::Found,
+        wanted: None,
+        hooks: Hooks::Run,
+        fencing: Fencing::Required,
+    };
     Some(draft(&request, kind, analysis, (cluster, member), runner, now))
 }
 
@@ -303,7 +348,11 @@ fn subject(request: &Request, cluster: &Cluster, now: Timestamp) -> Result<Analy
     let is_recoverable = |it: &&Analysis| Kind::of(it.code).is_some();
     match request.cause {
         Cause::Found | Cause::Asked => found.filter(is_recoverable).cloned().ok_or_else(|| {
-            Refused::because(format!("{} has no problem to recover from", request.key))
+            let member = cluster.member(&request.key);
+            let why = member
+                .and_then(|member| no_evidence(&member.instance))
+                .unwrap_or_else(|| format!("{} has no problem to recover from", request.key));
+            Refused::because(why)
         }),
         Cause::Hung => {
             let hung = found.and_then(|it| Some((it, Kind::when_hung(it.code)?)));
@@ -321,6 +370,20 @@ fn subject(request: &Request, cluster: &Cluster, now: Timestamp) -> Result<Analy
             |it| Analysis { code: Code::DeadPrimary, ..it },
         )),
     }
+}
+
+/// Why it cannot be known that an instance is dead, however little it answers.
+fn no_evidence(instance: &Instance) -> Option<String> {
+    let key = &instance.key;
+    if let Some(failure) = instance.refusal() {
+        return Some(format!("{key} lives, though it does not let us in: {}", failure.message));
+    }
+    (instance.is_failed() && !instance.was_seen()).then(|| {
+        format!(
+            "{key} was never seen: it may be alive under another name, or out of our reach; \
+             whoever knows better can force it"
+        )
+    })
 }
 
 fn forced(key: &InstanceKey, now: Timestamp) -> Analysis {
@@ -382,8 +445,21 @@ fn not_by_itself(
     if policy.recovery_ignore.matches(recovery.failed().host()) {
         reasons.push("RecoveryIgnoreHostnameFilters leaves it out".to_owned());
     }
+    reasons.extend(fleet.instance(recovery.failed()).and_then(|it| no_evidence(it)));
+    reasons.extend(tested(recovery, fleet, now));
     reasons.extend(flapping(recovery, fleet, now));
     reasons
+}
+
+/// The ledger may know of a test that the finding does not know of yet.
+fn tested(recovery: &Recovery, fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
+    let (failed, ledger) = (recovery.failed(), &fleet.ledger);
+    if recovery.cause != Cause::Found || recovery.analysis.evidence.is_valid {
+        return None;
+    }
+    let replicas = recovery.replicas.iter().filter_map(|key| fleet.instance(key));
+    let mut tested = replicas.filter(|it| is_under_test(it, failed, ledger, now));
+    tested.next().map(|it| format!("{} is just finding out whether {failed} is there", it.key))
 }
 
 fn flapping(recovery: &Recovery, fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
@@ -440,7 +516,8 @@ pub fn breaker(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
     }
     let is_headless = |cluster: &&Arc<Cluster>| {
         let primaries = cluster.primaries();
-        !primaries.is_empty() && primaries.iter().all(|member| member.instance.is_failed())
+        let is_lost = |it: &Instance| it.is_failed() && it.was_seen() && it.refusal().is_none();
+        !primaries.is_empty() && primaries.iter().all(|member| is_lost(&member.instance))
     };
     let all = fleet.clusters.size() as u64;
     let headless = fleet.clusters.values().filter(is_headless).count() as u64;

@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use crate::action::Action;
-use crate::instance::HealthStatus;
+use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::{Command, Downtime};
 
 use super::candidate::Situation;
 use super::check::check;
 use super::plan::{arrange, freeze, plan, receives_again, roll_back};
-use super::{Cause, End, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
+use super::{Cause, End, Fencing, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
 
 /// So many candidates are tried before a recovery gives up.
 pub const TRIES_MAX: usize = 3;
@@ -202,15 +202,25 @@ fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
 
 fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
     let fence = ran.iter().find(|it| it.on == *recovery.failed()).map(|it| it.outcome.clone());
+    recovery.closed |= may_have_closed(fence.as_ref(), &recovery, situation);
     match fence {
         Some(Outcome::Refused { at: 0, error }) => {
             // It lives, and cannot be made to refuse writes (I1).
-            let error = format!("I1: {} cannot be fenced: {error}", recovery.failed());
+            let failed = recovery.failed();
+            let error = format!("I1: {failed} cannot be fenced: {error}{}", way_out(&recovery));
             note(&mut recovery, error);
-            match may_be_open(&recovery) {
-                true => stuck(recovery, situation),
-                false => begin_rolling_back(recovery, situation),
+            match (may_be_open(&recovery), recovery.fencing) {
+                (true, Fencing::Required) => stuck(recovery, situation),
+                (true, Fencing::Waived) => open(recovery),
+                (false, Fencing::Required) => begin_rolling_back(recovery, situation),
+                // Somebody answers for that (I8).
+                (false, Fencing::Waived) => begin_weighing(recovery),
             }
+        }
+        // Who can be closed is not gone.
+        Some(Outcome::Done) if recovery.ends_when_it_answers() => {
+            note_answers_again(&mut recovery);
+            begin_rolling_back(recovery, situation)
         }
         _ if may_be_open(&recovery) => open(recovery),
         Some(Outcome::NoAnswer { error, .. }) if recovery.kind == Kind::Takeover => {
@@ -220,6 +230,32 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
         }
         // Gone, or fenced. Who could not be stopped does not answer when it is looked at.
         _ => begin_weighing(recovery),
+    }
+}
+
+/// Whether what failed accepted writes and was told not to: it may obey later, even if it has not.
+fn may_have_closed(
+    fence: Option<&Outcome>,
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> bool {
+    let was_told = match fence {
+        Some(Outcome::Done) => true,
+        Some(Outcome::Refused { .. }) => !recovery.ends_when_it_answers(),
+        Some(Outcome::NoAnswer { at, .. }) => *at > 0,
+        None => false,
+    };
+    let failed = situation.cluster.member(recovery.failed());
+    was_told && failed.is_some_and(|it| it.instance.is_valid() && !it.instance.facts.read_only)
+}
+
+/// What a person can do who wants another primary beside one that lives.
+fn way_out(recovery: &Recovery) -> &'static str {
+    match (recovery.cause, recovery.fencing) {
+        (Cause::ForcedFailover | Cause::ForcedTakeover, Fencing::Required) => {
+            "; unfenced=true has another one opened all the same"
+        }
+        _ => "",
     }
 }
 
@@ -277,21 +313,19 @@ fn may_be_open(recovery: &Recovery) -> bool {
 /// Preparing may have taken long, and what was gone when it was to be fenced may be back since: then
 /// nobody is opened beside it (I1), and whoever can tell that it is needed no more goes back.
 fn begin_opening(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
-    let returned = situation.returned.filter(|it| it.is_valid() && !it.facts.read_only);
-    if returned.is_none() || !matches!(recovery.kind, Kind::Primary | Kind::CoPrimary) {
+    let is_open = |it: &&Instance| it.refusal().is_some() || (it.is_valid() && !it.facts.read_only);
+    let returned = situation.returned.filter(is_open);
+    let is_allowed = recovery.fencing == Fencing::Waived;
+    let replaces = matches!(recovery.kind, Kind::Primary | Kind::CoPrimary);
+    if returned.is_none() || is_allowed || !replaces {
         return open(recovery);
     }
-    if !is_over_when_it_answers(&recovery) && recovery.freezes < FREEZES_MAX {
+    if !recovery.ends_when_it_answers() && recovery.freezes < FREEZES_MAX {
         recovery.freezes += 1;
         return begin_freezing(recovery, situation);
     }
     note_answers_again(&mut recovery);
     begin_rolling_back(recovery, situation)
-}
-
-/// Whether it was begun only because what failed did not answer.
-fn is_over_when_it_answers(recovery: &Recovery) -> bool {
-    matches!(recovery.cause, Cause::Found | Cause::Hung | Cause::Asked) && recovery.kind.promotes()
 }
 
 fn note_answers_again(recovery: &mut Recovery) {
@@ -429,13 +463,13 @@ fn end(mut recovery: Recovery, how: End, situation: &Situation<'_>) -> Step {
 
 /// Goes on in the middle. What was begun in peace, or what nobody needs any more, is taken back.
 fn resume(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
-    let failed = situation.cluster.member(recovery.failed());
-    let status = failed.map(|member| &member.instance.health.status);
-    let is_back = status == Some(&HealthStatus::Valid) && is_over_when_it_answers(&recovery);
+    let failed = situation.cluster.member(recovery.failed()).map(|it| &it.instance);
+    let answers = failed.is_some_and(|it| it.is_valid() || it.refusal().is_some());
     if may_be_open(&recovery) && is_as_it_was(&recovery, situation) {
         recovery.openings = 0;
         recovery.plan = None;
     }
+    let is_back = answers && recovery.ends_when_it_answers();
     match recovery.phase {
         Phase::Opening | Phase::Freezing if may_be_open(&recovery) => {
             begin_freezing(recovery, situation)

@@ -84,28 +84,34 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
 /// Starts again what a recovery that did not open anything has stopped (I9).
 pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
     let failed = recovery.failed();
-    let back = |member: &&Member| Chain {
-        on: member.key().clone(),
-        actions: if member.instance.facts.source() == Some(failed) {
-            vec![Action::Start(Threads::Both)]
+    let back = |member: &&Member| {
+        let start = recovery.start_again(member.key());
+        let actions: Vec<Action> = if member.instance.facts.source() == Some(failed) {
+            start.into_iter().collect()
         } else {
-            follow(failed)
-        },
-        need: Need::Should,
+            let is_start = |it: &Action| matches!(it, Action::Start(_));
+            follow(failed).into_iter().filter(|it| !is_start(it)).chain(start).collect()
+        };
+        let is_touched = !actions.is_empty();
+        is_touched.then(|| Chain { on: member.key().clone(), actions, need: Need::Should })
     };
     let mut chains = Vec::new();
     match recovery.kind {
         Kind::Primary | Kind::CoPrimary | Kind::Takeover => {
-            // A primary that is dead, or was given up on purpose, is not opened again by us.
-            if recovery.kind == Kind::Takeover {
-                chains.push(Chain {
-                    on: failed.clone(),
-                    actions: reopen_old(recovery),
-                    need: Need::Must,
-                });
-            }
+            // Nobody took its place: who accepted writes before this does so again. A primary that was
+            // closed before, or is dead, is not opened by us.
+            let reopened = match recovery.kind {
+                Kind::Takeover => Some(Need::Must),
+                _ => recovery.closed.then_some(Need::Should),
+            };
+            chains.extend(reopened.map(|need| Chain {
+                on: failed.clone(),
+                actions: reopen_old(recovery),
+                need,
+            }));
             let members = members(recovery, situation);
-            chains.extend(members.iter().filter(|it| was_touched(it, recovery)).map(back));
+            let touched = members.iter().filter(|it| was_touched(it, recovery));
+            chains.extend(touched.filter_map(back));
         }
         Kind::SemiSync => return semi_sync::roll_back(recovery),
         Kind::IntermediateSource

@@ -202,6 +202,7 @@ pub fn verdict(
         cause: super::Cause::Found,
         wanted: None,
         hooks: super::Hooks::Run,
+        fencing: super::Fencing::Required,
     };
     match preview(&request, fleet, runner, now) {
         Ok(preview) => preview.lines,

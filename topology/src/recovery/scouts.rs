@@ -8,15 +8,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::action::{Action, Threads};
-use crate::instance::ThreadState;
+use crate::instance::{Instance, ThreadState};
 use crate::key::InstanceKey;
-use crate::ledger::Command;
+use crate::ledger::{Command, LedgerState};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
 use super::upkeep::{Chore, Review};
 use super::{Chain, Need, Stage};
 
+/// So long a replica that is made to connect anew counts as it did before: whoever waits for it has
+/// an answer by then.
+pub(crate) const TESTED_FOR: Duration = Duration::from_secs(5);
 /// By then whoever sent a scout has started it, or has not.
 const SENT_FOR: Duration = Duration::from_secs(30);
 /// A receiver that stands still for so long may have been stopped by people since.
@@ -25,6 +28,25 @@ const OURS_FOR: Duration = Duration::from_secs(10 * 60);
 /// What the ledger takes note of before a scout of `source` is sent.
 pub(super) fn note(source: &InstanceKey, scout: &InstanceKey, at: Timestamp) -> Command {
     Command::NoteChore { key: source.clone(), at, scout: Some(scout.clone()) }
+}
+
+/// Whether the receiver of a replica stands still or connects because it was made to, and nothing
+/// came of that yet. What it says then it was told to say: that is no evidence about its source.
+pub(crate) fn is_under_test(
+    replica: &Instance,
+    source: &InstanceKey,
+    ledger: &LedgerState,
+    now: Timestamp,
+) -> bool {
+    let Some(channel) = replica.facts.main_channel() else { return false };
+    let is_ours = ledger.scouts.contains_key(&replica.key);
+    test_ends_at(source, ledger).is_some_and(|end| now < end)
+        && (channel.is_connecting() || (is_ours && channel.receiver == ThreadState::Stopped))
+}
+
+/// Until when what is said of a source by whoever was made to connect anew is not counted.
+pub(crate) fn test_ends_at(source: &InstanceKey, ledger: &LedgerState) -> Option<Timestamp> {
+    ledger.chores.get(source).map(|began| began.plus(TESTED_FOR))
 }
 
 /// Starts scouts that somebody else sent and may not have started.

@@ -17,6 +17,7 @@ use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod again;
+mod alive;
 mod clocks;
 mod closed;
 mod donors;
@@ -89,7 +90,13 @@ fn runner() -> Runner {
 }
 
 fn request(cause: Cause, wanted: Option<&str>) -> Request {
-    Request { key: key("p"), cause, wanted: wanted.map(key), hooks: Hooks::Run }
+    Request {
+        key: key("p"),
+        cause,
+        wanted: wanted.map(key),
+        hooks: Hooks::Run,
+        fencing: Fencing::Required,
+    }
 }
 
 fn everywhere() -> Policy {
@@ -457,8 +464,13 @@ fn when_everything_fails_at_once_a_person_decides() {
         let ledger = FleetInput::Ledger(Arc::new(ledger));
         let inputs = std::iter::once(ledger).chain(lost).collect();
         let fleet = advance(&fleet, inputs, now()).snapshot;
-        let request =
-            Request { key: key("p0"), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+        let request = Request {
+            key: key("p0"),
+            cause: Cause::Found,
+            wanted: None,
+            hooks: Hooks::Run,
+            fencing: Fencing::Required,
+        };
         begin(&request, &fleet, &runner(), now()).map_or_else(|it| it.to_string(), |_| "ok".into())
     };
     assert_eq!(after(4, LedgerState::default()), "ok", "half of them");
@@ -617,7 +629,13 @@ fn orphans_of_an_intermediate_source_go_to_a_sibling() {
     let mut p = fleet.instance(&key("p")).unwrap().facts.as_ref().clone();
     p.read_only = false;
     fleet = advance(&fleet, vec![FleetInput::Probed(answered("p", 60, p))], now()).snapshot;
-    let request = Request { key: key("i"), cause: Cause::Found, wanted: None, hooks: Hooks::Run };
+    let request = Request {
+        key: key("i"),
+        cause: Cause::Found,
+        wanted: None,
+        hooks: Hooks::Run,
+        fencing: Fencing::Required,
+    };
     let (recovery, plan) = planned(&fleet, &request).unwrap();
     assert_eq!(recovery.kind, Kind::IntermediateSource);
     assert_eq!(plan.successor, key("s"));

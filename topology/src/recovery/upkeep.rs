@@ -25,6 +25,11 @@ use super::{Chain, End, Kind, Need, Phase, Recovery, Stage, scouts};
 pub const QUIET_FOR: Duration = Duration::from_millis(300);
 /// For so long the scout may try to connect.
 pub const SCOUT_PATIENCE: Duration = Duration::from_millis(700);
+/// A source that has not answered anything for this long hangs, if nobody gets through to it either.
+/// A machine that stands still for a moment, such as one that is being moved, is given this time.
+pub const HANGS_AFTER: Duration = Duration::from_millis(2_600);
+/// A look that began so long before is as good as one that begins now.
+const FRESH_FOR: Duration = Duration::from_millis(50);
 /// No scout is sent to the same source more often.
 pub const RESTART_EVERY: Duration = Duration::from_secs(30);
 /// Who could not be brought to its new source is tried again after this.
@@ -70,9 +75,11 @@ pub struct Vigil {
 #[derive(Debug, Clone)]
 struct Silent {
     /// How far its replicas have received.
-    received: Vec<BinlogCoordinates>,
+    received: Positions,
     /// Since when that is so.
     since: Timestamp,
+    /// Since when it gives no sign of life at all.
+    silent_since: Timestamp,
     /// The replica that was made to connect anew, and when.
     scout: Option<(InstanceKey, Timestamp)>,
     /// Replicas whose receiver could not be stopped: it does not notice anything any more, such as
@@ -142,10 +149,20 @@ fn watch(
 ) -> Silent {
     let received = positions(cluster, source);
     let mut silent = match before {
-        Some(before) if before.received == received => before.clone(),
+        Some(before) if !before.is_outdated_by(&received) => Silent { received, ..before.clone() },
         // Something came through: it lives, whatever it does not tell us.
-        _ => Silent { received, since: now, scout: None, stuck: BTreeSet::new() },
+        _ => Silent {
+            received,
+            since: now,
+            silent_since: match before {
+                Some(_) => now,
+                None => source.instance.health.silent_since.unwrap_or(now).min(now),
+            },
+            scout: None,
+            stuck: BTreeSet::new(),
+        },
     };
+    let hangs_from = silent.silent_since.plus(HANGS_AFTER);
     match &silent.scout {
         None if is_given_up(cluster, source, &silent.stuck) => {
             review.hung.push(source.key().clone());
@@ -157,13 +174,13 @@ fn watch(
                 review.chores.push(chore);
             }
         }
-        Some((scout, sent)) if now.since(*sent) >= SCOUT_PATIENCE => {
+        Some((scout, sent)) if now >= hangs_from.max(sent.plus(SCOUT_PATIENCE)) => {
             // The newest look may be older than its time was up.
+            let due = hangs_from.max(sent.plus(SCOUT_PATIENCE)).minus(FRESH_FOR);
             let scout = cluster.member(scout).filter(|it| it.instance.is_valid());
-            let is_fresh =
-                |it: &&Member| it.instance.health.facts_from >= Some(sent.plus(SCOUT_PATIENCE));
+            let is_fresh = |it: &&Member| it.instance.health.facts_from >= Some(due);
             match scout {
-                Some(scout) if is_fresh(&scout) && !is_receiving(scout) => {
+                Some(scout) if is_fresh(&scout) && !hears_source(scout) => {
                     review.hung.push(source.key().clone());
                 }
                 Some(scout) => review.looks.push(scout.key().clone()),
@@ -211,11 +228,23 @@ fn replicas<'a>(cluster: &'a Cluster, source: &Member) -> Vec<&'a Member> {
     known.filter(|replica| replica.instance.is_valid()).collect()
 }
 
-fn positions(cluster: &Cluster, source: &Member) -> Vec<BinlogCoordinates> {
+type Positions = BTreeMap<InstanceKey, BinlogCoordinates>;
+
+fn positions(cluster: &Cluster, source: &Member) -> Positions {
     let channels = replicas(cluster, source).into_iter().filter_map(|replica| {
-        replica.instance.facts.main_channel().map(|channel| channel.read.clone())
+        let channel = replica.instance.facts.main_channel()?;
+        Some((replica.key().clone(), channel.read.clone()))
     });
     channels.collect()
+}
+
+impl Silent {
+    /// Whether a replica has received something since. Not the scout: it may begin anew elsewhere.
+    fn is_outdated_by(&self, received: &Positions) -> bool {
+        let is_scout = |key: &InstanceKey| self.scout.as_ref().is_some_and(|(it, _)| it == key);
+        let mut others = received.iter().filter(|(key, _)| !is_scout(key));
+        others.any(|(key, at)| self.received.get(key).is_some_and(|before| before != at))
+    }
 }
 
 /// The scout and what it does: the one that is least likely to be promoted.
@@ -246,9 +275,8 @@ fn send_scout(
     Some((scout.key().clone(), chore))
 }
 
-fn is_receiving(replica: &Member) -> bool {
-    let channel = replica.instance.facts.main_channel();
-    channel.is_some_and(|channel| channel.receiver == ThreadState::Running)
+fn hears_source(replica: &Member) -> bool {
+    replica.instance.facts.main_channel().is_some_and(|channel| channel.hears_source())
 }
 
 /// A receiver that runs. MariaDB's throws away what is not applied yet when it finds its place by
@@ -294,13 +322,12 @@ fn left_stopped(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
 fn unfinished(recovery: &Recovery, fleet: &FleetSnapshot) -> Vec<(Chain, String)> {
     let id = recovery.id;
     if recovery.phase == Phase::Ended(End::RolledBack) && recovery.kind.promotes() {
-        let start = |key: &InstanceKey| Chain {
-            on: key.clone(),
-            actions: vec![Action::Start(Threads::Both)],
-            need: Need::Should,
+        let start = |key: &InstanceKey| {
+            let actions = vec![recovery.start_again(key)?];
+            let why = format!("{key} could not be started again in recovery {id}");
+            Some((Chain { on: key.clone(), actions, need: Need::Should }, why))
         };
-        let why = |key: &InstanceKey| format!("{key} could not be started again in recovery {id}");
-        return recovery.replicas.iter().map(|key| (start(key), why(key))).collect();
+        return recovery.replicas.iter().filter_map(start).collect();
     }
     let Some(plan) = recovery.plan.as_ref().filter(|_| recovery.is_successful()) else {
         return Vec::new();

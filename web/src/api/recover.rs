@@ -10,7 +10,7 @@ use baton_topology::ledger::Command;
 use baton_topology::recovery::gate::{self, Request};
 use baton_topology::recovery::preview::{self, Preview};
 use baton_topology::recovery::recent::recovered_just_now;
-use baton_topology::recovery::{Cause, Hooks, Recovery};
+use baton_topology::recovery::{Cause, Fencing, Hooks, Recovery};
 use serde::Serialize;
 
 use crate::call::Call;
@@ -29,7 +29,8 @@ pub(super) async fn recover_lite(call: Call) -> Outcome {
 async fn recover_from(call: &Call, hooks: Hooks) -> Outcome {
     let key = call.key()?;
     let wanted = second_key(call, "candidateHost", "candidatePort")?;
-    let request = Request { key: key.clone(), cause: Cause::Asked, wanted: wanted.clone(), hooks };
+    let (cause, fencing) = (Cause::Asked, Fencing::Required);
+    let request = Request { key: key.clone(), cause, wanted: wanted.clone(), hooks, fencing };
     if call.is_dry_run() {
         return show(call, &request);
     }
@@ -103,7 +104,13 @@ async fn take_over(call: &Call, cause: Cause) -> Outcome {
         }
         wanted => wanted,
     };
-    let request = Request { key: primary.key().clone(), cause, wanted, hooks: Hooks::Run };
+    let request = Request {
+        key: primary.key().clone(),
+        cause,
+        wanted,
+        hooks: Hooks::Run,
+        fencing: Fencing::Required,
+    };
     if call.is_dry_run() {
         return show(call, &request);
     }
@@ -119,7 +126,8 @@ async fn take_over(call: &Call, cause: Cause) -> Outcome {
 
 pub(super) async fn force_failover(call: Call) -> Outcome {
     let key = only_primary(&call)?.key().clone();
-    let request = Request { key, cause: Cause::ForcedFailover, wanted: None, hooks: Hooks::Run };
+    let (cause, hooks, fencing) = (Cause::ForcedFailover, Hooks::Run, fencing(&call));
+    let request = Request { key, cause, wanted: None, hooks, fencing };
     if call.is_dry_run() {
         return show(&call, &request);
     }
@@ -145,13 +153,22 @@ pub(super) async fn force_takeover(call: Call) -> Outcome {
     }
     let key = primary.key().clone();
     let wanted = Some(designated);
-    let request = Request { key, cause: Cause::ForcedTakeover, wanted, hooks: Hooks::Run };
+    let (cause, hooks, fencing) = (Cause::ForcedTakeover, Hooks::Run, fencing(&call));
+    let request = Request { key, cause, wanted, hooks, fencing };
     if call.is_dry_run() {
         return show(&call, &request);
     }
     let ended = call.services.recoveries.recover(request).await?;
     let failed = "Recovery attempted yet no replica promoted";
     ended_well(&call, &ended, "Master failed over", failed)
+}
+
+/// Whoever names it accepts that the old primary may go on accepting writes.
+fn fencing(call: &Call) -> Fencing {
+    match call.query("unfenced") {
+        Some("true") => Fencing::Waived,
+        _ => Fencing::Required,
+    }
 }
 
 /// For so long a released breaker stays released.
@@ -176,8 +193,13 @@ pub(super) async fn release_breaker(call: Call) -> Outcome {
 /// Brings a former primary back, as a replica of the one that replaced it.
 pub(super) async fn rejoin(call: Call) -> Outcome {
     let key = call.key()?;
-    let request =
-        Request { key: key.clone(), cause: Cause::Rejoin, wanted: None, hooks: Hooks::Skip };
+    let request = Request {
+        key: key.clone(),
+        cause: Cause::Rejoin,
+        wanted: None,
+        hooks: Hooks::Skip,
+        fencing: Fencing::Required,
+    };
     if call.is_dry_run() {
         return show(&call, &request);
     }

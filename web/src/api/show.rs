@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
 use baton_topology::cluster::Cluster;
 use baton_topology::key::InstanceKey;
-use baton_topology::recovery::{Cause, Hooks, gate, preview};
+use baton_topology::recovery::{Cause, Fencing, Hooks, gate, preview};
 use baton_topology::relocate::{self, Equivalences, How};
 use serde::Serialize;
 
@@ -161,6 +161,7 @@ fn promotion(call: &Call, key: &InstanceKey) -> VerdictJson {
         cause: Cause::TakeoverAuto,
         wanted: Some(key.clone()),
         hooks: Hooks::Run,
+        fencing: Fencing::Required,
     };
     VerdictJson::of(preview::preview(&request, &call.fleet, &call.runner(), call.now))
 }

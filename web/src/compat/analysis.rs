@@ -223,6 +223,10 @@ impl AnalysisJson {
 pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::NoProblem => "NoProblem",
+        Code::InaccessiblePrimary => "InaccessibleMaster",
+        Code::InaccessibleCoPrimary => "InaccessibleCoMaster",
+        Code::InaccessibleIntermediateSource => "InaccessibleIntermediateMaster",
+        Code::NeverSeenPrimary => "NeverSeenMaster",
         Code::DeadPrimaryWithoutReplicas => "DeadMasterWithoutReplicas",
         Code::DeadPrimary => "DeadMaster",
         Code::DeadPrimaryAndReplicas => "DeadMasterAndReplicas",

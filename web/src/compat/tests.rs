@@ -67,6 +67,7 @@ fn answered(port: u16, facts: Facts) -> FleetInput {
         started_at: Timestamp::from_secs(SEEN_AT - 1),
         ended_at: Timestamp::from_secs(SEEN_AT),
         outcome: Ok(Arc::new(facts)),
+        silent_since: None,
     })
 }
 

@@ -7,7 +7,7 @@ use baton_topology::analysis::catalog::Response;
 use baton_topology::analysis::{Analysis, Code};
 use baton_topology::recovery::gate::{Request, Runner};
 use baton_topology::recovery::preview::{Preview, preview};
-use baton_topology::recovery::{Cause, Hooks, Refused};
+use baton_topology::recovery::{Cause, Fencing, Hooks, Refused};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
@@ -34,7 +34,8 @@ pub(super) fn advice(
 ) -> Advice {
     let ask = |cause| {
         let key = analysis.key.clone();
-        let request = Request { key, cause, wanted: None, hooks: Hooks::Run };
+        let request =
+            Request { key, cause, wanted: None, hooks: Hooks::Run, fencing: Fencing::Required };
         preview(&request, fleet, runner, now)
     };
     if response != Response::Recover {
@@ -90,13 +91,29 @@ fn by_force(analysis: &Analysis, preview: &Preview) -> String {
 }
 
 fn is_unreachable(code: Code) -> bool {
-    matches!(code, Code::UnreachablePrimary | Code::UnreachablePrimaryWithLaggingReplicas)
+    use Code::{NeverSeenPrimary, UnreachablePrimary, UnreachablePrimaryWithLaggingReplicas};
+    matches!(code, NeverSeenPrimary | UnreachablePrimary | UnreachablePrimaryWithLaggingReplicas)
 }
 
 /// Why baton does nothing about what it only detects, and what people can do.
 fn waiting(analysis: &Analysis, forced: Option<Preview>) -> Advice {
     let key = &analysis.key;
     let (why, next) = match analysis.code {
+        Code::InaccessiblePrimary
+        | Code::InaccessibleCoPrimary
+        | Code::InaccessibleIntermediateSource => (
+            "it answers, so it is alive, and nobody takes the place of who is alive",
+            vec![format!(
+                "See what {key} says: its account for baton, its limit of connections, offline_mode."
+            )],
+        ),
+        Code::NeverSeenPrimary => (
+            "it never answered here, so nobody knows whether it is alive",
+            vec![
+                format!("See whether {key} is spelt right where it is named as the source."),
+                "See whether this node has a way to it, and an account there.".to_owned(),
+            ],
+        ),
         Code::DeadPrimaryWithoutReplicas => (
             "nothing replicates from it, so nobody could take its place",
             vec![

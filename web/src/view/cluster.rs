@@ -155,6 +155,7 @@ fn severity(code: Code, policy: &Policy) -> &'static str {
 fn evidence(key: &InstanceKey, evidence: &Evidence) -> String {
     let answers = match (evidence.is_valid, evidence.is_partially_valid) {
         (true, _) => "answers",
+        _ if evidence.is_refusing => "answers, but does not let baton in",
         (false, true) => "answers only in part",
         (false, false) => "does not answer",
     };

@@ -29,7 +29,7 @@ use baton_topology::policy::{Policy, RecoveryPolicy};
 use baton_topology::recovery::gate::{Request, Runner};
 use baton_topology::recovery::preview::verdict;
 use baton_topology::recovery::{
-    Acknowledgement, Cause, End as RecoveryEnd, Hooks, Phase, Recovery,
+    Acknowledgement, Cause, End as RecoveryEnd, Fencing, Hooks, Phase, Recovery,
 };
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
@@ -302,7 +302,13 @@ impl World {
             match fault {
                 Fault::TakeOver => {
                     let cause = Cause::TakeoverAuto;
-                    let request = Request { key, cause, wanted: None, hooks: Hooks::Skip };
+                    let request = Request {
+                        key,
+                        cause,
+                        wanted: None,
+                        hooks: Hooks::Skip,
+                        fencing: Fencing::Required,
+                    };
                     let _ = handles.recoveries.recover(request).await;
                 }
                 Fault::Downtime => {

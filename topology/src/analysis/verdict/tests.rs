@@ -21,12 +21,15 @@ use crate::version::Version;
 enum Death {
     Whole,
     Partial,
+    /// It answers, and the answer is no.
+    Refusing,
 }
 
 struct Server {
     name: &'static str,
     facts: Facts,
     death: Option<Death>,
+    was_seen: bool,
 }
 
 /// A fleet of servers, changed by name before it is looked at.
@@ -48,7 +51,8 @@ impl Scene {
             ("l2", below("r1")),
         ];
         let servers =
-            servers.map(|(name, facts)| Server { name, facts, death: None }).into_iter().collect();
+            servers.map(|(name, facts)| Server { name, facts, death: None, was_seen: true });
+        let servers = servers.into_iter().collect();
         Self { servers, ledger: LedgerState::default(), policy: Policy::default() }
     }
 
@@ -88,6 +92,18 @@ impl Scene {
         self.dying(names, Death::Partial)
     }
 
+    fn refusing(self, names: &[&str]) -> Self {
+        self.dying(names, Death::Refusing)
+    }
+
+    /// Nobody ever got an answer of it.
+    fn unseen(mut self, name: &str) -> Self {
+        for server in self.servers.iter_mut().filter(|server| server.name == name) {
+            server.was_seen = false;
+        }
+        self.dead(&[name])
+    }
+
     fn dying(mut self, names: &[&str], death: Death) -> Self {
         for server in self.servers.iter_mut().filter(|server| names.contains(&server.name)) {
             server.death = Some(death);
@@ -97,6 +113,14 @@ impl Scene {
 
     fn broken(self, names: &[&str]) -> Self {
         self.each(names, |facts| facts.channels[0].applier = ThreadState::Stopped)
+    }
+
+    /// Nothing comes from the source any more.
+    fn deaf(self, names: &[&str]) -> Self {
+        self.each(names, |facts| {
+            facts.channels[0].receiver = ThreadState::Other;
+            facts.channels[0].receiver_error.number = 2003;
+        })
     }
 
     fn cannot_connect(self, names: &[&str], text: &'static str) -> Self {
@@ -140,6 +164,7 @@ impl Scene {
         let answers = self
             .servers
             .iter()
+            .filter(|server| server.was_seen)
             .map(|server| FleetInput::Probed(answered(server.name, 10, server.facts.clone())));
         advance(&fleet, answers.collect(), Timestamp::from_secs(10)).snapshot
     }
@@ -148,7 +173,10 @@ impl Scene {
     fn play(&self) -> FleetSnapshot {
         let deaths = self.servers.iter().filter_map(|server| {
             let failure = ProbeFailure {
-                kind: FailureKind::Timeout,
+                kind: match server.death? {
+                    Death::Refusing => FailureKind::TooManyConnections,
+                    Death::Whole | Death::Partial => FailureKind::Timeout,
+                },
                 partial: server.death? == Death::Partial,
                 message: String::new(),
             };
@@ -199,12 +227,12 @@ fn the_verdict_follows_from_who_answers_and_who_replicates() {
         ),
         (
             "the primary dies and replicas notice",
-            Scene::healthy().dead(&["p"]).broken(ALL_BELOW),
+            Scene::healthy().dead(&["p"]).deaf(ALL_BELOW),
             &[("p", DeadPrimary)],
         ),
         (
             "the primary answers in part and replicas notice",
-            Scene::healthy().half_dead(&["p"]).broken(ALL_BELOW),
+            Scene::healthy().half_dead(&["p"]).deaf(ALL_BELOW),
             &[("p", DeadPrimary)],
         ),
         (
@@ -213,8 +241,70 @@ fn the_verdict_follows_from_who_answers_and_who_replicates() {
             &[("p", DeadPrimaryAndReplicas), ("r1", DeadIntermediateSourceAndReplicas)],
         ),
         (
+            "appliers are stopped, receivers run: they hear it",
+            Scene::healthy().dead(&["p"]).broken(ALL_BELOW),
+            &[("p", UnreachablePrimary)],
+        ),
+        (
+            "the same of the only replica",
+            Scene::pair().dead(&["p"]).broken(&["r1"]),
+            &[("p", UnreachablePrimary)],
+        ),
+        (
+            "one that hears it is enough",
+            Scene::healthy().dead(&["p"]).broken(&["r1"]).deaf(&["r2"]),
+            &[("p", UnreachablePrimary)],
+        ),
+        (
+            "a replica is told that it is not let in",
+            Scene::pair().dead(&["p"]).deaf(&["r1"]).each(&["r1"], |facts| {
+                facts.channels[0].receiver_error.number = 1040;
+            }),
+            &[("p", UnreachablePrimary)],
+        ),
+        (
+            "it answers in part while appliers are stopped",
+            Scene::healthy().half_dead(&["p"]).broken(ALL_BELOW),
+            &[("p", UnreachablePrimary)],
+        ),
+        (
+            "the primary says no, and nobody hears it",
+            Scene::healthy().refusing(&["p"]).deaf(ALL_BELOW),
+            &[("p", InaccessiblePrimary)],
+        ),
+        (
+            "the primary says no to us alone",
+            Scene::healthy().refusing(&["p"]),
+            &[("p", InaccessiblePrimary)],
+        ),
+        (
+            "a co-primary says no",
+            Scene::co_primaries().refusing(&["p"]).deaf(ALL_BELOW),
+            &[("p", InaccessibleCoPrimary)],
+        ),
+        (
+            "an intermediate says no",
+            Scene::healthy().refusing(&["r1"]).deaf(LEAVES),
+            &[("r1", InaccessibleIntermediateSource)],
+        ),
+        (
+            "an intermediate is gone for us, appliers below are stopped",
+            Scene::healthy().dead(&["r1"]).broken(LEAVES),
+            &[("r1", UnreachableIntermediateSource)],
+        ),
+        (
+            "what was never seen",
+            Scene::healthy().unseen("p").deaf(ALL_BELOW),
+            &[("p", NeverSeenPrimary)],
+        ),
+        (
+            "what was never seen, whoever hears it",
+            Scene::healthy().unseen("p"),
+            &[("p", NeverSeenPrimary)],
+        ),
+        (
             "one replica dies with the primary",
-            Scene::healthy().dead(&["p", "r2"]).broken(&["r1"]),
+            Scene::healthy().dead(&["p", "r2"]).deaf(&["r1"]),
             &[("p", DeadPrimaryAndSomeReplicas)],
         ),
         (
@@ -285,12 +375,12 @@ fn the_verdict_follows_from_who_answers_and_who_replicates() {
         ),
         (
             "a co-primary dies",
-            Scene::co_primaries().dead(&["p"]).broken(ALL_BELOW),
+            Scene::co_primaries().dead(&["p"]).deaf(ALL_BELOW),
             &[("p", DeadCoPrimary)],
         ),
         (
             "a co-primary dies with a replica",
-            Scene::co_primaries().dead(&["p", "r2"]).broken(&["r1"]),
+            Scene::co_primaries().dead(&["p", "r2"]).deaf(&["r1"]),
             &[("p", DeadCoPrimaryAndSomeReplicas)],
         ),
         (
@@ -315,17 +405,17 @@ fn the_verdict_follows_from_who_answers_and_who_replicates() {
         ),
         (
             "an intermediate dies, its only replica is broken",
-            Scene::healthy().without("l2").dead(&["r1"]).broken(&["l1"]),
+            Scene::healthy().without("l2").dead(&["r1"]).deaf(&["l1"]),
             &[("r1", DeadIntermediateSourceWithSingleReplica)],
         ),
         (
             "an intermediate dies",
-            Scene::healthy().dead(&["r1"]).broken(LEAVES),
+            Scene::healthy().dead(&["r1"]).deaf(LEAVES),
             &[("r1", DeadIntermediateSource)],
         ),
         (
             "an intermediate dies with a replica",
-            Scene::healthy().dead(&["r1", "l1"]).broken(&["l2"]),
+            Scene::healthy().dead(&["r1", "l1"]).deaf(&["l2"]),
             &[("r1", DeadIntermediateSourceAndSomeReplicas)],
         ),
         (
@@ -375,6 +465,49 @@ fn the_verdict_follows_from_who_answers_and_who_replicates() {
             .collect();
         assert_eq!(found, expected, "case: {case}");
     }
+}
+
+/// The receiver of the only replica is made to connect anew, to see whether it gets through.
+#[test]
+fn a_receiver_under_test_counts_as_it_did_before() {
+    use Code::{DeadPrimary, UnreachablePrimary};
+    let connecting: fn(&mut Facts) = |it| it.channels[0].receiver = ThreadState::Other;
+    let stopped: fn(&mut Facts) = |it| it.channels[0].receiver = ThreadState::Stopped;
+    let refused_there: fn(&mut Facts) = |it| {
+        it.channels[0].receiver = ThreadState::Other;
+        it.channels[0].receiver_error.number = 2003;
+    };
+    let judge = |replica: fn(&mut Facts), tested_at: Option<i64>, is_scout: bool| {
+        let mut ledger = LedgerState::default();
+        if let Some(at) = tested_at.map(Timestamp::from_secs) {
+            ledger.chores.insert_mut(key("p"), at);
+        }
+        if is_scout {
+            ledger.scouts.insert_mut(key("r1"), Timestamp::from_secs(19));
+        }
+        let inputs =
+            vec![FleetInput::Ledger(Arc::new(ledger)), FleetInput::Probed(refused("p", 20))];
+        let seen = Scene::pair().with("r1", replica).look();
+        advance(&seen, inputs, Timestamp::from_secs(20)).snapshot
+    };
+    let codes = |fleet: &FleetSnapshot| -> Vec<Code> {
+        fleet.clusters.values().flat_map(|it| &it.analyses).map(|it| it.code).collect()
+    };
+    for (case, replica, tested_at, is_scout, expected) in [
+        ("nobody made it connect", connecting, None, false, DeadPrimary),
+        ("it connects", connecting, Some(19), false, UnreachablePrimary),
+        ("it did long ago", connecting, Some(14), false, DeadPrimary),
+        ("it could not", refused_there, Some(19), false, DeadPrimary),
+        ("it stands still for it", stopped, Some(19), true, UnreachablePrimary),
+        ("people stopped it", stopped, Some(19), false, DeadPrimary),
+    ] {
+        assert_eq!(codes(&judge(replica, tested_at, is_scout)), [expected], "{case}");
+    }
+    let fleet = judge(connecting, Some(19), false);
+    let over = crate::fleet::recheck_at(&fleet).expect("it is judged again");
+    assert_eq!(over, Timestamp::from_secs(24));
+    let later = advance(&fleet, Vec::new(), over).snapshot;
+    assert_eq!(codes(&later), [DeadPrimary], "and that is not for ever");
 }
 
 #[test]
@@ -571,7 +704,7 @@ fn downtime_excuses_and_maintenance_silences() {
     assert_eq!(skippable(&broken().downtimed(&["p"])), Some(true));
     assert_eq!(skippable(&broken().downtimed(&["r1"])), Some(false));
     assert_eq!(skippable(&broken().downtimed(ALL_BELOW)), Some(true));
-    let dead = Scene::healthy().dead(&["p"]).broken(ALL_BELOW).downtimed(ALL_BELOW);
+    let dead = Scene::healthy().dead(&["p"]).deaf(ALL_BELOW).downtimed(ALL_BELOW);
     assert_eq!(skippable(&dead), Some(false), "a dead primary is never excused by its replicas");
 
     let mut in_maintenance = broken();
@@ -605,7 +738,7 @@ fn group_members_are_judged_by_their_own_rule_only() {
             ..GroupMember::default()
         });
     };
-    let scene = Scene::healthy().with("p", in_group).dead(&["p"]).broken(ALL_BELOW);
+    let scene = Scene::healthy().with("p", in_group).dead(&["p"]).deaf(ALL_BELOW);
     assert_eq!(scene.codes(), [("p".to_owned(), Code::DeadGroupMemberWithReplicas)]);
     let scene = Scene::healthy().with("p", in_group).broken(ALL_BELOW);
     assert_eq!(scene.codes(), []);
@@ -631,7 +764,7 @@ fn nobody_is_judged_on_half_the_evidence() {
 
 #[test]
 fn primaries_come_first_then_those_with_most_replicas() {
-    let scene = Scene::healthy().dead(&["p", "r1"]).broken(&["r2", "l1", "l2"]);
+    let scene = Scene::healthy().dead(&["p", "r1"]).deaf(&["r2", "l1", "l2"]);
     let order: Vec<String> = scene.codes().into_iter().map(|(name, _)| name).collect();
     assert_eq!(order, ["p", "r1"]);
 }

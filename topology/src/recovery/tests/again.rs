@@ -24,8 +24,14 @@ fn next(fleet: &FleetSnapshot, at: &Situated, event: Event) -> Step {
     step(&at.0, event, &Situation { cluster: &at.1, returned: None, ledger, policy, now: now() })
 }
 
+/// All do what they are told; but `p` is gone.
 fn everybody_done(stage: &Stage) -> Vec<Ran> {
-    let done = |it: &Chain| Ran { on: it.on.clone(), need: it.need, outcome: Outcome::Done };
+    let gone = || Outcome::NoAnswer { at: 0, error: "gone".into() };
+    let done = |it: &Chain| Ran {
+        on: it.on.clone(),
+        need: it.need,
+        outcome: if it.on == key("p") { gone() } else { Outcome::Done },
+    };
     stage.chains.iter().map(done).collect()
 }
 

@@ -59,7 +59,9 @@ fn run(servers: &mut Servers, stage: &Stage, victim: Option<&InstanceKey>, fate:
         .chains
         .iter()
         .map(|chain| {
-            let fate = if victim == Some(&chain.on) { fate } else { Fate::Done };
+            let is_gone = chain.on == key("p");
+            let usual = if is_gone { Fate::NoAnswerAt(0) } else { Fate::Done };
+            let fate = if victim == Some(&chain.on) { fate } else { usual };
             let last = chain.actions.len() - 1;
             let (until, outcome) = match fate {
                 Fate::Done => (chain.actions.len(), Outcome::Done),

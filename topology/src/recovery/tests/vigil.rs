@@ -7,6 +7,7 @@ use super::super::scouts;
 use super::super::upkeep::{Review, Vigil};
 use super::*;
 use crate::instance::{FailureKind, ProbeFailure};
+use crate::probe::ProbeResult;
 
 fn receiving(name: &str) -> (String, Facts) {
     with(replica(name, "1-9", "1-9"), |it| {
@@ -116,4 +117,74 @@ fn a_scout_whose_sender_is_gone_is_started_by_whoever_leads() {
         panic!("it is noted first")
     };
     assert_eq!(scout.as_ref(), Some(&key("b")), "and stays on record until it is started");
+}
+
+/// The same fleet after a look at this moment.
+fn after(fleet: &FleetSnapshot, look: ProbeResult, ms: u64) -> FleetSnapshot {
+    let at = now().plus(Duration::from_millis(ms));
+    let look = ProbeResult { started_at: at, ended_at: at, ..look };
+    advance(fleet, vec![FleetInput::Probed(look)], at).snapshot
+}
+
+/// `p`, which answered until a moment ago, stands still; its only replica was made to connect anew.
+fn tested(vigil: &mut Vigil, silent_for_ms: u64) -> FleetSnapshot {
+    let fleet = fleet_with(everywhere(), "1-9", &[receiving("c")], &[]);
+    let p = fleet.instance(&key("p")).expect("it is known").facts.as_ref().clone();
+    let fleet = after(&fleet, answered("p", 0, p), 0);
+    let mut hung = refused("p", 0);
+    hung.outcome = Err(ProbeFailure {
+        kind: FailureKind::Timeout,
+        partial: false,
+        message: "no answer".into(),
+    });
+    hung.silent_since = Some(now().minus(Duration::from_millis(silent_for_ms)));
+    let fleet = after(&fleet, hung, 0);
+    assert_eq!(watch(vigil, &fleet, 0, 400), ["scout c:3306"]);
+    let mut ledger = (*fleet.ledger).clone();
+    ledger.chores.insert_mut(key("p"), now());
+    let ledger = vec![FleetInput::Ledger(Arc::new(ledger))];
+    advance(&fleet, ledger, now().plus(Duration::from_millis(400))).snapshot
+}
+
+fn connecting(number: u32) -> Facts {
+    let (_, mut facts) = receiving("c");
+    facts.channels[0].receiver = ThreadState::Other;
+    facts.channels[0].receiver_error.number = number;
+    facts
+}
+
+#[test]
+fn a_primary_that_stands_still_is_given_its_time_though_it_has_one_replica() {
+    for (case, silent_for_ms, hangs_at_ms) in
+        [("silent from now on", 0, 2_600), ("it overslept before", 300, 2_300)]
+    {
+        let mut vigil = Vigil::default();
+        let mut fleet = tested(&mut vigil, silent_for_ms);
+        let mut hung = None;
+        for ms in (500..=4_000).step_by(100) {
+            fleet = after(&fleet, answered("c", 0, connecting(0)), ms);
+            let review = vigil.review(&fleet, now().plus(Duration::from_millis(ms)));
+            hung = hung.or((review.hung == [key("p")]).then_some(ms));
+        }
+        assert_eq!(hung, Some(hangs_at_ms), "{case}");
+    }
+}
+
+/// Nobody who is gone says that there is no room.
+#[test]
+fn a_replica_that_is_told_no_proves_that_its_source_lives() {
+    for (number, is_there) in [(1040, true), (1045, true), (3032, true), (2003, false)] {
+        let mut vigil = Vigil::default();
+        let mut fleet = tested(&mut vigil, 0);
+        let mut hung = false;
+        for ms in (500..=6_000).step_by(100) {
+            fleet = after(&fleet, answered("c", 0, connecting(number)), ms);
+            hung |= !vigil.review(&fleet, now().plus(Duration::from_millis(ms))).hung.is_empty();
+        }
+        let codes: Vec<Code> =
+            fleet.clusters.values().flat_map(|it| &it.analyses).map(|it| it.code).collect();
+        let expected = if is_there { Code::UnreachablePrimary } else { Code::DeadPrimary };
+        assert!(codes.contains(&expected), "{number}: {codes:?}");
+        assert!(!hung, "{number}: whoever is known to be dead does not hang");
+    }
 }
