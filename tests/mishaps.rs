@@ -12,7 +12,7 @@ use support::{
 };
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
-const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
+const FLAVORS: [Flavor; 3] = [Flavor::MySql97, Flavor::MariaDb1011, Flavor::MariaDb118];
 
 fn watch(servers: &[Server]) -> Baton {
     let baton = Baton::start(BATON, vec![servers[0].address()], &EVERYWHERE);

@@ -11,7 +11,7 @@ use support::{
 };
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
-const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
+const FLAVORS: [Flavor; 3] = [Flavor::MySql97, Flavor::MariaDb1011, Flavor::MariaDb118];
 #[test]
 fn a_killed_primary_is_replaced_and_nothing_is_lost() {
     for flavor in FLAVORS {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use support::{Baton, Flavor, Options, PATIENCE, Server, empower, wait_until};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
-const FLAVORS: [Flavor; 2] = [Flavor::MySql97, Flavor::MariaDb1011];
+const FLAVORS: [Flavor; 3] = [Flavor::MySql97, Flavor::MariaDb1011, Flavor::MariaDb118];
 
 /// A primary that never stops waiting, with three replicas that acknowledge.
 fn shop(flavor: Flavor) -> Vec<Server> {
@@ -35,8 +35,8 @@ fn shop(flavor: Flavor) -> Vec<Server> {
 fn status(server: &Server, side: &str, name: &str) -> String {
     let side = match (server.flavor, side) {
         (Flavor::MySql97, side) => side,
-        (Flavor::MariaDb1011, "source") => "master",
-        (Flavor::MariaDb1011, _) => "slave",
+        (Flavor::MariaDb1011 | Flavor::MariaDb118, "source") => "master",
+        (Flavor::MariaDb1011 | Flavor::MariaDb118, _) => "slave",
     };
     let rows = server.query(&format!("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_{side}_{name}'"));
     rows[0][1].clone().unwrap_or_default()
@@ -46,7 +46,7 @@ fn status(server: &Server, side: &str, name: &str) -> String {
 fn flag(server: &Server) -> &'static str {
     match server.flavor {
         Flavor::MySql97 => "@@global.rpl_semi_sync_replica_enabled",
-        Flavor::MariaDb1011 => "@@global.rpl_semi_sync_slave_enabled",
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => "@@global.rpl_semi_sync_slave_enabled",
     }
 }
 
@@ -68,7 +68,9 @@ fn until_acknowledged_by(primary: &Server, count: u32) {
 fn acknowledge_no_more(replica: &Server) {
     let [stop, start] = match replica.flavor {
         Flavor::MySql97 => ["STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD"],
-        Flavor::MariaDb1011 => ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"],
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => {
+            ["STOP SLAVE IO_THREAD", "START SLAVE IO_THREAD"]
+        }
     };
     replica.exec(&format!("SET {} = 0", flag(replica)));
     replica.exec(stop);
@@ -166,7 +168,7 @@ fn of_too_many_that_acknowledge_exactly_as_many_as_are_waited_for_stay() {
         let (wait_for, expected) = match flavor {
             Flavor::MySql97 => (2, [true, false, true]),
             // It always waits for one.
-            Flavor::MariaDb1011 => (1, [false, false, true]),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => (1, [false, false, true]),
         };
         if flavor == Flavor::MySql97 {
             servers[0].exec("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = 2");

@@ -58,6 +58,11 @@ fn mariadb_survives_what_tests_do_to_it() {
 }
 
 #[test]
+fn a_newer_mariadb_survives_what_tests_do_to_it() {
+    a_server_survives_what_tests_do_to_it(Flavor::MariaDb118, "11.8");
+}
+
+#[test]
 fn a_mysql_star_replicates_by_gtid() {
     let fleet = star(&Options::new(Flavor::MySql97).semi_sync(), 2);
     replicates(&fleet, 0, 1);

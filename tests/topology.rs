@@ -287,7 +287,7 @@ fn what_the_applier_failed_on_is_skipped_and_nothing_else() {
         let table = || servers[1].try_query("SELECT * FROM d.t").ok();
         wait_until(PATIENCE, "the table is there", table);
         let baton = steer(&servers, &[]);
-        if servers[1].flavor == Flavor::MariaDb1011 {
+        if servers[1].flavor.is_mariadb() {
             // Nothing less will do there.
             servers[1].exec(&format!("GRANT SUPER ON *.* TO '{USER}'@'%'"));
         }

@@ -132,7 +132,7 @@ fn ids(server: &Server) -> Vec<u64> {
 fn accepts_writes(server: &Server) -> Option<bool> {
     let sql = match server.flavor {
         Flavor::MySql97 => "SELECT @@global.read_only = 0 OR @@global.super_read_only = 0",
-        Flavor::MariaDb1011 => "SELECT @@global.read_only = 0",
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => "SELECT @@global.read_only = 0",
     };
     let rows = server.try_query(sql).ok()?;
     Some(rows.first()?.first()?.as_deref()? == "1")
@@ -292,7 +292,7 @@ impl World {
             Flavor::MariaDb1011 if is_replica => server
                 .replica_status("", "Last_IO_Error")
                 .is_some_and(|error| error.contains("not in the master's binlog")),
-            Flavor::MariaDb1011 => {
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => {
                 let number =
                     |it: &Server| -> Option<u64> { it.executed().rsplit('-').next()?.parse().ok() };
                 number(server) > number(source)

@@ -147,7 +147,7 @@ fn heartbeat(replica: &Server) -> f64 {
         Flavor::MySql97 => replica.value(
             "SELECT HEARTBEAT_INTERVAL FROM performance_schema.replication_connection_configuration",
         ),
-        Flavor::MariaDb1011 => {
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => {
             let row = replica.query("SHOW STATUS LIKE 'Slave_heartbeat_period'").remove(0);
             row[1].clone().unwrap_or_default()
         }
@@ -590,7 +590,7 @@ async fn an_event_is_skipped_where_there_are_no_gtids() {
         replica.exec("INSERT INTO w.w VALUES (2)");
         write(source);
         until_threads(&mut session, ThreadState::Running, ThreadState::Stopped).await;
-        if flavor == Flavor::MariaDb1011 {
+        if flavor.is_mariadb() {
             let refused = session.act(&Action::SkipEvent, PATIENCE).await;
             assert!(matches!(refused, Err(ActionFailure::Refused(_))), "{refused:?}");
             replica.exec("GRANT SUPER ON *.* TO 'baton'@'%'");

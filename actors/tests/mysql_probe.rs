@@ -68,7 +68,7 @@ async fn a_star_is_seen_from_the_source_and_from_its_replicas() {
         for _ in 0..2 {
             let seen = facts(&mut of_source).await;
             assert_eq!(seen.server_id, source.server_id);
-            assert_eq!(seen.version.is_mariadb(), flavor == Flavor::MariaDb1011);
+            assert_eq!(seen.version.is_mariadb(), flavor.is_mariadb());
             assert_eq!(seen.server_uuid.is_some(), flavor == Flavor::MySql97);
             assert_eq!(seen.replicas, replicas.iter().map(key).collect(), "{flavor:?}");
             assert!(seen.channels.is_empty() && seen.binlog.enabled && !seen.read_only);
@@ -346,7 +346,7 @@ fn connections(server: &Server) -> Vec<String> {
 fn connections_running(server: &Server, statement: &str) -> Vec<String> {
     let table = match server.flavor {
         Flavor::MySql97 => "performance_schema.processlist",
-        Flavor::MariaDb1011 => "information_schema.processlist",
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => "information_schema.processlist",
     };
     let rows = server.query(&format!(
         "SELECT id FROM {table} WHERE user = 'baton' AND COALESCE(info, '') LIKE '{statement}'"

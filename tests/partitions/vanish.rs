@@ -24,7 +24,7 @@ fn a_primary_that_says_nothing_any_more_is_replaced_at_the_first_attempt() {
             assert_eq!(all.len(), 1, "{flavor:?}: {all:#?}");
             (all[0]["IsSuccessful"] == true).then_some(())
         });
-        if flavor == Flavor::MariaDb1011 {
+        if flavor.is_mariadb() {
             for replica in replicas {
                 let time = "SELECT @@GLOBAL.rpl_semi_sync_slave_kill_conn_timeout";
                 assert_eq!(replica.value(time), "5", "as it was");

@@ -29,7 +29,7 @@ pub fn least_grants(flavor: Flavor) -> &'static [&'static str] {
             "GRANT SELECT ON performance_schema.threads TO {user}",
             "GRANT SELECT ON performance_schema.user_variables_by_thread TO {user}",
         ],
-        Flavor::MariaDb1011 => &[
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => &[
             "GRANT SLAVE MONITOR, BINLOG MONITOR, REPLICATION MASTER ADMIN, PROCESS ON *.* TO {user}",
         ],
     }
@@ -43,7 +43,7 @@ pub fn recovery_grants(flavor: Flavor) -> &'static [&'static str] {
              RELOAD ON *.* TO {user}",
             "GRANT SELECT ON mysql.slave_master_info TO {user}",
         ],
-        Flavor::MariaDb1011 => &[
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => &[
             "GRANT REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, BINLOG ADMIN, RELOAD \
              ON *.* TO {user}",
         ],

@@ -2,11 +2,18 @@
 
 use super::{Certificates, Place};
 
-/// The two servers that are tested against.
+/// The servers that are tested against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
     MySql97,
     MariaDb1011,
+    MariaDb118,
+}
+
+impl Flavor {
+    pub fn is_mariadb(self) -> bool {
+        self != Flavor::MySql97
+    }
 }
 
 /// How a server is started. Everything is on loopback, small, with a binary log.
@@ -84,7 +91,7 @@ impl Options {
                 .line("plugin-load-add=semisync_source.so")
                 .line("plugin-load-add=semisync_replica.so")
                 .line("loose-rpl_semi_sync_replica_enabled=ON"),
-            Flavor::MariaDb1011 => self.line("rpl_semi_sync_slave_enabled=ON"),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => self.line("rpl_semi_sync_slave_enabled=ON"),
         }
     }
 

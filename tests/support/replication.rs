@@ -29,7 +29,9 @@ impl Server {
         let endpoint = (source.host.as_str(), source.port);
         let statements = match self.flavor {
             Flavor::MySql97 => self.mysql_change_source(channel, endpoint, source),
-            Flavor::MariaDb1011 => self.mariadb_change_master(channel, endpoint, source),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => {
+                self.mariadb_change_master(channel, endpoint, source)
+            }
         };
         statements.iter().for_each(|sql| self.exec(sql));
         let description = format!("{} replicates from {}", self.address(), source.address());
@@ -86,7 +88,9 @@ impl Server {
     pub fn wait_for_acknowledgements(&self) {
         match self.flavor {
             Flavor::MySql97 => self.exec("SET GLOBAL rpl_semi_sync_source_enabled = ON"),
-            Flavor::MariaDb1011 => self.exec("SET GLOBAL rpl_semi_sync_master_enabled = ON"),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => {
+                self.exec("SET GLOBAL rpl_semi_sync_master_enabled = ON")
+            }
         }
     }
 
@@ -94,7 +98,7 @@ impl Server {
     pub fn binlog_position(&self) -> (String, u64) {
         let sql = match self.flavor {
             Flavor::MySql97 => "SHOW BINARY LOG STATUS",
-            Flavor::MariaDb1011 => "SHOW MASTER STATUS",
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => "SHOW MASTER STATUS",
         };
         let row = self.query(sql).into_iter().next().expect("the binary log is on");
         let field = |index: usize| row[index].clone().expect("file and position are known");
@@ -105,7 +109,7 @@ impl Server {
     pub fn has_received_all_of(&self, source: &Server) -> bool {
         let name = match self.flavor {
             Flavor::MySql97 => "Source",
-            Flavor::MariaDb1011 => "Master",
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => "Master",
         };
         let read = |column: &str| self.replica_status("", column);
         let (file, position) = source.binlog_position();
@@ -124,7 +128,7 @@ impl Server {
     pub fn replica_status(&self, channel: &str, column: &str) -> Option<String> {
         let sql = match self.flavor {
             Flavor::MySql97 => format!("SHOW REPLICA STATUS FOR CHANNEL '{channel}'"),
-            Flavor::MariaDb1011 => format!("SHOW SLAVE '{channel}' STATUS"),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => format!("SHOW SLAVE '{channel}' STATUS"),
         };
         let rows = self.run(&[&sql]).ok()?;
         let row = rows.first()?;
@@ -141,7 +145,9 @@ impl Server {
     pub fn executed(&self) -> String {
         match self.flavor {
             Flavor::MySql97 => self.value("SELECT @@global.gtid_executed"),
-            Flavor::MariaDb1011 => self.value("SELECT @@global.gtid_current_pos"),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => {
+                self.value("SELECT @@global.gtid_current_pos")
+            }
         }
     }
 }

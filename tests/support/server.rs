@@ -108,8 +108,17 @@ impl Server {
                      innodb_redo_log_capacity=8M\nrelay_log_recovery=ON\n"
                 );
             }
-            Flavor::MariaDb1011 => {
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => {
                 text.push_str("binlog_format=ROW\nlog_slave_updates=ON\ninnodb_log_file_size=8M\n");
+                if self.flavor == Flavor::MariaDb118 {
+                    let usr = installed(self.flavor).join("root/usr");
+                    let usr = usr.display();
+                    let _ = write!(
+                        text,
+                        "basedir={usr}\nlc_messages_dir={usr}/share/mariadb\n\
+                         character_sets_dir={usr}/share/mariadb/charsets\n"
+                    );
+                }
             }
         }
         for line in &options.lines {
@@ -123,6 +132,7 @@ impl Server {
         let program = match self.flavor {
             Flavor::MySql97 => installed(self.flavor).join("bin/mysqld"),
             Flavor::MariaDb1011 => PathBuf::from("/usr/sbin/mariadbd"),
+            Flavor::MariaDb118 => installed(self.flavor).join("bin/mariadbd"),
         };
         let output = fs::File::create(self.dir.join("output.log")).expect("create output.log");
         // The kernel kills the server when whoever started it is gone, however that happened. The signal follows the
@@ -355,7 +365,7 @@ impl Server {
     fn run_local(&self, statements: &[String]) {
         let read_only = match self.flavor {
             Flavor::MySql97 => self.value("SELECT @@global.super_read_only") == "1",
-            Flavor::MariaDb1011 => false,
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => false,
         };
         let mut all: Vec<&str> = statements.iter().map(String::as_str).collect();
         if read_only {
@@ -422,6 +432,7 @@ fn installed(flavor: Flavor) -> PathBuf {
     let dir = servers_folder().join(match flavor {
         Flavor::MySql97 => "mysql-9.7",
         Flavor::MariaDb1011 => "mariadb-10.11",
+        Flavor::MariaDb118 => "mariadb-11.8",
     });
     assert!(
         dir.join("ready").exists(),

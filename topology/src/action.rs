@@ -3,6 +3,7 @@
 //! Whether something should be done is not decided here: that is up to recoveries and commands.
 //! An [`Action`] may be repeated: the second time changes nothing.
 
+mod appliers;
 mod clients;
 mod credentials;
 mod logs;
@@ -16,6 +17,7 @@ use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids};
 use crate::key::InstanceKey;
 
+pub use self::appliers::{have_nothing_left, list_appliers, waiting};
 pub use self::clients::{is_closing, is_listed, spared, to_end};
 pub use self::credentials::{Credentials, Secret};
 pub use self::logs::{LogQuestion, LogSearch};

@@ -9,7 +9,7 @@ mod mysql;
 
 use serde::{Deserialize, Serialize};
 
-pub use mariadb::{MariaDbPosition, ParseMariaDbError};
+pub use mariadb::{MariaDbGtid, MariaDbPosition, MariaDbState, ParseMariaDbError};
 pub use mysql::{Gtid, GtidSet, ParseGtidError};
 
 /// What a server has, in the words of its flavour.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::binlog::BinlogCoordinates;
-use crate::gtid::{GtidSet, Gtids};
+use crate::gtid::{GtidSet, Gtids, MariaDbPosition, MariaDbState};
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
 use crate::version::Version;
@@ -186,6 +186,13 @@ pub struct GtidFacts {
     pub executed: Gtids,
     /// Transactions no longer in any binary log: `gtid_purged`.
     pub purged: GtidSet,
+    /// What was applied of what sources sent: MariaDB's `gtid_slave_pos`. What the server wrote
+    /// itself, which `gtid_current_pos` mixes in, hides nothing here.
+    pub replicated: MariaDbPosition,
+    /// Where the server's own binary log ends: MariaDB's `gtid_binlog_pos`.
+    pub logged: MariaDbPosition,
+    /// Whose transactions its binary log had: MariaDB's `gtid_binlog_state`.
+    pub logged_by: MariaDbState,
 }
 
 impl GtidFacts {
@@ -221,6 +228,8 @@ pub struct Channel {
     pub receiver_error: ReplicationError,
     /// The applier's last error.
     pub applier_error: ReplicationError,
+    /// The applier says that it has read all that was received, and waits for more.
+    pub has_read_all: bool,
     /// `Seconds_Behind_Source`; `None` when the server says NULL.
     pub seconds_behind: Option<u64>,
     /// Configured delay, in seconds.

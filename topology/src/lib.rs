@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod analysis;
+pub mod applied;
 pub mod ascii;
 pub mod attention;
 pub mod binlog;

@@ -241,6 +241,9 @@ fn gtid(basics: &Row<'_>, is_mariadb: bool) -> Result<GtidFacts, ReadingError> {
         mode: basics.text("gtid_mode").to_ascii_uppercase(),
         executed: table::gtids(&executed, is_mariadb, "executed GTID set")?,
         purged: table::parse_gtids(&basics.text("gtid_purged"), "purged GTID set")?,
+        replicated: table::position(basics, "gtid_slave_pos")?,
+        logged: table::position(basics, "gtid_binlog_pos")?,
+        logged_by: table::position(basics, "gtid_binlog_state")?,
     })
 }
 

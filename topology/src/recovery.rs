@@ -150,15 +150,14 @@ impl Recovery {
         is_ours && self.kind.promotes() && self.openings == 0
     }
 
-    /// Starts those threads of a replica again that did not stand still before (I9).
-    pub fn start_again(&self, key: &InstanceKey) -> Option<Action> {
-        let threads = match self.stood_still.get(key) {
-            None => Threads::Both,
-            Some(Threads::Receiver) => Threads::Applier,
-            Some(Threads::Applier) => Threads::Receiver,
-            Some(Threads::Both) => return None,
-        };
-        Some(Action::Start(threads))
+    /// The threads of a replica that did not stand still before: those are started again (I9).
+    pub fn start_again(&self, key: &InstanceKey) -> Option<Threads> {
+        match self.stood_still.get(key) {
+            None => Some(Threads::Both),
+            Some(Threads::Receiver) => Some(Threads::Applier),
+            Some(Threads::Applier) => Some(Threads::Receiver),
+            Some(Threads::Both) => None,
+        }
     }
 
     /// Adds a line to the log. The log of a recovery is bounded, and so is each line.

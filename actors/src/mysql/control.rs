@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use baton_topology::action::{
     self, Action, Credentials, Expectation, LIST_EVERYBODY, LogQuestion, LogSearch, Statement,
-    Until, Waited, WordingOptions,
+    Threads, Until, Waited, WordingOptions,
 };
 use baton_topology::gtid::GtidSet;
-use baton_topology::instance::{Facts, FailureKind, ProbeFailure};
+use baton_topology::instance::{Channel, Facts, FailureKind, ProbeFailure, ThreadState};
 use baton_topology::reading::{RawTable, Row};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -26,6 +26,13 @@ use crate::ports::{ActionFailure, ControlSession, ProbeSession, Reading};
 
 /// A wait ends this long before the deadline, so that the server's own answer is in by then.
 const ANSWER_TAKES: Duration = Duration::from_millis(100);
+
+/// A wait for a place in a log ends so long before the deadline: there may be more to ask then.
+const QUESTIONS_TAKE: Duration = Duration::from_millis(600);
+/// How long after the first look whether a server has nothing left comes the second.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Who has not stopped by then may wait for the rest of a transaction.
+const STOPS_WITHIN: Duration = Duration::from_millis(300);
 
 /// What MySQL keeps of the account it replicates with.
 const KEPT_CREDENTIALS: &str = "SELECT * FROM mysql.slave_master_info ORDER BY Channel_name";
@@ -81,6 +88,10 @@ impl MySqlControl {
         for statement in &statements {
             debug!(statement = statement.shown(), "changing a server");
             let outcome = match statement.expects() {
+                Expectation::Nothing if stops_appliers(action) => {
+                    let aside = self.session.again();
+                    run_and_end_waits(&mut live, prelude.take(), statement, aside, &facts).await
+                }
                 Expectation::Nothing => run(&mut live, prelude.take(), statement).await,
                 Expectation::Processlist => self.end_clients(&mut live, statement).await,
                 Expectation::ExecutedGtids | Expectation::ReachedPosition => {
@@ -91,7 +102,8 @@ impl MySqlControl {
                 Ok(()) => {}
                 Err(Failed::TooLate(failure)) => {
                     self.session.give_back(live);
-                    return Err(failure);
+                    let is_done = self.has_nothing_left(action).await;
+                    return if is_done { Ok(()) } else { Err(failure) };
                 }
                 Err(Failed::Otherwise(failure)) => return Err(failure),
             }
@@ -125,6 +137,30 @@ impl MySqlControl {
         }
         self.session.give_back(live);
         search.finish().map_err(ActionFailure::Refused)
+    }
+
+    /// Whether a place in a log is never reached, because the source died in the middle of a
+    /// transaction, and all before that is applied. It must have been read up to there, and while it
+    /// receives, more may come. Asked twice: a thread that was just given work may not say so yet.
+    async fn has_nothing_left(&mut self, action: &Action) -> bool {
+        let Action::WaitExecuted { until: Until::Source(place), .. } = action else { return false };
+        let mut before = None;
+        for _ in 0..2 {
+            let Ok(Reading { facts, .. }) = self.look_now().await else { return false };
+            let channel = facts.main_channel().filter(|it| it.receiver != ThreadState::Running);
+            let has_read = |it: &&Channel| it.has_read_all && !it.read.is_before(place);
+            let Some(channel) = channel.filter(has_read) else { return false };
+            let list = action::list_appliers(&facts);
+            let appliers = read_if_possible(&mut self.session, list).await;
+            let is_idle = appliers.as_ref().is_some_and(action::have_nothing_left);
+            let moved = before.as_ref().is_some_and(|it| *it != channel.executed);
+            if !is_idle || moved {
+                return false;
+            }
+            before = Some(channel.executed.clone());
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        true
     }
 
     /// Ends the connections of clients, all that let themselves be ended.
@@ -311,7 +347,11 @@ fn lacks_credentials(facts: &Facts) -> bool {
 fn clamped(action: &Action, deadline: Instant) -> Option<Action> {
     let Action::WaitExecuted { until, at_most } = action else { return None };
     let left = deadline.saturating_duration_since(Instant::now());
-    let at_most = (*at_most).min(left.saturating_sub(ANSWER_TAKES.min(left / 4)));
+    let reserve = match until {
+        Until::Gtids(_) => ANSWER_TAKES.min(left / 4),
+        Until::Source(_) => QUESTIONS_TAKE.min(left / 2),
+    };
+    let at_most = (*at_most).min(left.saturating_sub(reserve));
     Some(Action::WaitExecuted { until: until.clone(), at_most })
 }
 
@@ -336,6 +376,40 @@ async fn run(
         Err(Error::Server(refusal)) if refusal.code == NO_SUCH_THREAD => Ok(()),
         Err(error) => Err(failed(&error).into()),
     }
+}
+
+/// Whether appliers stop for good, or to go on elsewhere: what their source never sent the end of is
+/// not waited for.
+fn stops_appliers(action: &Action) -> bool {
+    matches!(action, Action::ForgetSource | Action::Stop(Threads::Both))
+}
+
+/// The same. An applier that waits for the rest of a transaction holds up MySQL's stop for a minute:
+/// it is ended over a connection aside. One that works is not.
+async fn run_and_end_waits(
+    live: &mut Live,
+    prelude: Option<String>,
+    statement: &Statement,
+    mut aside: MySqlSession,
+    facts: &Facts,
+) -> Result<(), Failed> {
+    let running = run(live, prelude, statement);
+    tokio::pin!(running);
+    if let Ok(done) = timeout(STOPS_WITHIN, &mut running).await {
+        return done;
+    }
+    if !facts.version.is_mariadb() {
+        let list = read_if_possible(&mut aside, action::list_appliers(facts)).await;
+        for id in list.as_ref().map(action::waiting).unwrap_or_default() {
+            debug!(id, "ending an applier that waits for the rest of a transaction");
+            let Ok(mut live) = aside.take().await else { break };
+            // Where that is not allowed the stop takes its time.
+            if live.connection.run(&format!("KILL {id}")).await.is_ok() {
+                aside.give_back(live);
+            }
+        }
+    }
+    running.await
 }
 
 async fn wait(live: &mut Live, statement: &Statement, action: &Action) -> Result<(), Failed> {

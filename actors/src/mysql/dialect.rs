@@ -127,7 +127,9 @@ fn mariadb(question: Question) -> Option<&'static str> {
     Some(match question {
         Question::Basics => concat!(
             common_variables!(),
-            ", @@global.gtid_current_pos gtid_executed, \
+            ", @@global.gtid_current_pos gtid_executed, @@global.gtid_slave_pos gtid_slave_pos, \
+             @@global.gtid_binlog_pos gtid_binlog_pos, \
+             @@global.gtid_binlog_state gtid_binlog_state, \
              @@global.log_slave_updates log_replica_updates"
         ),
         Question::ReplicaStatus => "SHOW ALL SLAVES STATUS",

@@ -91,6 +91,11 @@ impl MySqlSession {
         Self::new(key.clone(), self.newest.clone())
     }
 
+    /// Another conversation with the same server.
+    pub(super) fn again(&self) -> Self {
+        self.beside(&self.key)
+    }
+
     /// Lends out the connection, or a new one. One that lay idle is asked first whether it still
     /// stands, as what is sent on it must not be sent twice.
     pub(super) async fn take(&mut self) -> Result<Live, ProbeFailure> {

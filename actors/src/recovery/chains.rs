@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_topology::action::{Action, Credentials, Switch};
+use baton_topology::binlog::BinlogCoordinates;
 use baton_topology::gtid::Gtids;
-use baton_topology::instance::{Facts, FailureKind, ProbeFailure};
+use baton_topology::instance::{Facts, FailureKind, ProbeFailure, ThreadState};
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::ProbeResult;
 use baton_topology::recovery::machine::{Outcome, Ran};
@@ -34,6 +35,8 @@ const GIVE_UP_ACKNOWLEDGEMENTS_AFTER: u32 = 4;
 const GRACE: Duration = Duration::from_secs(2);
 /// Applying a backlog takes no longer than this, however steadily it goes on.
 const APPLY_MAX: Duration = Duration::from_secs(60 * 60);
+/// So long a server waits at once; then it is asked whether it ever gets there.
+const WAIT_AT_ONCE: Duration = Duration::from_secs(2);
 /// A look takes no longer than this.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -335,14 +338,18 @@ async fn wait_executed(
     action: &Action,
     patience: Duration,
 ) -> Result<(), ActionFailure> {
-    let rounds = (APPLY_MAX.as_millis() / patience.as_millis().max(1)).max(1);
+    let at_once = patience.min(WAIT_AT_ONCE);
+    let rounds = (APPLY_MAX.as_millis() / at_once.as_millis().max(1)).max(1);
     let mut before: Option<Progress> = None;
+    let mut stands_for = Duration::ZERO;
     for _ in 0..rounds {
-        match act(session, action, patience).await {
-            Err(ActionFailure::Timeout { what, at_most }) => {
+        match act(session, action, at_once).await {
+            Err(ActionFailure::Timeout { what, .. }) => {
                 let now = progress(session).await;
-                if now.is_none() || now == before {
-                    return Err(ActionFailure::Timeout { what, at_most });
+                stands_for = if now == before { stands_for + at_once } else { Duration::ZERO };
+                let is_over = now.as_ref().is_none_or(|it| it.applier == ThreadState::Stopped);
+                if is_over || stands_for >= patience {
+                    return Err(ActionFailure::Timeout { what, at_most: patience });
                 }
                 before = now;
             }
@@ -352,13 +359,22 @@ async fn wait_executed(
     Err(ActionFailure::Timeout { what: "applying everything".into(), at_most: APPLY_MAX })
 }
 
-type Progress = (Gtids, baton_topology::binlog::BinlogCoordinates);
+#[derive(PartialEq)]
+struct Progress {
+    applied: Gtids,
+    executed: BinlogCoordinates,
+    applier: ThreadState,
+}
 
 /// How far a replica has applied.
 async fn progress(session: &mut dyn ControlSession) -> Option<Progress> {
     let reading = timeout(LOOK_DEADLINE, session.look()).await.ok()?.ok()?;
-    let channel = reading.facts.main_channel().map(|it| it.executed.clone());
-    Some((reading.facts.gtid.executed, channel.unwrap_or_default()))
+    let channel = reading.facts.main_channel().cloned().unwrap_or_default();
+    Some(Progress {
+        applied: reading.facts.gtid.applied(),
+        executed: channel.executed,
+        applier: channel.applier,
+    })
 }
 
 fn classify(

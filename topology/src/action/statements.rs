@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use self::text::Statement;
 use self::text::quoted;
 use super::{Action, Credentials, Switch, Threads, Until};
+use crate::applied;
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids};
 use crate::instance::{Facts, Positioning};
@@ -237,7 +238,6 @@ impl<'a> Words<'a> {
     }
 
     fn wait(&self, until: &Until, at_most: Duration) -> Result<Vec<Statement>, String> {
-        let executed = &self.facts.gtid.executed;
         let (text, expects) = match until {
             Until::Gtids(Gtids::None) => return Ok(Vec::new()),
             Until::Gtids(Gtids::MySql(set)) if !self.is_mariadb => {
@@ -247,10 +247,11 @@ impl<'a> Words<'a> {
             }
             Until::Gtids(Gtids::MariaDb(position)) if self.is_mariadb => {
                 // What the server wrote itself is executed, but would be waited for in vain.
-                if matches!(executed, Gtids::MariaDb(executed) if executed.contains(position)) {
+                let pending = applied::pending(self.facts, position);
+                if pending.is_empty() {
                     return Ok(Vec::new());
                 }
-                let (position, seconds) = (quoted(&position.to_string()), fractional(at_most));
+                let (position, seconds) = (quoted(&pending.to_string()), fractional(at_most));
                 let text = format!("SELECT MASTER_GTID_WAIT({position}, {seconds})");
                 (text, Expectation::ExecutedGtids)
             }

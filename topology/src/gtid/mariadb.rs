@@ -24,6 +24,24 @@ struct Last {
     sequence: u64,
 }
 
+/// One transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MariaDbGtid {
+    /// The replication domain.
+    pub domain: u32,
+    /// Who wrote it.
+    pub server_id: u32,
+    /// Its number within the domain.
+    pub sequence: u64,
+}
+
+/// A `gtid_binlog_state`: for each domain the last transaction of each server that wrote in it.
+/// Unlike a position it tells whose transactions there are. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct MariaDbState {
+    last: Arc<BTreeMap<(u32, u32), u64>>,
+}
+
 /// Why a text is no MariaDB position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not of the form domain-server-sequence: {0:?}")]
@@ -66,6 +84,30 @@ impl MariaDbPosition {
         Self { domains: Arc::new(domains) }
     }
 
+    /// The last transaction of each domain.
+    pub fn iter(&self) -> impl Iterator<Item = MariaDbGtid> + '_ {
+        self.domains.iter().map(|(domain, last)| MariaDbGtid {
+            domain: *domain,
+            server_id: last.server_id,
+            sequence: last.sequence,
+        })
+    }
+
+    /// The number of the last transaction of a domain.
+    pub fn last_of(&self, domain: u32) -> Option<u64> {
+        self.domains.get(&domain).map(|last| last.sequence)
+    }
+
+    /// Without the domains whose last transaction is not to be kept.
+    #[must_use]
+    pub fn filtered(&self, keep: impl Fn(MariaDbGtid) -> bool) -> Self {
+        let kept = self
+            .iter()
+            .filter(|gtid| keep(*gtid))
+            .map(|gtid| (gtid.domain, Last { server_id: gtid.server_id, sequence: gtid.sequence }));
+        Self { domains: Arc::new(kept.collect()) }
+    }
+
     /// How many transactions this one is ahead of `other`, over all domains. An upper bound:
     /// numbers may have been skipped.
     pub fn count_ahead_of(&self, other: &Self) -> u64 {
@@ -74,6 +116,13 @@ impl MariaDbPosition {
             ours.sequence.saturating_sub(theirs)
         });
         ahead.fold(0, u64::saturating_add)
+    }
+}
+
+impl From<MariaDbGtid> for MariaDbPosition {
+    fn from(gtid: MariaDbGtid) -> Self {
+        let last = Last { server_id: gtid.server_id, sequence: gtid.sequence };
+        Self { domains: Arc::new(BTreeMap::from([(gtid.domain, last)])) }
     }
 }
 
@@ -105,6 +154,82 @@ fn parse_part(part: &str) -> Option<(u32, Last)> {
     let server_id = numbers.next()?.parse().ok()?;
     let sequence = numbers.next()?.parse().ok()?;
     numbers.next().is_none().then_some((domain, Last { server_id, sequence }))
+}
+
+impl MariaDbState {
+    /// Whether nothing was logged.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    /// The number of the last transaction that a server wrote in a domain.
+    pub fn last_of(&self, domain: u32, server_id: u32) -> Option<u64> {
+        self.last.get(&(domain, server_id)).copied()
+    }
+
+    /// Whether anybody wrote in a domain.
+    pub fn has_domain(&self, domain: u32) -> bool {
+        self.last.range((domain, 0)..=(domain, u32::MAX)).next().is_some()
+    }
+
+    /// The last transaction of each server in each domain.
+    pub fn iter(&self) -> impl Iterator<Item = MariaDbGtid> + '_ {
+        self.last.iter().map(|((domain, server_id), sequence)| MariaDbGtid {
+            domain: *domain,
+            server_id: *server_id,
+            sequence: *sequence,
+        })
+    }
+}
+
+impl FromStr for MariaDbState {
+    type Err = ParseMariaDbError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut last: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (domain, of) = parse_part(part)
+                .ok_or_else(|| ParseMariaDbError(part.chars().take(60).collect()))?;
+            let known = last.entry((domain, of.server_id)).or_insert(of.sequence);
+            *known = of.sequence.max(*known);
+        }
+        Ok(Self { last: Arc::new(last) })
+    }
+}
+
+impl fmt::Display for MariaDbGtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.domain, self.server_id, self.sequence)
+    }
+}
+
+impl fmt::Display for MariaDbState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, gtid) in self.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{gtid}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MariaDbState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MariaDbState({self})")
+    }
+}
+
+impl Serialize for MariaDbState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MariaDbState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl fmt::Display for MariaDbPosition {
@@ -186,10 +311,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_state_tells_whose_transactions_there_are() {
+        let state: MariaDbState = "0-1-5, 0-2-9,0-1-3,7-2-1".parse().unwrap();
+        assert_eq!(state.to_string(), "0-1-5,0-2-9,7-2-1");
+        assert_eq!(state.last_of(0, 1), Some(5));
+        assert_eq!(state.last_of(7, 1), None);
+        assert!(state.has_domain(7) && !state.has_domain(1));
+        assert!("0-1".parse::<MariaDbState>().is_err());
+        assert!("".parse::<MariaDbState>().unwrap().is_empty());
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_parsing_panic(text in ".*") {
             let _ = text.parse::<MariaDbPosition>();
+            let _ = text.parse::<MariaDbState>();
         }
 
         #[test]

@@ -13,6 +13,9 @@ use crate::instance::{
 /// Group replication's own channels: they follow the group, not a source.
 const GROUP_CHANNEL_PREFIX: &str = "group_replication_";
 
+/// What an applier that waits for more says, in whatever words besides.
+const READ_ALL: &str = "has read all relay log";
+
 /// Columns that are empty unless a replication filter is set.
 const FILTERS: [&str; 9] = [
     "Replicate_Do_DB",
@@ -68,6 +71,9 @@ fn channel(row: &Row<'_>, is_mariadb: bool) -> Result<Channel, ReadingError> {
         received: table::gtids(&received, is_mariadb, "received GTID set")?,
         receiver_error: error(row, "Last_IO_Errno", "Last_IO_Error"),
         applier_error: error(row, "Last_SQL_Errno", "Last_SQL_Error"),
+        has_read_all: row
+            .get_any(&["Replica_SQL_Running_State", "Slave_SQL_Running_State"])
+            .is_some_and(|state| state.contains(READ_ALL)),
         seconds_behind: seconds_behind.map(|seconds| u64::try_from(seconds).unwrap_or(0)),
         delay_seconds: row.number("SQL_Delay").unwrap_or(0),
         positioning: positioning(row),

@@ -107,3 +107,8 @@ pub(super) fn gtids(
 pub(super) fn parse_gtids(text: &str, what: &'static str) -> Result<GtidSet, ReadingError> {
     text.parse().map_err(|_| ReadingError::BadGtids(what))
 }
+
+/// Reads one of MariaDB's positions; empty where there is no such column.
+pub(super) fn position<T: FromStr>(row: &Row<'_>, column: &'static str) -> Result<T, ReadingError> {
+    row.text(column).parse().map_err(|_| ReadingError::BadGtids(column))
+}

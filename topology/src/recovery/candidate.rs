@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::fmt;
 
+use crate::applied::{has_applied_all, loses_relay_log_when_started};
 use crate::cluster::{Cluster, Member};
 use crate::gtid::GtidSet;
 use crate::instance::{BinlogFormat, Instance, PromotionRule};
@@ -16,6 +17,7 @@ use crate::time::Timestamp;
 use crate::version::Flavor;
 
 use super::holding::Holding;
+use super::plan::waits_in_vain;
 use super::{Kind, Recovery};
 
 /// What a decision about a recovery rests on.
@@ -110,6 +112,8 @@ pub enum Objection {
     },
     /// It has not applied all it received, and that is not to be waited for.
     NotApplied,
+    /// Both its threads stand still, and it would throw away what it has not applied.
+    StandsStill,
 }
 
 impl fmt::Display for Objection {
@@ -148,6 +152,9 @@ impl fmt::Display for Objection {
             ),
             Self::NotApplied => f.write_str(
                 "it has not applied all it received and FailMasterPromotionIfSQLThreadNotUpToDate is set",
+            ),
+            Self::StandsStill => f.write_str(
+                "both its replication threads stand still, and MariaDB throws away what it has received and not applied when either is started",
             ),
         }
     }
@@ -197,7 +204,8 @@ pub(super) fn objections(
     let Situation { policy, ledger, now, .. } = situation;
     let (instance, facts) = (&member.instance, &member.instance.facts);
     object(!instance.is_valid(), Objection::Silent);
-    object(recovery.tried.contains(member.key()), Objection::Tried);
+    let has_failed = recovery.tried.contains(member.key()) && !waits_in_vain(member, recovery);
+    object(has_failed, Objection::Tried);
     object(!recovery.replicas.contains(member.key()), Objection::NotDirect);
     object(situation.rule(member) == PromotionRule::MustNot, Objection::MustNot);
     object(policy.recovery.promotion_ignore.matches_key(member.key()), Objection::Ignored);
@@ -210,7 +218,7 @@ pub(super) fn objections(
     let errant = holding.map_or(&member.errant, |holding| &holding.errant);
     object(!errant.is_empty(), Objection::Errant(errant.clone()));
     found.extend(cannot_be_followed(instance, common, policy));
-    found.extend(not_ready(member, holding, policy));
+    found.extend(not_ready(member, policy));
     found.extend(in_the_wrong_place(instance, recovery, situation));
     found
 }
@@ -229,7 +237,7 @@ fn cannot_be_followed(instance: &Instance, common: &Common, policy: &Policy) -> 
     found
 }
 
-fn not_ready(member: &Member, holding: Option<&Holding>, policy: &Policy) -> Vec<Objection> {
+fn not_ready(member: &Member, policy: &Policy) -> Vec<Objection> {
     let mut found = Vec::new();
     let facts = &member.instance.facts;
     let Some(channel) = facts.main_channel() else { return found };
@@ -248,9 +256,11 @@ fn not_ready(member: &Member, holding: Option<&Holding>, policy: &Policy) -> Vec
     {
         found.push(Objection::Lagging { seconds });
     }
-    let is_applied = holding.is_none_or(Holding::is_applied);
-    if policy.recovery.fail_promotion_if_applier_behind && !is_applied {
+    if policy.recovery.fail_promotion_if_applier_behind && !has_applied_all(facts) {
         found.push(Objection::NotApplied);
+    }
+    if loses_relay_log_when_started(facts) {
+        found.push(Objection::StandsStill);
     }
     found
 }
@@ -295,6 +305,9 @@ pub(super) fn rank(
     let lacks = all.iter().filter(|other| !holding.covers(other)).count();
     let downtimed = situation.ledger.downtime_of(member.key(), situation.now).is_some();
     (
+        recovery.tried.contains(member.key()),
+        // What it wrote itself everybody else would get with it.
+        holding.own.is_some(),
         situation.rule(member),
         !is_near,
         !is_alike,

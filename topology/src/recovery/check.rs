@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::action::{Action, Switch, Threads};
+use crate::applied::may_lose_relay_log;
+use crate::instance::ThreadState;
 use crate::key::InstanceKey;
 
 use super::candidate::Situation;
@@ -20,6 +22,8 @@ pub fn check(plan: &Plan, recovery: &Recovery, situation: &Situation<'_>) -> Res
     broken.extend(moves_make_sense(plan, recovery));
     broken.extend(leaves_nobody_stopped(plan, recovery, situation));
     broken.extend(touches_only_members(plan, situation));
+    broken.extend(keeps_relay_logs(&super::plan::freeze(recovery, situation), situation));
+    broken.extend(plan.prepare.iter().flat_map(|stage| keeps_relay_logs(stage, situation)));
     if recovery.kind == Kind::SemiSync {
         broken.extend(only_switches(plan, recovery));
         broken.extend(leaves_enough(plan, recovery, situation));
@@ -112,7 +116,8 @@ fn moves_make_sense(plan: &Plan, recovery: &Recovery) -> Vec<String> {
         }
         let moves = |it: &Action| matches!(it, Action::ChangeSource { .. });
         let is_closed = plan.open.chains.is_empty() && !chain.actions.iter().any(moves);
-        if chain.on == plan.successor && !is_closed {
+        let only_forgets = chain.actions == [Action::ForgetSource];
+        if chain.on == plan.successor && !is_closed && !only_forgets {
             broken.push("the successor would be moved after it was opened".to_owned());
         }
     }
@@ -136,6 +141,45 @@ fn leaves_nobody_stopped(
     };
     let left = stopped.filter(|chain| !has_place(&chain.on));
     left.map(|chain| format!("I9: {} would stay stopped", chain.on)).collect()
+}
+
+/// MariaDB throws away what is received and not applied when a thread is started while none runs:
+/// nobody comes to that on the way to an open server, or back.
+pub(super) fn keeps_relay_logs(stage: &Stage, situation: &Situation<'_>) -> Vec<String> {
+    let mut broken = Vec::new();
+    for chain in &stage.chains {
+        let Some(member) = situation.cluster.member(&chain.on) else { continue };
+        let Some(channel) = member.instance.facts.main_channel() else { continue };
+        if !may_lose_relay_log(&member.instance.facts) {
+            continue;
+        }
+        let runs = |thread| !matches!(thread, ThreadState::Stopped | ThreadState::Absent);
+        let (mut receives, mut applies) = (runs(channel.receiver), runs(channel.applier));
+        for action in &chain.actions {
+            match action {
+                // From here on all of it is applied, or nothing more is done.
+                Action::WaitExecuted { .. } => break,
+                Action::Start(_) | Action::ChangeSource { .. } if !receives && !applies => {
+                    broken.push(format!("I4: {} would throw away its relay log", chain.on));
+                    break;
+                }
+                Action::Start(threads) => {
+                    receives |= *threads != Threads::Applier;
+                    applies |= *threads != Threads::Receiver;
+                }
+                Action::Stop(threads) => {
+                    receives &= *threads == Threads::Applier;
+                    applies &= *threads == Threads::Receiver;
+                    if !receives && !applies {
+                        broken.push(format!("I4: both threads of {} would stand still", chain.on));
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    broken
 }
 
 fn touches_only_members(plan: &Plan, situation: &Situation<'_>) -> Vec<String> {

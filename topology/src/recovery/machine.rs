@@ -13,7 +13,7 @@ use crate::ledger::{Command, Downtime};
 
 use super::candidate::Situation;
 use super::check::check;
-use super::plan::{arrange, freeze, plan, receives_again, roll_back};
+use super::plan::{arrange, freeze, left_alone, plan, receives_again, roll_back};
 use super::{Cause, End, Fencing, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
 
 /// So many candidates are tried before a recovery gives up.
@@ -203,6 +203,11 @@ fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
 fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Step {
     let fence = ran.iter().find(|it| it.on == *recovery.failed()).map(|it| it.outcome.clone());
     recovery.closed |= may_have_closed(fence.as_ref(), &recovery, situation);
+    // Who takes its time to stop was told, who refuses goes on.
+    let refuses =
+        |it: &&Ran| it.on != *recovery.failed() && matches!(it.outcome, Outcome::Refused { .. });
+    let refused: Vec<Ran> = ran.iter().filter(refuses).cloned().collect();
+    note_failures(&mut recovery, &refused);
     match fence {
         Some(Outcome::Refused { at: 0, error }) => {
             // It lives, and cannot be made to refuse writes (I1).
@@ -436,7 +441,16 @@ fn begin_rolling_back(recovery: Recovery, situation: &Situation<'_>) -> Step {
     to(recovery, Phase::RollingBack, Effect::Look(keys))
 }
 
-fn roll_back_now(recovery: Recovery, situation: &Situation<'_>) -> Step {
+fn roll_back_now(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
+    for key in left_alone(&recovery, situation) {
+        let why = format!(
+            "{key} is left as it is: it has received what it has not applied, and MariaDB throws \
+             that away when its replication is started"
+        );
+        if !recovery.errors.contains(&why) {
+            note(&mut recovery, why);
+        }
+    }
     let stage = roll_back(&recovery, situation);
     if stage.chains.is_empty() {
         return end(recovery, End::RolledBack, situation);

@@ -13,9 +13,10 @@ mod takeover;
 use std::time::Duration;
 
 use crate::action::{Action, Place, Switch, Threads, Until};
+use crate::applied::{has_applied_all, loses_relay_log_when_started, may_lose_relay_log};
 use crate::cluster::Member;
 use crate::gtid::{Gtids, Relation};
-use crate::instance::ThreadState;
+use crate::instance::{Facts, Instance, ThreadState};
 use crate::key::InstanceKey;
 use crate::relocate::can_go_on;
 
@@ -64,11 +65,11 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
         Kind::Primary | Kind::CoPrimary => {
             let replicas = members(recovery, situation);
             let reachable = replicas.iter().filter(|member| member.instance.is_valid());
-            chains.extend(reachable.map(|member| Chain {
-                on: member.key().clone(),
-                actions: vec![Action::Stop(Threads::Receiver)],
-                need: Need::Should,
-            }));
+            let stopping = reachable.filter_map(|member| {
+                let actions = stop_receiving(member)?;
+                Some(Chain { on: member.key().clone(), actions, need: Need::Should })
+            });
+            chains.extend(stopping);
         }
         Kind::Takeover => {}
         Kind::IntermediateSource
@@ -81,11 +82,25 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
     Stage { chains }
 }
 
-/// Starts again what a recovery that did not open anything has stopped (I9).
+/// How a replica is kept from receiving any more. MariaDB throws away what it has not applied once
+/// both threads stand still, so there the applier runs first; whose applier cannot, is let be.
+fn stop_receiving(member: &Member) -> Option<Vec<Action>> {
+    let facts = &member.instance.facts;
+    let stop = Action::Stop(Threads::Receiver);
+    let channel = facts.main_channel().filter(|it| it.applier != ThreadState::Running);
+    let Some(channel) = channel.filter(|_| may_lose_relay_log(facts)) else {
+        return Some(vec![stop]);
+    };
+    let may_start = channel.receiver != ThreadState::Stopped && channel.applier_error.number == 0;
+    may_start.then(|| vec![Action::Start(Threads::Applier), stop])
+}
+
+/// Starts again what a recovery that did not open anything has stopped (I9), and nothing else: an
+/// applier that stands still failed, or was stopped by somebody.
 pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
     let failed = recovery.failed();
     let back = |member: &&Member| {
-        let start = recovery.start_again(member.key());
+        let start = start_again(member, recovery);
         let actions: Vec<Action> = if member.instance.facts.source() == Some(failed) {
             start.into_iter().collect()
         } else {
@@ -94,6 +109,9 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
         };
         let is_touched = !actions.is_empty();
         is_touched.then(|| Chain { on: member.key().clone(), actions, need: Need::Should })
+    };
+    let may_start = |member: &&Member| {
+        was_touched(member, recovery) && !is_left_alone(member, recovery, situation)
     };
     let mut chains = Vec::new();
     match recovery.kind {
@@ -110,8 +128,7 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
                 need,
             }));
             let members = members(recovery, situation);
-            let touched = members.iter().filter(|it| was_touched(it, recovery));
-            chains.extend(touched.filter_map(back));
+            chains.extend(members.iter().filter(|it| may_start(it)).filter_map(back));
         }
         Kind::SemiSync => return semi_sync::roll_back(recovery),
         Kind::IntermediateSource
@@ -121,6 +138,49 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
         | Kind::Regroup => {}
     }
     Stage { chains }
+}
+
+/// Whom a rollback leaves as it stands, because starting anything would make it throw away what it
+/// has not applied, and its source is not there to send that again.
+pub fn left_alone(recovery: &Recovery, situation: &Situation<'_>) -> Vec<InstanceKey> {
+    if !matches!(recovery.kind, Kind::Primary | Kind::CoPrimary | Kind::Takeover) {
+        return Vec::new();
+    }
+    let members = members(recovery, situation);
+    let left = members.iter().filter(|it| is_left_alone(it, recovery, situation));
+    left.map(|it| it.key().clone()).collect()
+}
+
+fn is_left_alone(member: &Member, recovery: &Recovery, situation: &Situation<'_>) -> bool {
+    let facts = &member.instance.facts;
+    let failed = situation.cluster.member(recovery.failed());
+    let source = situation.returned.or(failed.map(|it| &*it.instance));
+    facts.source() == Some(recovery.failed()) && would_lose(facts, source)
+}
+
+/// Whether a replica would throw away what it has not applied if it was started, and its source
+/// could not give it that again.
+pub(in crate::recovery) fn would_lose(facts: &Facts, source: Option<&Instance>) -> bool {
+    let has_it = |source: &Instance| {
+        let received = facts.main_channel().map(|channel| &channel.received);
+        source.is_valid()
+            && matches!(received, Some(Gtids::MariaDb(it)) if source.facts.gtid.logged.contains(it))
+    };
+    loses_relay_log_when_started(facts) && !source.is_some_and(has_it)
+}
+
+/// Starts those threads of a replica that ran before (I9), but for an applier that failed since.
+pub(in crate::recovery) fn start_again(member: &Member, recovery: &Recovery) -> Option<Action> {
+    let channel = member.instance.facts.main_channel();
+    let has_failed = channel.is_some_and(|it| {
+        it.applier == ThreadState::Stopped && it.applier_error.number != 0
+    });
+    let threads = match (recovery.start_again(member.key())?, has_failed) {
+        (Threads::Applier, true) => return None,
+        (Threads::Both, true) => Threads::Receiver,
+        (threads, _) => threads,
+    };
+    Some(Action::Start(threads))
 }
 
 /// Who has not answered since the recovery began was not changed by it; and if what is known of it
@@ -143,10 +203,19 @@ fn members<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Vec<&'a Member
 }
 
 pub(in crate::recovery) fn follow(source: &InstanceKey) -> Vec<Action> {
+    move_below(source, Threads::Both)
+}
+
+/// Brings a replica below another source; its threads run then as they did before.
+fn bring(member: &Member, source: &InstanceKey, recovery: &Recovery) -> Vec<Action> {
+    move_below(source, threads_of(member, recovery))
+}
+
+fn move_below(source: &InstanceKey, threads: Threads) -> Vec<Action> {
     vec![
         Action::Stop(Threads::Both),
         Action::ChangeSource { to: source.clone(), place: Place::Gtid },
-        Action::Start(Threads::Both),
+        Action::Start(threads),
     ]
 }
 
@@ -165,7 +234,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     enough_in_sight(recovery, reachable.len(), silent.len())?;
     let failed = situation.cluster.member(recovery.failed());
     let source_had = failed.map(everything).unwrap_or_default();
-    let all = holdings(&reachable, &source_had);
+    let all = holdings(&reachable, failed, &source_had);
     let foremost = foremost(&all, recovery)?;
     let (candidate, donor, why) = choose(recovery, situation, &reachable, &all, foremost)?;
     let mut lost: Vec<Lost> = silent.iter().map(|it| lost(it, "it does not answer")).collect();
@@ -303,6 +372,12 @@ fn choose<'a>(
     for (_, candidate) in eligible {
         if candidate.covers(foremost) {
             let mut why = vec![format!("{} has all that any replica has", candidate.key)];
+            if let Some(own) = &candidate.own {
+                why.push(format!(
+                    "{} also has transactions of its own, and so has nobody better: {own}",
+                    candidate.key
+                ));
+            }
             why.append(&mut reasons);
             return Ok((candidate, None, why));
         }
@@ -360,8 +435,9 @@ fn donors<'a>(
         let hands_on = binlog.enabled && binlog.logs_replica_updates;
         let channel = member.instance.facts.main_channel();
         let is_whole = channel.is_some_and(|it| !it.has_filters && it.applier_error.number == 0);
-        let is_clean = holding.errant.is_empty() && holding.uses_gtid();
-        (hands_on && is_whole && is_clean && holding.covers(foremost)).then_some(holding)
+        let is_clean = holding.errant.is_empty() && holding.own.is_none() && holding.uses_gtid();
+        let goes_on = !loses_relay_log_when_started(&member.instance.facts);
+        (hands_on && is_whole && is_clean && goes_on && holding.covers(foremost)).then_some(holding)
     })
 }
 
@@ -447,9 +523,9 @@ fn open(
     let semi_sync = member.map(|it| &it.instance.facts.semi_sync);
     let is_other = recovery.kind == Kind::CoPrimary && member.is_some_and(|it| it.is_co_primary);
     let mut actions = Vec::new();
-    if !is_other {
+    if !is_other && !member.is_some_and(|it| forgets_later(it, recovery)) {
         actions.push(Action::ForgetSource);
-    } else if donor.is_none() {
+    } else if is_other && donor.is_none() {
         // It goes on replicating from its other, should that come back (I9).
         actions.push(Action::Start(Threads::Receiver));
     }
@@ -459,6 +535,34 @@ fn open(
     }
     actions.push(Action::SetWritable);
     Some(Chain { on: successor.clone(), actions, need: Need::Must })
+}
+
+/// Whether it forgets its source only when everybody else has a place, because a thread of it takes
+/// a minute to stop, though nothing comes of it any more.
+fn forgets_later(member: &Member, recovery: &Recovery) -> bool {
+    recovery.kind == Kind::Primary
+        && (connects_in_vain(member, recovery) || waits_in_vain(member, recovery))
+}
+
+/// It was told to forget and did not answer: the applier of MySQL holds a part of a transaction whose
+/// end never came, and waits for the rest. All before that is applied.
+pub(super) fn waits_in_vain(member: &Member, recovery: &Recovery) -> bool {
+    let facts = &member.instance.facts;
+    let was_told = recovery.tried.contains(member.key());
+    let waits = facts.main_channel().is_some_and(|it| {
+        it.receiver == ThreadState::Stopped && it.has_read_all && it.read != it.executed
+    });
+    was_told && waits && !facts.version.is_mariadb() && has_applied_all(facts)
+}
+
+/// The receiver, told to stop, still tries to connect. It receives nothing any more, but MariaDB 11
+/// does not let go of it before its time-out.
+fn connects_in_vain(member: &Member, recovery: &Recovery) -> bool {
+    let facts = &member.instance.facts;
+    let stops = facts.main_channel().is_some_and(|it| it.receiver == ThreadState::Other);
+    let was_told = recovery.phase == Phase::Weighing && !recovery.failed_on.contains(member.key());
+    let holds_on = facts.version.is_mariadb() && facts.version.numbers() >= (11, 0, 0);
+    stops && was_told && holds_on
 }
 
 /// What the old primary or any replica had, as far as known, and the successor will not have.

@@ -14,6 +14,7 @@ use crate::ledger::{Command, LedgerState};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
+use super::plan::would_lose;
 use super::upkeep::{Chore, Review};
 use super::{Chain, Need, Stage};
 
@@ -69,8 +70,12 @@ pub(super) fn see_to_left_behind(
         let is_over = instance.is_none() || now.since(*since) >= OURS_FOR;
         let seen = instance.filter(|it| it.is_valid() && it.health.facts_from >= Some(*since));
         let receiver = seen.and_then(|it| it.facts.main_channel()).map(|it| it.receiver);
+        let source = seen.and_then(|it| it.facts.source()).and_then(|it| fleet.instance(it));
+        let loses = seen.is_some_and(|it| would_lose(&it.facts, source.map(|it| &**it)));
         match (is_over, seen.is_some(), receiver) {
             (false, false, _) => review.looks.push(key.clone()),
+            // Its applier stopped meanwhile: started now, it would throw away what it has not applied.
+            (false, true, Some(ThreadState::Stopped)) if loses => {}
             (false, true, Some(ThreadState::Stopped)) => review.chores.push(start(key, now)),
             _ => review.chores.push(end(key)),
         }

@@ -22,6 +22,7 @@ mod clocks;
 mod closed;
 mod donors;
 mod gathering;
+mod mariadb;
 mod occasions;
 mod recent;
 mod replaced;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::action::{Action, Threads};
 use crate::analysis::Code;
+use crate::applied::may_lose_relay_log;
 use crate::attention::is_failing_to_connect;
 use crate::binlog::BinlogCoordinates;
 use crate::cluster::{Cluster, Member};
 use crate::filter::any_matches;
-use crate::instance::{FailureKind, HealthStatus, Positioning, ThreadState};
+use crate::instance::{FailureKind, HealthStatus, ThreadState};
 use crate::key::InstanceKey;
 use crate::ledger::{Command, LedgerState};
 use crate::snapshot::FleetSnapshot;
@@ -19,6 +20,7 @@ use crate::time::Timestamp;
 
 use super::former::{FENCE_FOR, expected_back, see_to_returned_primaries};
 use super::machine::LOST_IN_RECOVERY;
+use super::plan::{start_again, would_lose};
 use super::{Chain, End, Kind, Need, Phase, Recovery, Stage, scouts};
 
 /// A source that does not answer hangs when its replicas have received nothing for this long.
@@ -282,10 +284,7 @@ fn hears_source(replica: &Member) -> bool {
 /// A receiver that runs. MariaDB's throws away what is not applied yet when it finds its place by
 /// GTID, and what it threw away may be nowhere else.
 fn may_restart(replica: &Member) -> bool {
-    let Some(channel) = replica.instance.facts.main_channel() else { return false };
-    let is_applied = channel.read == channel.executed;
-    channel.receiver == ThreadState::Running
-        && (channel.positioning != Positioning::MariaDbGtid || is_applied)
+    is_receiving(replica) && !may_lose_relay_log(&replica.instance.facts)
 }
 
 /// Those whom a recovery stopped and could not bring to their new source, such as one that was too
@@ -323,7 +322,7 @@ fn unfinished(recovery: &Recovery, fleet: &FleetSnapshot) -> Vec<(Chain, String)
     let id = recovery.id;
     if recovery.phase == Phase::Ended(End::RolledBack) && recovery.kind.promotes() {
         let start = |key: &InstanceKey| {
-            let actions = vec![recovery.start_again(key)?];
+            let actions = vec![start_again(fleet.member(key)?.1, recovery)?];
             let why = format!("{key} could not be started again in recovery {id}");
             Some((Chain { on: key.clone(), actions, need: Need::Should }, why))
         };
@@ -356,6 +355,8 @@ fn stands_where_it_was_left(key: &InstanceKey, recovery: &Recovery, fleet: &Flee
         && recovery.failed_on.contains(key)
         && (source == Some(failed) || source == recovery.successor.as_ref())
         && channel.is_some_and(|it| it.receiver == ThreadState::Stopped)
+        && (source != Some(failed)
+            || !would_lose(&instance.facts, fleet.instance(failed).map(|it| &**it)))
 }
 
 /// Whoever replicates again is lost no more.

@@ -4,8 +4,10 @@ use super::plan::{Step, Unit};
 use super::rules::{How, can_move, can_move_by_gtid, can_replicate_from, is_gtid_compatible};
 use super::{Equivalences, Place, Refused, Script};
 use crate::action::{self, Action, Threads};
+use crate::applied::may_lose_relay_log;
 use crate::binlog::BinlogCoordinates;
 use crate::cluster::{Cluster, Member};
+use crate::gtid::Gtids;
 use crate::instance::{Instance, Positioning};
 use crate::key::InstanceKey;
 use crate::policy::Policy;
@@ -166,8 +168,26 @@ pub(super) fn by_gtid_is_possible(
     can_move_by_gtid(&replica.instance)?;
     can_move_by_gtid(&below.instance)?;
     let (key, below_key) = (replica.key(), below.key());
+    if throws_away_what_nobody_sends(view, replica, below) {
+        return Err(Refused(format!(
+            "{key} has received what it has not applied, {below_key} lacks it and its source does \
+             not answer: MariaDB throws it away when the source is changed"
+        )));
+    }
     can_replicate_from(&replica.instance, &below.instance, view.policy(), How::Gtid)
         .map_err(|why| Refused(format!("{key} cannot replicate from {below_key}. Reason: {why}")))
+}
+
+/// Whether a move would lose what a replica has in its relay log only.
+fn throws_away_what_nobody_sends(view: View<'_>, replica: &Member, below: &Member) -> bool {
+    let facts = &replica.instance.facts;
+    let source = replica.source.as_ref().and_then(|it| view.member(it).ok());
+    let is_lost = source.is_none_or(|it| !it.instance.is_valid());
+    let theirs = &below.instance.facts.gtid;
+    let received = facts.main_channel().map(|channel| &channel.received);
+    let has_it = matches!(received, Some(Gtids::MariaDb(it))
+        if theirs.replicated.union(&theirs.logged).contains(it));
+    is_lost && may_lose_relay_log(facts) && !has_it
 }
 
 /// Groups and rings are not broken up.

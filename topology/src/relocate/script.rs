@@ -218,9 +218,10 @@ fn move_behind(
     match done {
         0 => Ok(Next::Act(vec![stop(replica)])),
         1 => {
-            let ours = &instance(seen, replica)?.facts.gtid.executed;
+            let ours = instance(seen, replica)?.facts.gtid.applied();
             let next = instance(seen, below)?;
-            let relation = next.facts.gtid.executed.relation(ours);
+            let theirs = next.facts.gtid.applied().union(&logged(next));
+            let relation = theirs.relation(&ours);
             if !matches!(relation, Some(Relation::Subset | Relation::Diverged)) {
                 return Ok(Next::Act(Vec::new()));
             }
@@ -229,7 +230,7 @@ fn move_behind(
                     "{below} lacks transactions that {replica} has: {ours}"
                 )));
             }
-            let until = Until::Gtids(ours.clone());
+            let until = Until::Gtids(ours);
             Ok(Next::Act(vec![Step::new(below, Action::WaitExecuted { until, at_most })]))
         }
         2 => {
@@ -291,7 +292,11 @@ fn take_source_by_gtid(
     match done {
         0 => Ok(Next::Act(vec![stop(source)])),
         1 => {
-            let until = Until::Gtids(instance(seen, source)?.facts.gtid.executed.clone());
+            let source = instance(seen, source)?;
+            let until = Until::Gtids(match logged(source) {
+                Gtids::None => source.facts.gtid.executed.clone(),
+                logged => logged,
+            });
             let wait = Step::new(replica, Action::WaitExecuted { until, at_most });
             Ok(Next::Act(vec![wait, stop(replica)]))
         }
@@ -346,8 +351,9 @@ fn follow(done: usize, seen: &Seen, follower: &InstanceKey, leader: &InstanceKey
 fn stop_applied(done: usize, seen: &Seen, replica: &InstanceKey, at_most: Duration) -> Staged {
     match done {
         0 => Ok(Next::Act(vec![
-            Step::new(replica, Action::Stop(Threads::Receiver)),
+            // In this order: MariaDB throws away what is not applied once none of them runs.
             Step::new(replica, Action::Start(Threads::Applier)),
+            Step::new(replica, Action::Stop(Threads::Receiver)),
         ])),
         1 => {
             let channel = instance(seen, replica)?.facts.main_channel();
@@ -386,6 +392,12 @@ fn leave_gtid(done: usize, seen: &Seen, replica: &InstanceKey, source: &Instance
         }
         _ => Ok(Next::Done),
     }
+}
+
+/// What is in the log of a MariaDB server, which its replicas get.
+fn logged(instance: &Instance) -> Gtids {
+    let gtids = &instance.facts.gtid;
+    if gtids.is_told_apart() { Gtids::MariaDb(gtids.logged.clone()) } else { Gtids::None }
 }
 
 /// Lets a server run up to a place, unless it is there.

@@ -659,7 +659,7 @@ fn one_server_does_as_it_is_told() {
             "nice",
             By::File,
             Control::StopNice,
-            "stop the receiver, start the applier, wait until a.000001:100 of the source's log is \
+            "start the applier, stop the receiver, wait until a.000001:100 of the source's log is \
              executed, at most 30 s, stop replication"
                 .to_owned(),
         ),
@@ -1010,6 +1010,28 @@ fn mariadb_replicas_go_only_below_who_got_as_far() {
         plan.preview(&seen(&own)).left_out.values().next().map(String::as_str),
         Some("a:3306 lacks transactions that c:3306 has: 0-1-100,1-9-1")
     );
+}
+
+#[test]
+fn no_move_throws_away_what_only_a_relay_log_has() {
+    let received = |it: &mut Facts| {
+        it.gtid.replicated = "0-1-100".parse().unwrap();
+        it.channels[0].received = Gtids::MariaDb("0-1-105".parse().unwrap());
+    };
+    let at = |position: &'static str| {
+        move |it: &mut Facts| it.gtid.replicated = position.parse().unwrap()
+    };
+    for (case, dead, other_has, is_refused) in [
+        ("its source sends it again", vec![], "0-1-100", false),
+        ("nobody has it", vec!["a"], "0-1-100", true),
+        ("the next source has it", vec!["a"], "0-1-105", false),
+    ] {
+        let servers = servers(By::MariaDbGtid, "a b>a c>a").with("b", received);
+        let fleet = servers.with("c", at(other_has)).fleet_where(Policy::default(), &dead);
+        let told = plan(&fleet, &relocate("b", "c")).map(|_| ()).map_err(|why| why.to_string());
+        let is_told = told.as_ref().is_err_and(|it| it.contains("throws it away"));
+        assert_eq!(is_told, is_refused, "{case}: {told:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::key::InstanceKey;
 
 use super::super::candidate::Situation;
 use super::super::{Chain, Kind, Lost, Need, Recovery, Stage};
-use super::follow;
+use super::{bring, forgets_later};
 
 /// Followers get the successor as their source; who cannot come along is given up.
 pub(super) fn gather(
@@ -18,7 +18,8 @@ pub(super) fn gather(
     situation: &Situation<'_>,
 ) -> Stage {
     let chain = |on: &InstanceKey, actions| Chain { on: on.clone(), actions, need: Need::Should };
-    let follow = followers.iter().map(|member| chain(member.key(), follow(successor)));
+    let follow =
+        followers.iter().map(|member| chain(member.key(), bring(member, successor, recovery)));
     let is_reachable = |key: &InstanceKey| reachable.iter().any(|member| member.key() == key);
     let give_up = lost.iter().filter(|it| is_reachable(&it.key)).map(|it| {
         let actions = if situation.policy.recovery.detach_lost {
@@ -28,16 +29,21 @@ pub(super) fn gather(
         };
         chain(&it.key, actions)
     });
-    let own = own_source(recovery, situation).map(|actions| chain(successor, actions));
+    let own = own_source(successor, recovery, situation).map(|actions| chain(successor, actions));
     Stage { chains: follow.chain(give_up).chain(own).collect() }
 }
 
 /// A successor that is not opened keeps its source, to which it connects again (I9), or it is kept
 /// from that should the old primary come back.
-fn own_source(recovery: &Recovery, situation: &Situation<'_>) -> Option<Vec<Action>> {
+fn own_source(
+    successor: &InstanceKey,
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> Option<Vec<Action>> {
     let policy = &situation.policy.recovery;
     if policy.apply_promotion {
-        return None;
+        let member = situation.cluster.member(successor)?;
+        return forgets_later(member, recovery).then(|| vec![Action::ForgetSource]);
     }
     Some(if policy.detach_promoted && recovery.kind == Kind::Primary {
         vec![Action::Stop(Threads::Both), Action::Detach]

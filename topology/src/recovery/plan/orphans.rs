@@ -9,7 +9,7 @@ use crate::instance::{Positioning, PromotionRule};
 use super::super::candidate::Situation;
 use super::super::{Chain, Kind, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::rejoin::nothing_of_its_own;
-use super::{NEEDS_GTID, follow, lost, members, misfit};
+use super::{NEEDS_GTID, bring, lost, members, misfit};
 
 /// Plans new places: below a sibling in the same data centre and environment, a sibling
 /// elsewhere, or the source of what failed, in this order.
@@ -22,7 +22,7 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     let places = places(member, recovery, situation);
     let mut reasons = Vec::new();
     for place in &places {
-        match take_in(place, &orphans, |orphan| obstacle(orphan, place, situation)) {
+        match take_in(place, &orphans, recovery, |orphan| obstacle(orphan, place, situation)) {
             Ok(plan) => return Ok(plan),
             Err(Refused(obstacles)) => reasons.extend(obstacles),
         }
@@ -49,7 +49,7 @@ pub(super) fn regroup(recovery: &Recovery, situation: &Situation<'_>) -> Result<
     if stragglers.is_empty() {
         return Err(Refused::because(format!("nobody is left below {failed}")));
     }
-    take_in(primary, &stragglers, |orphan| {
+    take_in(primary, &stragglers, recovery, |orphan| {
         let own = || nothing_of_its_own(orphan, primary).err().map(|it| it.to_string());
         obstacle(orphan, primary, situation).or_else(own)
     })
@@ -59,6 +59,7 @@ pub(super) fn regroup(recovery: &Recovery, situation: &Situation<'_>) -> Result<
 fn take_in(
     place: &Member,
     orphans: &[&Member],
+    recovery: &Recovery,
     obstacle: impl Fn(&Member) -> Option<String>,
 ) -> Result<Plan, Refused> {
     let mut chains = Vec::new();
@@ -67,7 +68,7 @@ fn take_in(
         match obstacle(orphan) {
             None => chains.push(Chain {
                 on: orphan.key().clone(),
-                actions: follow(place.key()),
+                actions: bring(orphan, place.key(), recovery),
                 need: Need::Should,
             }),
             Some(why) => left.push(lost(orphan, &why)),

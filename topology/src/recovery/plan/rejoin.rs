@@ -5,7 +5,7 @@ use crate::cluster::Member;
 use crate::gtid::{Gtids, Relation};
 
 use super::super::candidate::Situation;
-use super::super::holding::everything;
+use super::super::holding::{everything, extra_of_mariadb};
 use super::super::{Chain, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::{acknowledge_no_more, follow};
 
@@ -43,6 +43,18 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
 
 /// Whether a server has nothing that a primary lacks.
 pub(super) fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<(), Refused> {
+    if let Some(extra) = extra_of_mariadb(former, primary) {
+        if extra.is_empty() {
+            return Ok(());
+        }
+        let extra = format!(
+            "{} has transactions up to {} that {} lacks",
+            former.key(),
+            extra.join(","),
+            primary.key()
+        );
+        return Err(Refused(vec![extra, to_see_them(former)]));
+    }
     let (theirs, ours) = (everything(primary), everything(former));
     match (&ours, &theirs) {
         (Gtids::MySql(ours), Gtids::MySql(theirs)) => {

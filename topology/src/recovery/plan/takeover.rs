@@ -1,6 +1,7 @@
 //! How a primary hands over in peace: siblings move first, so that the pause is short.
 
 use crate::action::{Action, Place, Threads, Until};
+use crate::applied::may_lose_relay_log;
 use crate::cluster::Member;
 use crate::gtid::Gtids;
 use crate::instance::{Positioning, ThreadState};
@@ -9,7 +10,7 @@ use crate::key::InstanceKey;
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
 use super::super::holding::{everything, holdings};
 use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
-use super::{acknowledge_no_more, follow, lost, members, obstacle, open};
+use super::{acknowledge_no_more, bring, lost, members, obstacle, open};
 
 /// Who takes over, and the siblings' way below: all of them must get there.
 ///
@@ -22,7 +23,8 @@ pub fn arrange(
     let designated = designated(recovery, situation)?;
     follows_back(recovery, designated)?;
     let replicas = members(recovery, situation);
-    let all = holdings(&replicas, &everything_of_old(recovery, situation));
+    let old = situation.cluster.member(recovery.failed());
+    let all = holdings(&replicas, old, &everything_of_old(recovery, situation));
     let mut stage = Stage::default();
     for member in replicas.iter().filter(|it| it.key() != designated.key()) {
         // Whoever is in downtime may be left behind.
@@ -38,7 +40,7 @@ pub fn arrange(
         match why {
             None => stage.chains.push(Chain {
                 on: member.key().clone(),
-                actions: follow(designated.key()),
+                actions: move_applied(member, designated.key(), recovery, situation),
                 need: if is_excused { Need::Should } else { Need::Must },
             }),
             Some(_) if is_excused => {}
@@ -52,6 +54,22 @@ pub fn arrange(
         }
     }
     Ok((designated.key().clone(), stage))
+}
+
+/// A sibling that would throw away what it has not applied applies it first: the old primary may die
+/// before anybody else has it.
+fn move_applied(
+    member: &Member,
+    below: &InstanceKey,
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> Vec<Action> {
+    let facts = &member.instance.facts;
+    let channel = facts.main_channel().filter(|it| it.applier == ThreadState::Running);
+    let until = channel.filter(|_| may_lose_relay_log(facts)).map(|it| it.received.clone());
+    let at_most = situation.policy.reasonable_maintenance_lag;
+    let wait = until.map(|it| Action::WaitExecuted { until: Until::Gtids(it), at_most });
+    wait.into_iter().chain(bring(member, below, recovery)).collect()
 }
 
 /// The old primary has to find its place below the new one.
@@ -76,7 +94,8 @@ fn designated<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Result<&'a 
     let replicas = members(recovery, situation);
     let valid: Vec<&Member> =
         replicas.iter().copied().filter(|member| member.instance.is_valid()).collect();
-    let all = holdings(&valid, &everything_of_old(recovery, situation));
+    let old = situation.cluster.member(recovery.failed());
+    let all = holdings(&valid, old, &everything_of_old(recovery, situation));
     let common = Common::of(&valid);
     let mut eligible = Vec::new();
     let mut reasons = Vec::new();
