@@ -5,6 +5,7 @@
 //! actors without knowing them; [`Operations`] changes servers for people. Readers of the fleet
 //! take [`SnapshotReader`] and never wait.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +119,10 @@ pub trait ControlSession: Send + 'static {
     /// Gives credentials to use if this server is told to replicate and has none. Without, they
     /// are asked of the configured query, or else of the source it is to have.
     fn lend(&mut self, _credentials: Credentials) {}
+
+    /// Names channels that are known to bring in what others write: no action is about them,
+    /// though the server may not tell that any more.
+    fn leave_alone(&mut self, _channels: &BTreeSet<String>) {}
 }
 
 /// Carries out what people ask of servers.

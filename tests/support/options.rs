@@ -29,6 +29,7 @@ pub struct Options {
     pub(super) relay_disk: Option<u32>,
     pub(super) place: Option<Place>,
     pub(super) lines: Vec<String>,
+    pub(super) files: Vec<(String, String)>,
 }
 
 impl Options {
@@ -44,6 +45,7 @@ impl Options {
             relay_disk: None,
             place: None,
             lines: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -115,6 +117,13 @@ impl Options {
         self.line(&format!("ssl-ca={}", certificates.ca.display()))
             .line(&format!("ssl-cert={}", certificates.server_cert.display()))
             .line(&format!("ssl-key={}", certificates.server_key.display()))
+    }
+
+    /// A file in the data directory.
+    #[must_use]
+    pub fn data_file(mut self, name: &str, text: &str) -> Options {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
     }
 
     /// One more line of `my.cnf`; a later line wins over an earlier one.

@@ -63,6 +63,9 @@ impl Server {
         // A temporary folder of its own: a MariaDB that starts deletes the temporary tables it finds, whoever's they are.
         fs::create_dir_all(dir.join("tmp")).expect("create the server's folder");
         copy(&installed(options.flavor).join("data"), &dir.join("data"));
+        for (name, text) in &options.files {
+            fs::write(dir.join("data").join(name), text).expect("write a data file");
+        }
         let mut server = Server {
             flavor: options.flavor,
             host: options.host.clone(),

@@ -49,6 +49,9 @@ pub struct Evidence {
     pub is_co_primary: bool,
     /// It is a member of a replication group.
     pub is_group_member: bool,
+    /// It is one, and sees too few of the others to go on.
+    #[serde(default)]
+    pub has_lost_majority: bool,
     /// Its newest probe succeeded.
     pub is_valid: bool,
     /// Its newest probe failed but got the basic answers.
@@ -197,6 +200,10 @@ pub enum Code {
     FirstTierReplicaFailingToConnectToPrimary,
     /// A group member does not answer and no replica of it replicates.
     DeadGroupMemberWithReplicas,
+    /// A group member does not answer but replicas still replicate from it.
+    UnreachableGroupMemberWithReplicas,
+    /// A group member answers and sees too few others: it accepts no writes.
+    GroupWithoutMajority,
 }
 
 /// What is unwise about the structure around an instance.

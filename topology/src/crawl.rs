@@ -33,8 +33,7 @@ pub fn follow(policy: &Policy, facts: &Facts) -> Vec<(InstanceKey, Standing)> {
     if replicates_as_ignored {
         return Vec::new();
     }
-    let peers = facts.group.iter().filter(|group| group.is_member());
-    for peer in peers.flat_map(|group| &group.members) {
+    for peer in facts.membership().into_iter().flat_map(|group| &group.members) {
         found.insert(peer.clone(), Standing::Hearsay);
     }
     for replica in &facts.replicas {

@@ -211,7 +211,7 @@ fn just_opened(old: &LedgerState, new: &LedgerState) -> Vec<InstanceKey> {
 
 fn make_primary(instance: &mut Instance) {
     let facts = Arc::make_mut(&mut instance.facts);
-    facts.channels.clear();
+    facts.forget_source();
     facts.read_only = false;
 }
 

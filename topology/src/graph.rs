@@ -42,7 +42,7 @@ pub struct Node {
 /// secondary of a replication group that has none, the group's primary.
 pub fn source_of(instance: &Instance, names: &HostNames) -> Option<InstanceKey> {
     let group_primary = || {
-        let group = instance.facts.group.as_ref().filter(|group| group.is_member())?;
+        let group = instance.facts.membership()?;
         if group.is_primary() { None } else { group.primary.as_ref() }
     };
     let source = instance.facts.source().or_else(group_primary)?;
@@ -55,7 +55,7 @@ pub fn neighbours<'a>(
     instance: &'a Instance,
     names: &'a HostNames,
 ) -> impl Iterator<Item = InstanceKey> + 'a {
-    let group = instance.facts.group.iter().filter(|group| group.is_member());
+    let group = instance.facts.membership().into_iter();
     let peers = group.flat_map(|group| group.members.iter()).map(|key| names.resolve(key));
     source_of(instance, names).into_iter().chain(peers)
 }
@@ -168,8 +168,8 @@ fn head(
     preferred_heads: &BTreeSet<InstanceKey>,
 ) -> Option<InstanceKey> {
     let is_group_primary = |key: &InstanceKey| {
-        let group = instances.get(key).and_then(|instance| instance.facts.group.as_ref());
-        group.is_some_and(|group| group.is_member() && group.is_primary())
+        let group = instances.get(key).and_then(|instance| instance.facts.membership());
+        group.is_some_and(|group| group.is_primary())
     };
     let preference = |key: &&InstanceKey| (!is_group_primary(key), !preferred_heads.contains(*key));
     // The first of equals wins, and `tops` is ordered by name.

@@ -5,6 +5,7 @@
 //! in [`crate::ledger`].
 
 mod failure;
+mod group;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::group::{GroupKind, GroupMember};
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids, MariaDbPosition, MariaDbState};
 use crate::key::InstanceKey;
@@ -104,6 +106,10 @@ pub struct Facts {
     pub gtid: GtidFacts,
     /// Replication channels, ordered by name; empty on a server that replicates from nobody.
     pub channels: Vec<Channel>,
+    /// Named channels that are known to bring in what others write, and nothing else: they were seen
+    /// beside the default channel, or on a writable server with replicas. They never place it, not
+    /// even once it is closed.
+    pub imports: BTreeSet<String>,
     /// Semi-synchronous replication.
     pub semi_sync: SemiSync,
     /// Group replication membership.
@@ -403,36 +409,6 @@ pub struct SemiSync {
     pub priority: u32,
 }
 
-/// Membership in a replication group.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct GroupMember {
-    /// Group name, a UUID.
-    pub name: String,
-    /// Whether the group has one primary at a time.
-    pub is_single_primary: bool,
-    /// `ONLINE`, `RECOVERING`, `OFFLINE`, `ERROR`, `UNREACHABLE`.
-    pub state: String,
-    /// `PRIMARY` or `SECONDARY`; empty when not known.
-    pub role: String,
-    /// All members that this member sees.
-    pub members: BTreeSet<InstanceKey>,
-    /// The primary that this member sees, in a single-primary group.
-    pub primary: Option<InstanceKey>,
-}
-
-impl GroupMember {
-    /// Whether the server counts as a member: any state but `OFFLINE`.
-    pub fn is_member(&self) -> bool {
-        self.state != "OFFLINE"
-    }
-
-    /// Whether this member is a primary of its group.
-    pub fn is_primary(&self) -> bool {
-        self.role == "PRIMARY"
-    }
-}
-
 /// Where a server stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -485,10 +461,37 @@ impl PromotionRule {
 }
 
 impl Facts {
-    /// The channel that places this server in a tree: the default channel, else the first by
-    /// name. Other channels are shown but never decide about membership.
+    /// The channel that places this server in a tree: the default channel. Some people name the
+    /// only one there is, so that counts where nobody may write; on a writable server it brings
+    /// in what others write, and the server is a primary. Other channels are shown and kept.
     pub fn main_channel(&self) -> Option<&Channel> {
-        self.channels.iter().find(|channel| channel.name.is_empty()).or(self.channels.first())
+        let default = self.channels.iter().find(|channel| channel.name.is_empty());
+        default.or(match self.channels.as_slice() {
+            [only] if self.read_only && !self.imports.contains(&only.name) => Some(only),
+            _ => None,
+        })
+    }
+
+    /// All channels but the main one.
+    pub fn other_channels(&self) -> impl Iterator<Item = &Channel> {
+        let main = self.main_channel().map(|channel| channel.name.as_str());
+        self.channels.iter().filter(move |channel| Some(channel.name.as_str()) != main)
+    }
+
+    /// Takes note of the channels that only bring in what others write, by what is read now and
+    /// what was `known` before: who is closed does not tell any more what it took itself for.
+    pub fn note_imports(&mut self, known: &BTreeSet<String>) {
+        let is_sure = self.channels.iter().any(|channel| channel.name.is_empty())
+            || (!self.read_only && !self.replicas.is_empty());
+        let named = self.channels.iter().map(|channel| &channel.name).filter(|it| !it.is_empty());
+        self.imports = named.filter(|it| is_sure || known.contains(*it)).cloned().collect();
+    }
+
+    /// What becomes of it once it has forgotten its source: other channels stay.
+    pub fn forget_source(&mut self) {
+        let main = self.main_channel().map(|channel| channel.name.clone());
+        self.channels.retain(|channel| Some(&channel.name) != main.as_ref());
+        self.imports.extend(self.channels.iter().map(|channel| channel.name.clone()));
     }
 
     /// The source of the main channel, unless detached.
@@ -502,6 +505,16 @@ impl Facts {
     pub fn tells_its_source(&self) -> bool {
         let does = self.version.is_mariadb() && self.version.numbers() >= (10, 3, 3);
         does && (self.semi_sync.replica_enabled || self.semi_sync.replica_active)
+    }
+
+    /// Its membership in a running group.
+    pub fn membership(&self) -> Option<&GroupMember> {
+        self.group.as_ref().filter(|group| group.is_member())
+    }
+
+    /// Whether it has no source but its group: it is nobody's replica, whoever is primary.
+    pub fn follows_its_group(&self) -> bool {
+        self.membership().is_some() && self.source().is_none()
     }
 
     /// Lag in seconds: the configured query's answer, else the main channel's own.

@@ -38,8 +38,12 @@ pub fn fold(previous: Option<&Instance>, result: &ProbeResult) -> Instance {
                 previous.is_some() && before.facts.binlog.position == facts.binlog.position;
             let binlog_unmoved_since =
                 if unmoved { before.binlog_unmoved_since } else { None }.or(Some(result.ended_at));
+            let mut facts = Arc::clone(facts);
+            if before.facts.imports != facts.imports {
+                Arc::make_mut(&mut facts).note_imports(&before.facts.imports);
+            }
             // Equal facts keep their allocation, so that readers can compare by pointer.
-            let facts = if before.facts == *facts { before.facts } else { Arc::clone(facts) };
+            let facts = if before.facts == facts { before.facts } else { facts };
             let health = Health {
                 status: HealthStatus::Valid,
                 last_attempt: Some(result.started_at),

@@ -7,6 +7,7 @@
 //! server is required.
 
 mod channels;
+mod galera;
 mod group;
 mod replicas;
 mod semi_sync;
@@ -14,7 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use uuid::Uuid;
@@ -174,7 +175,7 @@ pub fn read(
         return Err(ReadingError::Lacks("version"));
     }
     let server_uuid = basics.get("server_uuid").and_then(|text| Uuid::parse_str(&text).ok());
-    let facts = Facts {
+    let mut facts = Facts {
         alias: answer_text(answers, Question::InstanceAlias),
         uptime_seconds: status_number(answers, "Uptime"),
         server_id: basics.number("server_id").ok_or(ReadingError::Lacks("server_id"))?,
@@ -185,8 +186,11 @@ pub fn read(
         binlog: binlog(&basics, answers),
         gtid: gtid(&basics, version.is_mariadb())?,
         channels: channels::read(status, version.is_mariadb())?,
+        imports: BTreeSet::new(),
         semi_sync: semi_sync::read(answers),
-        group: group::read(answers, server_uuid),
+        group: group::read(answers, server_uuid)
+            .or_else(|| group::by_status(answers, is_read_only(&basics)))
+            .or_else(|| galera::read(&canonical, answers)),
         replicas: replicas::read(&canonical, answers, policy.replica_listing),
         placement: Placement {
             data_center: answer_text(answers, Question::DataCenter),
@@ -200,6 +204,7 @@ pub fn read(
         measured_lag_seconds: measured_lag(answers),
         version,
     };
+    facts.note_imports(&BTreeSet::new());
     Ok((canonical, facts))
 }
 

@@ -9,6 +9,7 @@ pub mod check;
 pub mod extra;
 pub mod former;
 pub mod gate;
+pub mod groups;
 mod holding;
 pub mod machine;
 pub mod occasions;
@@ -238,6 +239,7 @@ impl Kind {
             | Code::UnreachableIntermediateSourceWithLaggingReplicas => {
                 Code::DeadIntermediateSource
             }
+            Code::UnreachableGroupMemberWithReplicas => Code::DeadGroupMemberWithReplicas,
             _ => return None,
         })
     }

@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use crate::binlog::BinlogCoordinates;
+use crate::instance::GroupMember;
 use crate::key::InstanceKey;
 use crate::snapshot::FleetSnapshot;
 
@@ -187,7 +188,38 @@ pub fn plan(
     if opens || !plan.locked.is_empty() {
         view.nobody_recovers(&plan.about)?;
     }
+    leaves_groups_alone(view, request, &plan)?;
     Ok(plan)
+}
+
+/// A group decides whom its members follow, and who of them accepts writes.
+fn leaves_groups_alone(
+    view: choose::View<'_>,
+    request: &Request,
+    plan: &Plan,
+) -> Result<(), Refused> {
+    let in_group = |key: &InstanceKey| {
+        let facts = &view.instance(key).ok()?.facts;
+        facts.membership().map(|group| (facts, group))
+    };
+    if let Request::Control { key, control } = request {
+        let is_secondary = |(_, group): &(_, &GroupMember)| !group.is_primary();
+        return match in_group(key).filter(is_secondary) {
+            Some((_, group)) if *control == Control::Writable => Err(Refused(format!(
+                "{key} is a secondary of replication group {}, which chooses its primary itself",
+                group.name
+            ))),
+            _ => Ok(()),
+        };
+    }
+    let gets_source =
+        |key: &&InstanceKey| in_group(key).is_some_and(|(facts, _)| facts.main_channel().is_none());
+    match plan.locked.iter().find(gets_source) {
+        None => Ok(()),
+        Some(key) => Err(Refused(format!(
+            "{key} is a member of a group and replicates from nobody else: it gets no other source"
+        ))),
+    }
 }
 
 fn worked_out(view: choose::View<'_>, request: &Request) -> Result<Plan, Refused> {

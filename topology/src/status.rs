@@ -1,7 +1,7 @@
 //! How an instance is doing, in the words people and programs know.
 
 use crate::cluster::Member;
-use crate::instance::{Instance, SourceLink};
+use crate::instance::{Channel, Facts, Instance, SourceLink};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -55,17 +55,21 @@ pub enum InstanceProblem {
     ErrantGtid,
     /// It is a group member and not online.
     GroupMemberNotOnline,
+    /// It is writable, and its only channel has a name: it may be meant to be a replica, and counts
+    /// as a primary.
+    OnlyNamedChannel,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
         Self::ReplicationLag,
         Self::ErrantGtid,
         Self::GroupMemberNotOnline,
+        Self::OnlyNamedChannel,
     ];
 
     /// The name programs match on.
@@ -77,6 +81,7 @@ impl InstanceProblem {
             Self::ReplicationLag => "replication_lag",
             Self::ErrantGtid => "errant_gtid",
             Self::GroupMemberNotOnline => "group_replication_member_not_online",
+            Self::OnlyNamedChannel => "writable_with_only_a_named_channel",
         }
     }
 }
@@ -104,14 +109,22 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
         .as_ref()
         .filter(|group| !group.name.is_empty() && group.state != "ONLINE")
         .map(|_| InstanceProblem::GroupMemberNotOnline);
-    first.into_iter().chain(errant).chain(not_online).collect()
+    let only_named = has_only_a_named_channel(member).then_some(InstanceProblem::OnlyNamedChannel);
+    first.into_iter().chain(errant).chain(not_online).chain(only_named).collect()
+}
+
+/// A primary that imports has replicas; a replica that somebody opened has none.
+fn has_only_a_named_channel(member: &Member) -> bool {
+    let Facts { channels, read_only, .. } = &*member.instance.facts;
+    let is_named = |it: &Channel| !it.name.is_empty() && it.source.attached().is_some();
+    !read_only && member.replicas.is_empty() && matches!(&channels[..], [only] if is_named(only))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fleet::{FleetInput, advance};
-    use crate::instance::{Facts, ThreadState};
+    use crate::instance::ThreadState;
     use crate::snapshot::FleetSnapshot;
     use crate::testing::{answered, key, primary_facts, refused, replica_facts};
     use std::sync::Arc;

@@ -104,6 +104,7 @@ const PROBLEMS = {
   replication_lag: 'lags',
   errant_gtid: 'errant transactions',
   group_replication_member_not_online: 'group member not online',
+  writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
 
 /** @param {string} problem */

@@ -3,6 +3,7 @@
 //! What the words are is decided in [`baton_topology::action`]. Nothing is ever sent twice: a
 //! connection that breaks while an action runs leaves it open whether it is done.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use baton_topology::action::{
@@ -48,15 +49,19 @@ pub(super) struct MySqlControl {
     /// Whether an action changed which channels there are.
     is_outdated: bool,
     lent: Option<Credentials>,
+    /// Channels that no action is about.
+    imports: BTreeSet<String>,
 }
 
 impl MySqlControl {
     pub(super) fn new(session: MySqlSession) -> Self {
-        Self { session, facts: None, is_outdated: false, lent: None }
+        Self { session, facts: None, is_outdated: false, lent: None, imports: BTreeSet::new() }
     }
 
     async fn look_now(&mut self) -> Result<Reading, ProbeFailure> {
-        let reading = self.session.probe().await?;
+        let mut reading = self.session.probe().await?;
+        reading.facts.note_imports(&self.imports);
+        self.imports.extend(reading.facts.imports.iter().cloned());
         self.facts = Some(reading.facts.clone());
         self.is_outdated = false;
         Ok(reading)
@@ -305,6 +310,10 @@ impl ControlSession for MySqlControl {
 
     fn lend(&mut self, credentials: Credentials) {
         self.lent = Some(credentials);
+    }
+
+    fn leave_alone(&mut self, channels: &BTreeSet<String>) {
+        self.imports.extend(channels.iter().cloned());
     }
 }
 

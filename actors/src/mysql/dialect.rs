@@ -34,7 +34,14 @@ macro_rules! mysql_variables {
 const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', \
      'Rpl_semi_sync_source_status', 'Rpl_semi_sync_source_clients', \
      'Rpl_semi_sync_replica_status', 'Rpl_semi_sync_master_status', \
-     'Rpl_semi_sync_master_clients', 'Rpl_semi_sync_slave_status')";
+     'Rpl_semi_sync_master_clients', 'Rpl_semi_sync_slave_status', 'wsrep_cluster_status', \
+     'wsrep_provider_name', 'wsrep_local_state_comment', 'wsrep_cluster_state_uuid', \
+     'wsrep_incoming_addresses', 'group_replication_primary_member', \
+     'Gr_last_consensus_end_timestamp')";
+
+/// Those of semi-synchronous replication, and whether the nodes of a Galera cluster share GTIDs.
+const REPLICATION_VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE \
+     Variable_name LIKE 'rpl\\_semi\\_sync\\_%' OR Variable_name = 'wsrep_gtid_mode'";
 
 /// Rows only on members: MySQL keeps the table, empty, without the plugin.
 const GROUP_MEMBERS: &str = "SELECT MEMBER_ID member_id, MEMBER_HOST member_host, \
@@ -103,10 +110,9 @@ impl Dialect {
                 "SHOW BINARY LOG STATUS"
             }
             Question::BinlogStatus => "SHOW MASTER STATUS",
-            Question::SemiSyncVariables => "SHOW GLOBAL VARIABLES LIKE 'rpl\\_semi\\_sync\\_%'",
-            Question::GroupMembers if has_schema && self.version.is_mysql_at_least(8, 0, 2) => {
-                GROUP_MEMBERS
-            }
+            Question::SemiSyncVariables => REPLICATION_VARIABLES,
+            // The server keeps this table even where it collects no performance data.
+            Question::GroupMembers if self.version.is_mysql_at_least(8, 0, 2) => GROUP_MEMBERS,
             Question::GroupSettings => GROUP_SETTINGS,
             Question::ReplicaHosts if has_new_words => "SHOW REPLICAS",
             Question::ReplicaHosts => "SHOW SLAVE HOSTS",
@@ -135,7 +141,7 @@ fn mariadb(question: Question) -> Option<&'static str> {
         Question::ReplicaStatus => "SHOW ALL SLAVES STATUS",
         Question::Status => STATUS,
         Question::BinlogStatus => "SHOW MASTER STATUS",
-        Question::SemiSyncVariables => "SHOW GLOBAL VARIABLES LIKE 'rpl\\_semi\\_sync\\_%'",
+        Question::SemiSyncVariables => REPLICATION_VARIABLES,
         Question::ReplicaHosts => "SHOW SLAVE HOSTS",
         Question::Processlist => PROCESSLIST_MARIADB,
         _ => return None,
@@ -171,7 +177,7 @@ mod tests {
         let without_schema = dialect("9.7.0", "", Off);
         assert_eq!(without_schema.statement(Question::Processlist), Some("SHOW PROCESSLIST"));
         assert_eq!(without_schema.statement(Question::DumpThreads), None);
-        assert_eq!(without_schema.statement(Question::GroupMembers), None);
+        assert_eq!(without_schema.statement(Question::GroupMembers), Some(GROUP_MEMBERS));
     }
 
     #[test]

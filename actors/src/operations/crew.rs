@@ -258,7 +258,14 @@ impl Crew {
     }
 
     fn session(&mut self, key: &InstanceKey) -> Box<dyn ControlSession> {
-        self.sessions.remove(key).unwrap_or_else(|| self.workshop.control.control(key))
+        let new = || {
+            let mut session = self.workshop.control.control(key);
+            if let Some(known) = self.workshop.fleet().instance(key) {
+                session.leave_alone(&known.facts.imports);
+            }
+            session
+        };
+        self.sessions.remove(key).unwrap_or_else(new)
     }
 }
 

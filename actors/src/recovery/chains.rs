@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::lateness::timeout;
 use crate::mandate::Mandate;
-use crate::ports::{ActionFailure, Control, ControlSession, ProposeError};
+use crate::ports::{ActionFailure, Control, ControlSession, ProposeError, SnapshotReader};
+
+use super::RecoveryWorld;
 
 /// One action takes no longer than this.
 const ACTION_DEADLINE: Duration = Duration::from_secs(5);
@@ -44,6 +46,7 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) struct Sessions {
     control: Arc<dyn Control>,
     clock: Arc<dyn Clock>,
+    snapshot: SnapshotReader,
     open: BTreeMap<InstanceKey, Box<dyn ControlSession>>,
     /// What whoever forgot its source, or never had one, replicates with.
     lent: Option<Credentials>,
@@ -67,8 +70,10 @@ pub(super) enum Patience {
 }
 
 impl Sessions {
-    pub(super) fn new(control: Arc<dyn Control>, clock: Arc<dyn Clock>) -> Self {
-        Self { control, clock, open: BTreeMap::new(), lent: None, seen: Vec::new() }
+    pub(super) fn new(world: &RecoveryWorld) -> Self {
+        let (control, clock) = (Arc::clone(&world.control), Arc::clone(&world.clock));
+        let snapshot = world.snapshot.clone();
+        Self { control, clock, snapshot, open: BTreeMap::new(), lent: None, seen: Vec::new() }
     }
 
     /// Learns what a replica replicates with, before it forgets.
@@ -86,7 +91,14 @@ impl Sessions {
     }
 
     fn take(&mut self, key: &InstanceKey) -> Box<dyn ControlSession> {
-        let mut session = self.open.remove(key).unwrap_or_else(|| self.control.control(key));
+        let new = || {
+            let mut session = self.control.control(key);
+            if let Some(known) = self.snapshot.borrow().instance(key) {
+                session.leave_alone(&known.facts.imports);
+            }
+            session
+        };
+        let mut session = self.open.remove(key).unwrap_or_else(new);
         if let Some(credentials) = &self.lent {
             session.lend(credentials.clone());
         }

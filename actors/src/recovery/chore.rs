@@ -1,7 +1,5 @@
 //! Does what is done beside recoveries: scouts, fences of former primaries, replicas left behind.
 
-use std::sync::Arc;
-
 use baton_topology::action::{Action, Threads};
 use baton_topology::instance::ThreadState;
 use baton_topology::key::InstanceKey;
@@ -43,7 +41,7 @@ pub(super) async fn do_chore(
     if stage.chains.is_empty() {
         return None;
     }
-    let mut sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
+    let mut sessions = Sessions::new(&world);
     let mut failed = None;
     let ran = sessions.run(&mandate, &stage, |_| Patience::Usual).await;
     let mut is_through = ran.is_ok();

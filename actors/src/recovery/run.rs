@@ -67,7 +67,7 @@ pub(super) async fn drive(
     entry: Entry,
 ) -> Result<Arc<Recovery>, ProposeError> {
     let fleet = world.snapshot.borrow().clone();
-    let sessions = Sessions::new(Arc::clone(&world.control), Arc::clone(&world.clock));
+    let sessions = Sessions::new(&world);
     let mut drive =
         Drive { world, mandate, sessions, scene: scene(&recovery, &fleet), fenced_at: None };
     let mut recovery = (*recovery).clone();

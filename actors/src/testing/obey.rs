@@ -28,9 +28,7 @@ impl State {
             Action::ForgetSource => {
                 self.disown(&key);
                 self.with(&key, |facts| {
-                    if let Some(index) = main_index(facts) {
-                        facts.channels.remove(index);
-                    }
+                    facts.forget_source();
                     Ok(())
                 })
             }
@@ -55,7 +53,7 @@ impl State {
 
     fn change_source(&mut self, key: &InstanceKey, to: &InstanceKey, place: &Place) -> Outcome {
         self.with(key, |facts| {
-            if facts.channels.is_empty() {
+            if facts.main_channel().is_none() {
                 let channel = Channel {
                     receiver: ThreadState::Stopped,
                     applier: ThreadState::Stopped,
@@ -63,7 +61,7 @@ impl State {
                     seconds_behind: Some(0),
                     ..Channel::default()
                 };
-                facts.channels.push(channel);
+                facts.channels.insert(0, channel);
             }
             let channel = still(facts)?;
             channel.source = SourceLink::Attached(to.clone());
@@ -167,7 +165,7 @@ fn obey_alone(facts: &mut Facts, action: &Action) -> Outcome {
             Ok(())
         }
         Action::Start(threads) => {
-            if facts.channels.is_empty() {
+            if facts.main_channel().is_none() {
                 return Err(refused("error 1200: the server is not configured as replica"));
             }
             set_threads(facts, *threads, ThreadState::Running);
@@ -243,13 +241,8 @@ fn set_threads(facts: &mut Facts, threads: Threads, to: ThreadState) {
 }
 
 fn main_channel(facts: &mut Facts) -> Option<&mut Channel> {
-    main_index(facts).and_then(|index| facts.channels.get_mut(index))
-}
-
-fn main_index(facts: &Facts) -> Option<usize> {
-    let channels = &facts.channels;
-    let default = channels.iter().position(|channel| channel.name.is_empty());
-    default.or((!channels.is_empty()).then_some(0))
+    let name = facts.main_channel()?.name.clone();
+    facts.channels.iter_mut().find(|channel| channel.name == name)
 }
 
 fn refused(text: &str) -> ActionFailure {

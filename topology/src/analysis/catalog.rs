@@ -53,10 +53,17 @@ pub struct Warning {
     condition: fn(&Evidence) -> bool,
 }
 
+/// Problems of group members, which have no others.
+const GROUPS: [Code; 3] = [
+    Code::DeadGroupMemberWithReplicas,
+    Code::UnreachableGroupMemberWithReplicas,
+    Code::GroupWithoutMajority,
+];
+
 /// The first problem that holds.
 pub fn problem(evidence: &Evidence, policy: &Policy) -> Option<&'static Problem> {
     PROBLEMS.iter().find(|problem| {
-        let for_group_members = problem.code == Code::DeadGroupMemberWithReplicas;
+        let for_group_members = GROUPS.contains(&problem.code);
         evidence.is_group_member == for_group_members && (problem.condition)(evidence, policy)
     })
 }
@@ -138,7 +145,7 @@ fn is_below(e: &Evidence) -> bool {
 }
 
 /// Every problem, in the order they are judged.
-pub static PROBLEMS: [Problem; 34] = [
+pub static PROBLEMS: [Problem; 36] = [
     // Whoever answers lives, even if the answer is no.
     row(
         Code::InaccessiblePrimary,
@@ -379,6 +386,18 @@ pub static PROBLEMS: [Problem; 34] = [
         Recover,
         "Group member is unreachable and all its reachable replicas are not replicating",
         |e, _| !e.is_valid && !e.is_refusing && e.replicas > 0 && e.receiving_replicas == 0,
+    ),
+    row(
+        Code::UnreachableGroupMemberWithReplicas,
+        Show,
+        "Group member cannot be reached but it has replicating replicas; possibly a network/host issue",
+        |e, _| !e.is_valid && e.replicating_replicas > 0,
+    ),
+    row(
+        Code::GroupWithoutMajority,
+        Detect,
+        "Group member sees too few of the other members and accepts no writes",
+        |e, _| e.is_valid && e.has_lost_majority,
     ),
 ];
 

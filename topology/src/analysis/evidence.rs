@@ -24,12 +24,14 @@ pub(super) fn gather(
     let instance = &*member.instance;
     let facts = &*instance.facts;
     let semi_sync = &facts.semi_sync;
+    let known = member.replicas.iter().filter_map(|key| cluster.member(key));
     let replicas: Vec<&Member> =
-        member.replicas.iter().filter_map(|key| cluster.member(key)).collect();
+        known.filter(|replica| !replica.instance.facts.follows_its_group()).collect();
     let mut evidence = Evidence {
         is_primary: is_primary(instance),
         is_co_primary: member.is_co_primary || replicas.iter().any(|replica| replica.is_co_primary),
-        is_group_member: facts.group.as_ref().is_some_and(|group| group.is_member()),
+        is_group_member: facts.membership().is_some(),
+        has_lost_majority: facts.membership().is_some_and(|group| group.has_lost_majority),
         is_valid: instance.is_valid(),
         is_partially_valid: instance.is_partially_valid(),
         is_refusing: instance.refusal().is_some(),
@@ -104,13 +106,13 @@ fn count_replicas(
         .unwrap_or_default();
 }
 
-/// Whether it replicates from nobody, and is no secondary of a group.
+/// Whether it replicates from nobody, and is no secondary of a running group.
 fn is_primary(instance: &Instance) -> bool {
     let replicates = instance
         .facts
         .main_channel()
         .is_some_and(|channel| matches!(channel.source, SourceLink::Attached(_)));
-    let is_secondary = instance.facts.group.as_ref().is_some_and(|group| !group.is_primary());
+    let is_secondary = instance.facts.membership().is_some_and(|group| !group.is_primary());
     !replicates && !is_secondary
 }
 

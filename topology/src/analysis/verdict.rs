@@ -77,6 +77,7 @@ fn judge(
     let is_of_interest = !evidence.is_valid
         || evidence.is_failing_to_connect
         || evidence.replicas > 0
+        || evidence.has_lost_majority
         || (is_locked && !evidence.is_read_only);
     if policy.reduce_analysis && !is_of_interest {
         return None;

@@ -166,7 +166,7 @@ fn build(
     let mut members = BTreeMap::new();
     for (key, node) in &tree.nodes {
         let Some(instance) = instances.get(key) else { continue };
-        let member = member(instance, node, tree, instances, before);
+        let member = member(instance, node, tree, (instances, next), before);
         members.insert(key.clone(), member);
     }
     let claimed_alias = match instances.get(&tree.head) {
@@ -209,13 +209,21 @@ fn member(
     instance: &Arc<Instance>,
     node: &Node,
     tree: &Tree,
-    instances: &Instances,
+    (instances, fleet): (&Instances, &FleetSnapshot),
     before: &Before,
 ) -> Member {
     let ancestors = ancestors(&instance.key, tree, instances);
     let mut uuids: Vec<Uuid> = ancestors.iter().filter_map(|it| it.facts.server_uuid).collect();
     uuids.extend(ancestors.iter().filter_map(|it| group_uuid(it)));
     uuids.extend(group_uuid(instance));
+    // What they import comes down from them.
+    let imports = ancestors.iter().flat_map(|it| it.facts.other_channels());
+    uuids.extend(imports.filter_map(|channel| channel.source_uuid));
+    let others = instance.facts.other_channels().filter_map(|channel| {
+        let source = fleet.names.resolve(channel.source.attached()?);
+        instances.get(&source).or_else(|| fleet.instance(&source)).map(|it| &**it)
+    });
+    let others: Vec<&Instance> = others.collect();
     if node.is_co_primary {
         uuids.extend(instance.facts.server_uuid);
     }
@@ -233,7 +241,7 @@ fn member(
         depth: node.depth,
         is_co_primary: node.is_co_primary,
         ancestry: ancestry(instance, &ancestors),
-        errant: errant(instance, &ancestors, &uuids, errant_before),
+        errant: errant(instance, &ancestors, &uuids, &others, errant_before),
     }
 }
 

@@ -9,6 +9,8 @@ use crate::recovery::gate::{Request, Runner, begin};
 use crate::recovery::{Cause, Chain, Fencing, Hooks, Loss, Need, Stage};
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
+mod channels;
+
 fn empty() -> FleetSnapshot {
     FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH)
 }

@@ -33,22 +33,49 @@ pub(super) fn read(
     listing: ReplicaListing,
 ) -> BTreeSet<InstanceKey> {
     let registrations = registrations(source, answers.get(&Question::ReplicaHosts));
-    if listing == ReplicaListing::Registrations {
-        let named: BTreeSet<_> = registrations
-            .iter()
-            .filter(|registration| !registration.host.is_empty() && registration.port > 0)
-            .map(|registration| InstanceKey::new(registration.host.as_str(), registration.port))
-            .collect();
-        if !named.is_empty() {
-            return named;
-        }
-    }
     let table = answers.get(&Question::DumpThreads).or(answers.get(&Question::Processlist));
     let connections = connections(source, table);
+    if listing == ReplicaListing::Registrations {
+        let is_named = |it: &Registration| !it.host.is_empty() && it.port > 0;
+        let (named, others): (Vec<_>, Vec<_>) = registrations.iter().cloned().partition(is_named);
+        if !named.is_empty() {
+            let keys = named.iter().map(|it| InstanceKey::new(it.host.as_str(), it.port));
+            let mut keys: BTreeSet<_> = keys.collect();
+            if !others.is_empty() {
+                keys.extend(unnamed(source, &named, &others, connections));
+            }
+            return keys;
+        }
+    }
     if connections.is_empty() {
         return registered_only(source, &registrations);
     }
     join(source, &registrations, &connections)
+}
+
+/// Those who registered without a name, by the connections that are left once everybody with a name
+/// has one. Where it is not certain which ones are left, they stay unknown.
+fn unnamed(
+    source: &InstanceKey,
+    named: &[Registration],
+    others: &[Registration],
+    mut connections: Vec<Connection>,
+) -> BTreeSet<InstanceKey> {
+    for registration in named {
+        let uuid = &registration.uuid;
+        let own = connections.iter().position(|it| !it.uuid.is_empty() && it.uuid == *uuid);
+        let alike = || connections.iter().position(|it| it.host == registration.host);
+        if let Some(index) = own.or_else(alike) {
+            connections.remove(index);
+        }
+    }
+    connections
+        .retain(|it| !named.iter().any(|named| !it.uuid.is_empty() && named.uuid == it.uuid));
+    let is_known = |it: &Connection| others.iter().any(|other| other.uuid == it.uuid);
+    if connections.len() > others.len() {
+        connections.retain(|it| !it.uuid.is_empty() && is_known(it));
+    }
+    join(source, others, &connections)
 }
 
 /// Without any list of connections, what registered is all there is to go by.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::instance::{Positioning, SemiSync, SourceLink, ThreadState};
+use crate::instance::{GroupKind, Positioning, SemiSync, SourceLink, ThreadState};
 
 fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> RawTable {
     RawTable {
@@ -261,6 +261,92 @@ fn a_member_of_a_group_knows_its_primary() {
 }
 
 #[test]
+fn a_member_that_may_not_be_asked_is_known_by_its_status() {
+    let told = |name: &str, value: &str| {
+        let status = table(&["Variable_name", "Value"], &[&[Some(name), Some(value)]]);
+        (Question::Status, status)
+    };
+    let took_part = told("Gr_last_consensus_end_timestamp", "2026-11-30 07:23:07.197287");
+    for (case, answers, expected) in [
+        ("it took part", vec![took_part.clone()], Some("PRIMARY")),
+        (
+            "it tells its primary",
+            vec![told("group_replication_primary_member", "x")],
+            Some("PRIMARY"),
+        ),
+        ("it never did", vec![told("Gr_last_consensus_end_timestamp", "")], None),
+        ("it says who is", vec![took_part, (Question::GroupMembers, RawTable::default())], None),
+    ] {
+        let facts = facts_of("8.4.0", answers);
+        assert_eq!(facts.membership().map(|group| group.role.as_str()), expected, "{case}");
+    }
+}
+
+#[test]
+fn half_a_group_has_no_majority() {
+    const IDS: [&str; 3] = [
+        "28485baf-e566-11f1-89b8-02fc00000001",
+        "2849c3cf-e566-11f1-9aa6-02fc00000001",
+        "2849c3cf-e566-11f1-9aa6-02fc00000002",
+    ];
+    let names = ["member_id", "member_host", "member_port", "member_state", "member_role"];
+    for (states, expected) in [
+        (&["ONLINE"][..], false),
+        (&["ONLINE", "ONLINE"], false),
+        (&["ONLINE", "UNREACHABLE"], true),
+        (&["ONLINE", "UNREACHABLE", "ONLINE"], false),
+        (&["ONLINE", "UNREACHABLE", "UNREACHABLE"], true),
+    ] {
+        let rows: Vec<_> = states
+            .iter()
+            .zip(IDS)
+            .map(|(state, id)| [Some(id), Some("db"), Some("3306"), Some(*state), None])
+            .enumerate()
+            .map(|(n, row)| [row[0], Some(["a", "b", "c"][n]), row[2], row[3], row[4]])
+            .collect();
+        let rows: Vec<&[_]> = rows.iter().map(|row| &row[..]).collect();
+        let basics = table(
+            &["version", "server_id", "server_uuid"],
+            &[&[Some("8.4.0"), Some("7"), Some(IDS[0])]],
+        );
+        let answers = [(Question::Basics, basics), (Question::GroupMembers, table(&names, &rows))];
+        let group = facts_of("8.4.0", answers).group.unwrap();
+        assert_eq!(group.has_lost_majority, expected, "{states:?}");
+    }
+}
+
+#[test]
+fn a_galera_node_knows_its_cluster() {
+    let pairs = |pairs: &[[&str; 2]]| {
+        let rows: Vec<_> = pairs.iter().map(|pair| pair.map(Some)).collect();
+        let rows: Vec<&[_]> = rows.iter().map(|row| &row[..]).collect();
+        table(&["Variable_name", "Value"], &rows)
+    };
+    let node = |component: &str, state: &str, mode: &str| {
+        let status = pairs(&[
+            ["wsrep_local_state_comment", state],
+            ["wsrep_incoming_addresses", "127.0.0.1:24201,,db1:3306"],
+            ["wsrep_cluster_state_uuid", "bbbbbbbb-bbbb-11ee-bbbb-bbbbbbbbbbbb"],
+            ["wsrep_cluster_status", component],
+            ["wsrep_provider_name", "Galera"],
+        ]);
+        let variables = pairs(&[["wsrep_gtid_mode", mode]]);
+        let answers = [(Question::Status, status), (Question::SemiSyncVariables, variables)];
+        facts_of("10.11.14-MariaDB", answers).group.unwrap()
+    };
+    let group = node("Primary", "Synced", "OFF");
+    assert_eq!((group.kind, group.state.as_str()), (GroupKind::Galera, "ONLINE"));
+    assert_eq!(group.members.len(), 2);
+    assert!(group.is_primary() && group.has_own_gtids && !group.has_lost_majority);
+    assert!(!node("Primary", "Synced", "ON").has_own_gtids);
+    assert_eq!(node("Primary", "Joining: receiving State Transfer", "ON").state, "RECOVERING");
+    let alone = node("non-Primary", "Initialized", "ON");
+    assert!(alone.has_lost_majority && alone.is_member());
+    let plain = pairs(&[["wsrep_cluster_status", "Disconnected"], ["wsrep_provider_name", ""]]);
+    assert_eq!(facts_of("10.11.14-MariaDB", [(Question::Status, plain)]).group, None);
+}
+
+#[test]
 fn a_server_goes_by_the_name_the_policy_says() {
     let key = InstanceKey::new("10.0.0.7", 13306);
     let basics = table(
@@ -409,6 +495,27 @@ fn replicas_are_found_by_connection_and_registration() {
             by_registration,
             registered(&[["a.local", "3307", A]]),
             threads(&[["10.0.0.1", A]]),
+            vec!["a.local:3307"],
+        ),
+        (
+            "and whoever has no name, by its UUID",
+            by_registration,
+            registered(&[["a.local", "3307", A], ["", "3308", B]]),
+            threads(&[["10.0.0.1", A], ["10.0.0.2", B]]),
+            vec!["a.local:3307", "10.0.0.2:3308"],
+        ),
+        (
+            "or as the only one that is left",
+            by_registration,
+            registered(&[["a.local", "3307", ""], ["", "3308", ""]]),
+            list(&["a.local:50111", "10.0.0.2:50112"]),
+            vec!["a.local:3307", "10.0.0.2:3308"],
+        ),
+        (
+            "unless it is not certain who that is",
+            by_registration,
+            registered(&[["a.local", "3307", ""], ["", "3308", ""]]),
+            list(&["10.0.0.1:50111", "10.0.0.2:50112"]),
             vec!["a.local:3307"],
         ),
         (

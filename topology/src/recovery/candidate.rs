@@ -61,6 +61,8 @@ pub enum Objection {
         /// By whom.
         owner: String,
     },
+    /// It is in a group, which chooses its primary itself.
+    GroupMember,
     /// It hands on binary logs and holds no data.
     NoData,
     /// It writes no binary log.
@@ -125,6 +127,7 @@ impl fmt::Display for Objection {
             Self::MustNot => f.write_str("its promotion rule is must_not"),
             Self::Ignored => f.write_str("PromotionIgnoreHostnameFilters leaves it out"),
             Self::InMaintenance { owner } => write!(f, "it is in maintenance by {owner}"),
+            Self::GroupMember => f.write_str("it is in a group, which chooses its primary itself"),
             Self::NoData => f.write_str("it holds no data"),
             Self::NoBinlog => f.write_str("it writes no binary log"),
             Self::NoReplicaUpdates => f.write_str("it does not log what it replicates"),
@@ -212,6 +215,7 @@ pub(super) fn objections(
     if let Some(maintenance) = ledger.maintenance_of(member.key(), *now) {
         object(true, Objection::InMaintenance { owner: maintenance.owner.to_string() });
     }
+    object(facts.membership().is_some(), Objection::GroupMember);
     object(facts.version.flavor() == Flavor::MaxScale, Objection::NoData);
     object(!facts.binlog.enabled, Objection::NoBinlog);
     object(facts.binlog.enabled && !facts.binlog.logs_replica_updates, Objection::NoReplicaUpdates);
@@ -313,6 +317,8 @@ pub(super) fn rank(
         !is_alike,
         downtimed,
         lacks,
+        // Whoever follows it needs all that it imports, too.
+        member.instance.facts.other_channels().count(),
         member.instance.facts.version.numbers(),
         Reverse(member.replicas.len()),
         member.key().clone(),

@@ -19,6 +19,7 @@ use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
 use super::candidate::Situation;
+use super::check::check;
 use super::former::{replaced, replacement, rivals};
 use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
@@ -82,6 +83,9 @@ pub fn begin(
     };
     let recovery = draft(request, kind, analysis, (cluster, member), runner, now);
     let (recovery, cluster) = settled(recovery, cluster, member, fleet)?;
+    if let Some(why) = super::groups::objection(&recovery, member, fleet) {
+        return Err(Refused::because(why));
+    }
     let reasons = match request.cause {
         Cause::Found | Cause::Hung => {
             let mut reasons = held_back(&recovery, cluster, fleet, now);
@@ -108,10 +112,12 @@ pub fn begin(
         policy: &fleet.policy,
         now,
     };
-    match recovery.kind {
-        Kind::Takeover => super::plan::arrange(&recovery, &situation).map(|_| recovery),
-        _ => plan(&recovery, &situation).map(|_| recovery),
+    let mut settled = recovery.clone();
+    if recovery.kind == Kind::Takeover {
+        settled.wanted = Some(super::plan::arrange(&recovery, &situation)?.0);
     }
+    let plan = plan(&settled, &situation)?;
+    check(&plan, &settled, &situation).map(|()| recovery)
 }
 
 /// Whom it is about in the end, and in which cluster.
@@ -220,7 +226,7 @@ fn draft(
         analysis,
         wanted: request.wanted.clone(),
         hooks: request.hooks,
-        replicas: member.replicas.clone(),
+        replicas: replicas(cluster, member),
         acknowledging: Acknowledging::Off,
         stood_still: BTreeMap::new(),
         fencing: request.fencing,
@@ -276,7 +282,7 @@ pub fn supposed(
         fencing: Fencing::Required,
     };
     let recovery = draft(&request, kind, forced(key, now), (cluster, member), runner, now);
-    let mut replicas = member.replicas.clone();
+    let mut replicas = recovery.replicas.clone();
     replicas.extend(unseen_replicas(member, fleet));
     Some(Recovery { acknowledging: acknowledging(member, &fleet.ledger), replicas, ..recovery })
 }
@@ -285,9 +291,17 @@ pub fn supposed(
 /// became its replicas. They may have acknowledged what nobody else has, and go on doing so (I5).
 fn unseen_replicas(primary: &Member, fleet: &FleetSnapshot) -> Vec<InstanceKey> {
     let seen = primary.instance.health.facts_from;
+    // Whoever only imports from it is no replica of it.
+    let imports = |it: &Instance| {
+        let mut sources = it.facts.other_channels().filter_map(|other| other.source.attached());
+        sources.any(|source| fleet.names.resolve(source) == *primary.key())
+    };
     let is_unseen = |key: &&InstanceKey| {
         !primary.replicas.contains(key)
-            && fleet.instance(key).is_some_and(|it| !it.is_valid() && it.health.facts_from < seen)
+            && !primary.instance.facts.group.iter().any(|it| it.members.contains(key))
+            && fleet
+                .instance(key)
+                .is_some_and(|it| !it.is_valid() && it.health.facts_from < seen && !imports(it))
     };
     primary.instance.facts.replicas.iter().filter(is_unseen).cloned().collect()
 }
@@ -384,6 +398,14 @@ fn no_evidence(instance: &Instance) -> Option<String> {
              whoever knows better can force it"
         )
     })
+}
+
+/// The replicas of a server. Who is in its group and follows nobody else is none.
+fn replicas(cluster: &Cluster, member: &Member) -> Vec<InstanceKey> {
+    let is_replica = |key: &&InstanceKey| {
+        cluster.member(key).is_none_or(|it| !it.instance.facts.follows_its_group())
+    };
+    member.replicas.iter().filter(is_replica).cloned().collect()
 }
 
 fn forced(key: &InstanceKey, now: Timestamp) -> Analysis {

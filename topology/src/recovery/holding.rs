@@ -4,17 +4,20 @@
 //! numbers it on within a domain, as if it came after what others wrote: there it is told apart by
 //! who wrote it, and only what somebody else has as well counts.
 
+use uuid::Uuid;
+
 use crate::binlog::BinlogCoordinates;
 use crate::cluster::Member;
+use crate::errant::imported;
 use crate::gtid::{GtidSet, Gtids, MariaDbGtid, MariaDbPosition, Relation};
-use crate::instance::Positioning;
+use crate::instance::{Facts, Positioning};
 use crate::key::InstanceKey;
 
 /// What one replica has received from the source they share, applied or not.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Holding {
     pub(super) key: InstanceKey,
-    /// Everything received, without what only this replica wrote.
+    /// Everything received from there, without what only this replica wrote or imports.
     received: Gtids,
     /// Transactions of its own that nobody else is to have.
     pub(super) errant: GtidSet,
@@ -74,11 +77,25 @@ pub(super) fn holdings(
     let errant: Vec<GtidSet> =
         replicas.iter().map(|member| own_writes(member, replicas, source_had)).collect();
     let family: Vec<&Member> = replicas.iter().copied().chain(source).collect();
+    let facts = || replicas.iter().map(|member| &member.instance.facts);
+    let sources = facts().filter_map(|it| it.main_channel()?.source_uuid);
+    let uuids: Vec<Uuid> = sources.chain(facts().filter_map(|it| it.server_uuid)).collect();
+    let ids: Vec<u32> = facts().map(|it| it.server_id).collect();
     let holding = |(member, errant): (&&Member, GtidSet)| {
         let facts = &member.instance.facts;
+        let imported = match source_had {
+            Gtids::MySql(had) => imported(facts, &uuids).subtract(had),
+            _ => imported(facts, &uuids),
+        };
         let received = match everything(member) {
-            Gtids::MySql(set) => Gtids::MySql(set.subtract(&errant)),
-            Gtids::MariaDb(had) => Gtids::MariaDb(shared(&had, member, &family)),
+            Gtids::MySql(set) => Gtids::MySql(set.subtract(&errant).subtract(&imported)),
+            Gtids::MariaDb(had) => {
+                let had = shared(&had, member, &family);
+                Gtids::MariaDb(match source_had {
+                    Gtids::MariaDb(kept) => without_imports(&had, facts, &ids, kept),
+                    _ => had,
+                })
+            }
             Gtids::None => Gtids::None,
         };
         let channel = facts.main_channel();
@@ -153,7 +170,18 @@ pub(super) fn extra_of_mariadb(former: &Member, primary: &Member) -> Option<Vec<
         return None;
     }
     let had = theirs.replicated.union(&theirs.logged);
-    let extra = ours.logged_by.iter().filter(|it| {
+    let imports: Vec<&Gtids> =
+        former.instance.facts.other_channels().map(|channel| &channel.received).collect();
+    // What it imports goes on coming, and is nobody's to lose.
+    let is_imported = |it: &MariaDbGtid| {
+        imports.iter().any(|received| match received {
+            Gtids::MariaDb(received) => received
+                .iter()
+                .any(|last| (last.domain, last.server_id) == (it.domain, it.server_id)),
+            _ => false,
+        })
+    };
+    let extra = ours.logged_by.iter().filter(|it| !is_imported(it)).filter(|it| {
         match theirs.logged_by.last_of(it.domain, it.server_id) {
             Some(last) => last < it.sequence,
             // Its log was emptied, or it does not log what it replicates.
@@ -161,6 +189,19 @@ pub(super) fn extra_of_mariadb(former: &Member, primary: &Member) -> Option<Vec<
         }
     });
     Some(extra.map(|it| it.to_string()).collect())
+}
+
+/// What a MariaDB server has, without what came by other channels than its main one.
+pub(super) fn without_imports(
+    had: &MariaDbPosition,
+    facts: &Facts,
+    ours: &[u32],
+    kept: &MariaDbPosition,
+) -> MariaDbPosition {
+    facts.other_channels().fold(had.clone(), |had, channel| match &channel.received {
+        Gtids::MariaDb(received) => had.without_imports(received, ours, kept),
+        _ => had,
+    })
 }
 
 /// What a replica wrote itself: proven errant before, or under its own name and nowhere else.

@@ -128,7 +128,15 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
                 need,
             }));
             let members = members(recovery, situation);
-            chains.extend(members.iter().filter(|it| may_start(it)).filter_map(back));
+            // Only who was told to forget its source has none and had one.
+            let had_source = |it: &&&Member| {
+                let chosen = recovery.plan.as_ref().map(|plan| &plan.successor);
+                it.instance.facts.main_channel().is_some()
+                    || chosen == Some(it.key())
+                    || recovery.tried.contains(it.key())
+            };
+            let touched = members.iter().filter(|it| may_start(it));
+            chains.extend(touched.filter(had_source).filter_map(back));
         }
         Kind::SemiSync => return semi_sync::roll_back(recovery),
         Kind::IntermediateSource
@@ -211,6 +219,22 @@ fn bring(member: &Member, source: &InstanceKey, recovery: &Recovery) -> Vec<Acti
     move_below(source, threads_of(member, recovery))
 }
 
+/// The threads of a replica that run when all is well: an applier that stands still, though no
+/// recovery stopped it, is none of them.
+fn threads_of(member: &Member, recovery: &Recovery) -> Threads {
+    let channel = member.instance.facts.main_channel();
+    let stands = channel.filter(|it| it.applier == ThreadState::Stopped);
+    let has_failed = stands.is_some_and(|it| it.applier_error.number != 0);
+    let stages = recovery.plan.iter().flat_map(|plan| &plan.prepare);
+    let chains = stages.flat_map(|stage| &stage.chains).filter(|it| it.on == *member.key());
+    let stops = |chain: &Chain| chain.actions.contains(&Action::Stop(Threads::Both));
+    let is_ours = recovery.kind == Kind::Takeover
+        || recovery.tried.contains(member.key())
+        || chains.into_iter().any(stops);
+    let stays = stands.is_some() && (has_failed || !is_ours);
+    if stays { Threads::Receiver } else { Threads::Both }
+}
+
 fn move_below(source: &InstanceKey, threads: Threads) -> Vec<Action> {
     vec![
         Action::Stop(Threads::Both),
@@ -231,8 +255,9 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     let (reachable, silent): (Vec<&Member>, Vec<&Member>) = replicas
         .iter()
         .partition(|it| it.instance.is_valid() && stands_still(it, recovery, situation));
-    enough_in_sight(recovery, reachable.len(), silent.len())?;
     let failed = situation.cluster.member(recovery.failed());
+    let unknown = failed.map_or(0, |it| unknown_acknowledgers(it, &replicas));
+    enough_in_sight(recovery, reachable.len(), silent.len(), unknown)?;
     let source_had = failed.map(everything).unwrap_or_default();
     let all = holdings(&reachable, failed, &source_had);
     let foremost = foremost(&all, recovery)?;
@@ -247,6 +272,8 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     }
     lost.sort_by(|a, b| a.key.cmp(&b.key));
     let kept: Vec<&Holding> = std::iter::once(candidate).chain(donor).collect();
+    let mut why = why;
+    why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
     Ok(Plan {
         successor: candidate.key.clone(),
         why,
@@ -285,7 +312,12 @@ pub fn receives_again(recovery: &Recovery, situation: &Situation<'_>) -> bool {
 }
 
 /// Whether so many witnesses are there that nothing that was acknowledged can be missed (I3, I5).
-fn enough_in_sight(recovery: &Recovery, reachable: usize, silent: usize) -> Result<(), Refused> {
+fn enough_in_sight(
+    recovery: &Recovery,
+    reachable: usize,
+    silent: usize,
+    unknown: usize,
+) -> Result<(), Refused> {
     let is_forced = matches!(recovery.cause, Cause::ForcedFailover | Cause::ForcedTakeover);
     if reachable == 0 {
         return Err(Refused::because("none of the replicas answers"));
@@ -306,7 +338,27 @@ fn enough_in_sight(recovery: &Recovery, reachable: usize, silent: usize) -> Resu
              {waits_for} had them: those may have what nobody else has"
         )));
     }
+    if unknown > 0 && waits_for > 0 && silent + unknown >= waits_for as usize && !is_forced {
+        return Err(Refused::because(format!(
+            "writes were acknowledged by {unknown} replicas that are not known here (without \
+             report_host, or not let in): those may have what nobody else has"
+        )));
+    }
     Ok(())
+}
+
+/// How many acknowledged to a primary when it was seen last, beyond those who are known to do so or
+/// were never seen.
+fn unknown_acknowledgers(primary: &Member, replicas: &[&Member]) -> usize {
+    let may_acknowledge = |it: &&&Member| {
+        let semi_sync = &it.instance.facts.semi_sync;
+        semi_sync.replica_enabled
+            || semi_sync.replica_active
+            || it.instance.health.facts_from.is_none()
+    };
+    let known = replicas.iter().filter(may_acknowledge).count();
+    let clients = usize::try_from(primary.instance.facts.semi_sync.source_clients);
+    clients.unwrap_or(usize::MAX).saturating_sub(known)
 }
 
 /// The replica that has all that any of them has.
@@ -459,6 +511,15 @@ fn obstacle(
 /// Why a replica that finds its place by GTID could not go on below another source.
 fn misfit(member: &Member, source: &Member, situation: &Situation<'_>) -> Option<String> {
     can_go_on(&member.instance, &source.instance, situation.policy).err().map(|why| why.0)
+}
+
+/// What a primary brought in from elsewhere, and its successor will not: a person has to see to it.
+fn imports_left(old: &Member, successor: &InstanceKey) -> Vec<String> {
+    let left = old.instance.facts.other_channels().filter_map(|channel| {
+        let (key, name, source) = (old.key(), &channel.name, channel.source.attached()?);
+        Some(format!("{key} imports from {source} by channel {name:?}, and {successor} does not"))
+    });
+    left.take(NAMED_MAX).collect()
 }
 
 fn lost(member: &Member, why: &str) -> Lost {

@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use super::candidate::Situation;
 use super::check::check;
 use super::gate::{self, Request, Runner};
+use super::groups::objection;
 use super::plan::{arrange, freeze, plan};
 use super::scene::scene;
 use super::{Chain, Kind, Lost, Need, Plan, Recovery, Refused, Stage};
@@ -177,7 +178,13 @@ pub fn readiness_given(
     readiness.held_back_by.extend_from_slice(all_held_back);
     let situation =
         Situation { cluster, returned: None, ledger: &fleet.ledger, policy: &fleet.policy, now };
-    match plan(&recovery, &situation) {
+    let objection = fleet.member(&primary).and_then(|(_, it)| objection(&recovery, it, fleet));
+    let planned = match objection {
+        Some(why) => Err(Refused::because(why)),
+        None => plan(&recovery, &situation)
+            .and_then(|plan| check(&plan, &recovery, &situation).map(|()| plan)),
+    };
+    match planned {
         Ok(plan) => {
             readiness.successor = Some(plan.successor);
             readiness.why = plan.why;

@@ -18,11 +18,13 @@ use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
 mod again;
 mod alive;
+mod channels;
 mod clocks;
 mod closed;
 mod donors;
 mod gathering;
 mod mariadb;
+mod groups;
 mod occasions;
 mod recent;
 mod replaced;

@@ -215,7 +215,8 @@ fn is_without_answer(member: &Member) -> bool {
 
 fn may_act(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) -> bool {
     let policy = &fleet.policy;
-    let is_primary = member.depth == 0 || member.is_co_primary;
+    let is_in_group = member.instance.facts.membership().is_some();
+    let is_primary = (member.depth == 0 || member.is_co_primary) && !is_in_group;
     let filters = if is_primary { &policy.recover_primary } else { &policy.recover_intermediate };
     let is_busy = fleet
         .ledger
@@ -284,7 +285,9 @@ fn hears_source(replica: &Member) -> bool {
 /// A receiver that runs. MariaDB's throws away what is not applied yet when it finds its place by
 /// GTID, and what it threw away may be nowhere else.
 fn may_restart(replica: &Member) -> bool {
-    is_receiving(replica) && !may_lose_relay_log(&replica.instance.facts)
+    let channel = replica.instance.facts.main_channel();
+    channel.is_some_and(|it| it.receiver == ThreadState::Running)
+        && !may_lose_relay_log(&replica.instance.facts)
 }
 
 /// Those whom a recovery stopped and could not bring to their new source, such as one that was too

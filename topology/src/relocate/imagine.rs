@@ -26,20 +26,20 @@ fn act(facts: &mut Facts, action: &Action) {
             facts.gtid.executed = Gtids::MySql(purged.clone());
             facts.gtid.purged = purged.clone();
         }
-        Action::ForgetSource => facts.channels.clear(),
+        Action::ForgetSource => facts.forget_source(),
         Action::WaitExecuted { until: Until::Gtids(Gtids::MySql(set)), .. } => execute(facts, set),
         Action::WaitExecuted { until: Until::Gtids(Gtids::MariaDb(position)), .. } => {
             if let Gtids::MariaDb(executed) = &facts.gtid.executed {
                 facts.gtid.executed = Gtids::MariaDb(executed.union(position));
             }
         }
-        Action::ChangeSource { .. } if facts.channels.is_empty() => {
+        Action::ChangeSource { .. } if facts.main_channel().is_none() => {
             let channel = Channel {
                 receiver: ThreadState::Stopped,
                 applier: ThreadState::Stopped,
                 ..Channel::default()
             };
-            facts.channels.push(channel);
+            facts.channels.insert(0, channel);
             replicate(facts, action);
         }
         _ => replicate(facts, action),

@@ -125,6 +125,15 @@ fn can_read(replica: &Instance, source: &Instance, policy: &Policy) -> Result<()
 /// Whether the source still has every transaction that the replica lacks.
 fn has_all_it_needs(replica: &Instance, source: &Instance) -> Result<(), Refused> {
     let (key, source_key) = (&replica.key, &source.key);
+    let group = source.facts.membership().filter(|group| group.has_own_gtids);
+    let is_there = replica.facts.source() == Some(source_key);
+    if let Some(group) = group.filter(|_| !is_there) {
+        return refuse(format!(
+            "the nodes of Galera cluster {} log transactions under GTIDs of their own \
+             (wsrep_gtid_mode), so the place of {key} in the log of {source_key} is not known",
+            group.name
+        ));
+    }
     let Gtids::MySql(executed) = &replica.facts.gtid.executed else { return Ok(()) };
     let missing = source.facts.gtid.purged.subtract(executed);
     if missing.is_empty() {

@@ -369,6 +369,12 @@ fn groups_are_not_torn_apart() {
     );
     let told = moved(&group, &relocate("c", "b")).unwrap_err();
     assert!(told.contains("is a secondary replication group member"), "{told}");
+    let led = servers(By::Gtid, "a b>a").with("a", |it| it.group = Some(member("PRIMARY")));
+    let told = moved(&led, &Request::MakeCoPrimary { replica: key("b") }).unwrap_err();
+    assert!(told.contains("gets no other source"), "{told}");
+    let open = Request::Control { key: key("c"), control: Control::Writable };
+    let told = moved(&group, &open).unwrap_err();
+    assert!(told.contains("which chooses its primary itself"), "{told}");
     let gone = GroupMember { state: "OFFLINE".into(), ..member("SECONDARY") };
     let left = servers(By::Gtid, "a b>a c>a").with("c", |it| it.group = Some(gone));
     assert_eq!(moved(&left, &relocate("c", "b")), Ok("a b>a c>b".to_owned()));

@@ -8,6 +8,7 @@ use baton_topology::cluster::Member;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::gate::{self, Request};
+use baton_topology::recovery::groups::chooses_itself;
 use baton_topology::recovery::preview::{self, Preview};
 use baton_topology::recovery::recent::recovered_just_now;
 use baton_topology::recovery::{Cause, Fencing, Hooks, Recovery};
@@ -81,6 +82,9 @@ pub(super) async fn takeover_auto(call: Call) -> Outcome {
 
 async fn take_over(call: &Call, cause: Cause) -> Outcome {
     let primary = only_primary(call)?;
+    if let Some(why) = chooses_itself(primary) {
+        return Err(Failure::new(format!("GracefulMasterTakeover: {why}")));
+    }
     let wanted = second_key(call, "designatedHost", "designatedPort")?;
     if primary.replicas.is_empty() {
         let text = format!("Master {} doesn't seem to have replicas", primary.key());
@@ -146,9 +150,10 @@ pub(super) async fn force_takeover(call: Call) -> Outcome {
     }
     if !primary.replicas.contains(&designated) {
         return Err(Failure::new(format!(
-            "You may only promote a direct child of the master {}. The master of {designated} is {}.",
+            "You may only promote a direct child of the master {}. The master of {designated} is {}.{}",
             primary.key(),
-            source_of(&call, &designated)
+            source_of(&call, &designated),
+            chooses_itself(primary).map(|why| format!(" And {why}")).unwrap_or_default()
         )));
     }
     let key = primary.key().clone();
@@ -296,7 +301,11 @@ fn only_primary(call: &Call) -> Result<&Member, Failure> {
     let cluster = call.hinted_cluster()?;
     match cluster.primaries().as_slice() {
         [one] => Ok(one),
-        _ => Err(Failure::new(format!("Cannot deduce cluster master for {}", cluster.name()))),
+        many => {
+            let why = many.iter().find_map(|it| chooses_itself(it));
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            Err(Failure::new(format!("Cannot deduce cluster master for {}{why}", cluster.name())))
+        }
     }
 }
 

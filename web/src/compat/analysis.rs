@@ -267,6 +267,8 @@ pub(crate) fn code_name(code: Code) -> &'static str {
             "FirstTierReplicaFailingToConnectToMaster"
         }
         Code::DeadGroupMemberWithReplicas => "DeadReplicationGroupMemberWithReplicas",
+        Code::UnreachableGroupMemberWithReplicas => "UnreachableReplicationGroupMemberWithReplicas",
+        Code::GroupWithoutMajority => "ReplicationGroupWithoutMajority",
     }
 }
 

@@ -22,7 +22,8 @@ const UUID: &str = "00000000-0000-0000-0000-000000000001";
 
 /// A replica of `old:3306` by GTID, both threads stopped.
 fn replica(version: &str) -> Facts {
-    let mut facts = Facts { version: Version::parse(version, ""), ..Facts::default() };
+    let version = Version::parse(version, "");
+    let mut facts = Facts { version, read_only: true, ..Facts::default() };
     let is_mariadb = facts.version.is_mariadb();
     let by_gtid = if is_mariadb { Positioning::MariaDbGtid } else { Positioning::AutoPosition };
     facts.gtid.mode = if is_mariadb { "" } else { "ON" }.into();

@@ -742,6 +742,26 @@ fn group_members_are_judged_by_their_own_rule_only() {
     assert_eq!(scene.codes(), [("p".to_owned(), Code::DeadGroupMemberWithReplicas)]);
     let scene = Scene::healthy().with("p", in_group).broken(ALL_BELOW);
     assert_eq!(scene.codes(), []);
+    let scene = Scene::healthy().with("p", in_group).dead(&["p"]);
+    assert_eq!(scene.codes(), [("p".to_owned(), Code::UnreachableGroupMemberWithReplicas)]);
+    let alone = |facts: &mut Facts| {
+        in_group(facts);
+        facts.group.as_mut().unwrap().has_lost_majority = true;
+    };
+    assert_eq!(
+        Scene::healthy().with("p", alone).codes(),
+        [("p".to_owned(), Code::GroupWithoutMajority)]
+    );
+}
+
+#[test]
+fn the_mere_plugin_makes_no_group_member() {
+    let loaded = |facts: &mut Facts| {
+        facts.group = Some(GroupMember { state: "OFFLINE".into(), ..GroupMember::default() });
+    };
+    let scene =
+        Scene::healthy().with("p", loaded).with("r1", loaded).dead(&["p"]).broken(ALL_BELOW);
+    assert_eq!(scene.codes(), [("p".to_owned(), Code::DeadPrimary)]);
 }
 
 #[test]

@@ -22,7 +22,18 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     let places = places(member, recovery, situation);
     let mut reasons = Vec::new();
     for place in &places {
-        match take_in(place, &orphans, recovery, |orphan| obstacle(orphan, place, situation)) {
+        // Whoever may have been a primary of its own that only imported from there: its replicas
+        // have what nobody there has (I3).
+        let facts = &member.instance.facts;
+        let is_named = facts.main_channel().is_some_and(|it| !it.name.is_empty());
+        let is_doubtful =
+            member.source.as_ref() == Some(place.key()) && (is_named || !facts.read_only);
+        let own = |orphan: &Member| {
+            let own = nothing_of_its_own(orphan, place).err().filter(|_| is_doubtful)?;
+            Some(own.to_string())
+        };
+        let obstacle = |orphan: &Member| obstacle(orphan, place, situation).or_else(|| own(orphan));
+        match take_in(place, &orphans, recovery, obstacle) {
             Ok(plan) => return Ok(plan),
             Err(Refused(obstacles)) => reasons.extend(obstacles),
         }
@@ -94,14 +105,17 @@ fn places<'a>(failed: &Member, recovery: &Recovery, situation: &Situation<'a>) -
         let facts = &member.instance.facts;
         let is_orphan = recovery.replicas.contains(member.key());
         let is_chosen = recovery.wanted.as_ref().is_none_or(|wanted| wanted == member.key());
-        let hands_on = facts.binlog.enabled
-            && (facts.binlog.logs_replica_updates || facts.main_channel().is_none());
+        let gets_nothing = facts.main_channel().is_none() && facts.membership().is_none();
+        let hands_on = facts.binlog.enabled && (facts.binlog.logs_replica_updates || gets_nothing);
         member.key() != failed.key()
             && !is_orphan
             && is_chosen
             && hands_on
             && member.instance.is_valid()
             && situation.ledger.maintenance_of(member.key(), situation.now).is_none()
+            && facts
+                .membership()
+                .is_none_or(|group| group.state == "ONLINE" && !group.has_lost_majority)
     };
     let is_source = |member: &Member| failed.source.as_ref() == Some(member.key());
     let is_sibling = |member: &Member| match recovery.kind {
@@ -131,7 +145,7 @@ fn places<'a>(failed: &Member, recovery: &Recovery, situation: &Situation<'a>) -
 }
 
 fn group(member: &Member) -> Option<&str> {
-    member.instance.facts.group.as_ref().map(|group| group.name.as_str())
+    member.instance.facts.membership().map(|group| group.name.as_str())
 }
 
 fn obstacle(orphan: &Member, place: &Member, situation: &Situation<'_>) -> Option<String> {
@@ -141,6 +155,14 @@ fn obstacle(orphan: &Member, place: &Member, situation: &Situation<'_>) -> Optio
     let channel = orphan.instance.facts.main_channel();
     if channel.is_none_or(|it| it.positioning == Positioning::File) {
         return Some(NEEDS_GTID.to_owned());
+    }
+    let group = place.instance.facts.membership();
+    if let Some(group) = group.filter(|group| group.has_own_gtids) {
+        return Some(format!(
+            "the nodes of Galera cluster {} log transactions under GTIDs of their own \
+             (wsrep_gtid_mode), so its place in another one's log is not known",
+            group.name
+        ));
     }
     misfit(orphan, place, situation)
 }

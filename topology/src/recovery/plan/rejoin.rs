@@ -1,11 +1,14 @@
 //! How a former primary comes back, as a replica of the one that replaced it.
 
+use uuid::Uuid;
+
 use crate::action::Action;
 use crate::cluster::Member;
-use crate::gtid::{Gtids, Relation};
+use crate::errant::imported;
+use crate::gtid::{Gtids, MariaDbPosition, Relation};
 
 use super::super::candidate::Situation;
-use super::super::holding::{everything, extra_of_mariadb};
+use super::super::holding::{everything, extra_of_mariadb, without_imports};
 use super::super::{Chain, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::{acknowledge_no_more, follow};
 
@@ -56,9 +59,12 @@ pub(super) fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<()
         return Err(Refused(vec![extra, to_see_them(former)]));
     }
     let (theirs, ours) = (everything(primary), everything(former));
+    let ids = [former.instance.facts.server_id, primary.instance.facts.server_id];
     match (&ours, &theirs) {
         (Gtids::MySql(ours), Gtids::MySql(theirs)) => {
-            let extra = ours.subtract(theirs);
+            // What it imports goes on coming, and is nobody's to lose.
+            let uuids: Vec<Uuid> = primary.instance.facts.server_uuid.into_iter().collect();
+            let extra = ours.subtract(theirs).subtract(&imported(&former.instance.facts, &uuids));
             if extra.is_empty() {
                 return Ok(());
             }
@@ -72,7 +78,12 @@ pub(super) fn nothing_of_its_own(former: &Member, primary: &Member) -> Result<()
                 to_see_them(former),
             ]))
         }
-        (Gtids::MariaDb(ours), Gtids::MariaDb(theirs)) => match theirs.relation(ours) {
+        (Gtids::MariaDb(ours), Gtids::MariaDb(theirs)) => match theirs.relation(&without_imports(
+            ours,
+            &former.instance.facts,
+            &ids,
+            &MariaDbPosition::default(),
+        )) {
             Relation::Equal | Relation::Superset => Ok(()),
             Relation::Subset | Relation::Diverged => Err(Refused(vec![
                 format!(

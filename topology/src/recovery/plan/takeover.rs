@@ -10,7 +10,7 @@ use crate::key::InstanceKey;
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
 use super::super::holding::{everything, holdings};
 use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
-use super::{acknowledge_no_more, bring, lost, members, obstacle, open};
+use super::{acknowledge_no_more, bring, imports_left, lost, members, obstacle, open};
 
 /// Who takes over, and the siblings' way below: all of them must get there.
 ///
@@ -169,11 +169,13 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         actions.push(Action::Start(Threads::Both));
     }
     let step_down = Chain { on: old.clone(), actions, need: Need::Should };
+    let mut why = vec![format!("{} takes over from {old}", successor.key())];
+    why.extend(imports_left(primary, successor.key()));
     let silent = members(recovery, situation);
     let silent = silent.iter().filter(|member| !member.instance.is_valid());
     Ok(Plan {
         successor: successor.key().clone(),
-        why: vec![format!("{} takes over from {old}", successor.key())],
+        why,
         prepare: vec![Stage { chains: vec![wait] }],
         open: Stage {
             chains: open(successor.key(), None, recovery, situation).into_iter().collect(),
