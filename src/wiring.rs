@@ -106,6 +106,7 @@ fn recovery_policy(config: &Config) -> RecoveryPolicy {
         prevent_cross_data_center: recovery.prevent_cross_data_center,
         prevent_cross_region: recovery.prevent_cross_region,
         fail_promotion_on_lag: recovery.fail_promotion_on_lag,
+        fail_promotion_on_known_loss: recovery.fail_promotion_on_known_loss,
         fail_promotion_if_applier_behind: recovery.unapplied_relay_log
             == config::UnappliedRelayLog::Refuse,
         apply_promotion: recovery.apply_promotion,

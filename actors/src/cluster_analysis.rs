@@ -34,6 +34,7 @@ use crate::recovery::Detected;
 use crate::store::Record;
 use crate::supervisor::{Outlet, Queued};
 
+mod aftermath;
 mod detections;
 mod poison;
 
@@ -106,6 +107,7 @@ pub struct ClusterAnalysisActor {
     recorded: u64,
     /// When the newest advance ended and how long it took, all that follows from it included.
     newest_advance: (Instant, Duration),
+    told: aftermath::Told,
 }
 
 impl ClusterAnalysisActor {
@@ -124,6 +126,7 @@ impl ClusterAnalysisActor {
             is_recording: false,
             recorded: 0,
             newest_advance: (Instant::now(), Duration::ZERO),
+            told: aftermath::Told::default(),
         }
     }
 
@@ -161,6 +164,7 @@ impl ClusterAnalysisActor {
         self.world.metrics.analysis_seconds.observe(began.elapsed().as_secs_f64());
         let snapshot = Arc::new(snapshot);
         self.publish(&snapshot);
+        self.told.tell(&before, &snapshot);
         self.note_for_store(&before, &snapshot, probed, forgotten);
         for item in news {
             self.announce(&snapshot, item, now, ctx);

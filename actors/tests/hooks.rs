@@ -45,6 +45,9 @@ fn facts() -> RecoveryFacts {
         recovery_uid: "uid-1".into(),
         is_successful: false,
         lost_replicas: Vec::new(),
+        lost_transaction_count: 0,
+        lost_transactions: String::new(),
+        is_fenced: false,
         replicas: vec![key("db2"), key("db3")],
         successor: None,
     }

@@ -23,7 +23,7 @@ CREATE TABLE instance_health (
     latency_micros INTEGER NOT NULL,
     binlog_unmoved_since INTEGER,
     uptime_seconds INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+, remembered TEXT) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ledger_entries (
     entry INTEGER PRIMARY KEY,

@@ -14,8 +14,14 @@ pub struct Migration {
 }
 
 /// All steps for SQLite, in order.
-pub const SQLITE: &[Migration] =
-    &[Migration { version: 1, name: "initial", sql: include_str!("../sqlite/0001_initial.sql") }];
+pub const SQLITE: &[Migration] = &[
+    Migration { version: 1, name: "initial", sql: include_str!("../sqlite/0001_initial.sql") },
+    Migration {
+        version: 2,
+        name: "remembered",
+        sql: include_str!("../sqlite/0002_remembered.sql"),
+    },
+];
 
 /// All steps for the log of a raft node, in order.
 pub const RAFT: &[Migration] =

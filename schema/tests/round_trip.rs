@@ -8,11 +8,13 @@ use baton_schema::{
     LEDGER_ENTRIES_MAX, PURGE_ROWS_MAX, Purgeable, Store, StoreError, TopologyRow, Write,
 };
 use baton_topology::analysis::{Analysis, Code, Evidence};
+use baton_topology::binlog::BinlogCoordinates;
 use baton_topology::cluster::ClusterId;
 use baton_topology::history::{AnalysisChange, DetectionEntry, DetectionSelect, NewAuditEntry};
 use baton_topology::instance::{Facts, GroupMember, Health, HealthStatus, Instance};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState, apply};
+use baton_topology::remembered::{Had, Remembered};
 use baton_topology::testing::{key, primary_facts, replica_facts, valid_instance};
 use baton_topology::time::Timestamp;
 use proptest::prelude::*;
@@ -83,6 +85,8 @@ fn instances_come_back_unprobed_with_all_that_was_known() {
     instance.health.failures = 2;
     instance.health.latency = Duration::from_micros(1234);
     instance.binlog_unmoved_since = Some(at(3));
+    let had = Had { read: BinlogCoordinates::new("bin.000003", 157), at: at(4), ..Had::default() };
+    instance.remembered = Remembered { had: Some(had), idle_since: Some(at(5)), restarted: true };
     store.write(&[keep(instance.clone()), keep(valid_instance("p", primary_facts()))]).unwrap();
     let restored = store.load().unwrap();
     assert_eq!(restored.instances[1], (restarted(&instance), cluster()));

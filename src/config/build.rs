@@ -413,6 +413,7 @@ fn recovery(r: &mut Reader<'_>) -> Recovery {
         prevent_cross_data_center: r.flag("PreventCrossDataCenterMasterFailover"),
         prevent_cross_region: r.flag("PreventCrossRegionMasterFailover"),
         fail_promotion_on_lag,
+        fail_promotion_on_known_loss: r.flag("FailMasterPromotionOnKnownLoss"),
         unapplied_relay_log,
         postpone_replicas_on_lag: nonzero(r.minutes("PostponeReplicaRecoveryOnLagMinutes")),
         recover_non_writeable_primary: r.flag("RecoverNonWriteableMaster"),

@@ -319,6 +319,7 @@ pub struct Recovery {
     pub prevent_cross_data_center: bool,
     pub prevent_cross_region: bool,
     pub fail_promotion_on_lag: Option<Duration>,
+    pub fail_promotion_on_known_loss: bool,
     pub unapplied_relay_log: UnappliedRelayLog,
     pub postpone_replicas_on_lag: Option<Duration>,
     pub recover_non_writeable_primary: bool,

@@ -18,6 +18,7 @@ use crate::policy::Policy;
 use crate::probe::{ProbeResult, fold};
 use crate::quorum::Polls;
 use crate::recovery::{Plan, Recovery};
+use crate::remembered::Remembered;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
@@ -213,6 +214,7 @@ fn make_primary(instance: &mut Instance) {
     let facts = Arc::make_mut(&mut instance.facts);
     facts.forget_source();
     facts.read_only = false;
+    instance.remembered = Remembered::default();
 }
 
 /// Whether a recovery made a primary of an instance after what is kept of it was seen. The ledger

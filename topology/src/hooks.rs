@@ -173,6 +173,12 @@ pub struct RecoveryFacts {
     pub is_successful: bool,
     /// Replicas that could not be brought along.
     pub lost_replicas: Vec<InstanceKey>,
+    /// How many transactions are known to be lost; 0 where the number cannot be told.
+    pub lost_transaction_count: u64,
+    /// Which those are; empty when none are known to be lost.
+    pub lost_transactions: String,
+    /// The failed instance answered when it was made read-only.
+    pub is_fenced: bool,
     /// Replicas of the failed instance.
     pub replicas: Vec<InstanceKey>,
     /// Who stands in for the failed instance, once that is known.
@@ -207,7 +213,7 @@ const fn fact(
 }
 
 /// The interface to scripts.
-const FACTS: [Fact; 25] = [
+const FACTS: [Fact; 28] = [
     fact(&["failureType"], "ORC_FAILURE_TYPE", |f| Some(f.failure_type.clone())),
     fact(&["instanceType"], "ORC_INSTANCE_TYPE", |f| Some(f.instance_type.clone())),
     fact(&["isMaster"], "ORC_IS_MASTER", |f| Some(f.is_primary.to_string())),
@@ -238,6 +244,11 @@ const FACTS: [Fact; 25] = [
     fact(&["countLostReplicas"], "ORC_COUNT_LOST_REPLICAS", |f| {
         Some(f.lost_replicas.len().to_string())
     }),
+    fact(&["lostTransactions"], "ORC_LOST_TRANSACTIONS", |f| Some(f.lost_transactions.clone())),
+    fact(&["countLostTransactions"], "ORC_COUNT_LOST_TRANSACTIONS", |f| {
+        Some(f.lost_transaction_count.to_string())
+    }),
+    fact(&["isFenced"], "ORC_IS_FENCED", |f| Some(f.is_fenced.to_string())),
     fact(&["replicaHosts", "slaveHosts"], "ORC_REPLICA_HOSTS", |f| Some(joined(&f.replicas))),
     fact(&["successorHost"], "ORC_SUCCESSOR_HOST", |f| {
         f.successor.as_ref().map(|s| s.key.host().to_owned())

@@ -18,6 +18,7 @@ pub use self::group::{GroupKind, GroupMember};
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids, MariaDbPosition, MariaDbState};
 use crate::key::InstanceKey;
+use crate::remembered::Remembered;
 use crate::time::Timestamp;
 use crate::version::Version;
 
@@ -34,6 +35,9 @@ pub struct Instance {
     pub health: Health,
     /// Since when the binary log position has not moved, as far as probes saw.
     pub binlog_unmoved_since: Option<Timestamp>,
+    /// What earlier probes saw and the newest does not show any more.
+    #[serde(default)]
+    pub remembered: Remembered,
 }
 
 /// How the newest probes of an instance went.
@@ -527,7 +531,13 @@ impl Facts {
 impl Instance {
     /// An instance of which nothing is known but its name.
     pub fn unprobed(key: InstanceKey) -> Self {
-        Self { key, facts: Arc::default(), health: Health::default(), binlog_unmoved_since: None }
+        Self {
+            key,
+            facts: Arc::default(),
+            health: Health::default(),
+            binlog_unmoved_since: None,
+            remembered: Remembered::default(),
+        }
     }
 
     /// Whether the newest probe succeeded.

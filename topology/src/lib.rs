@@ -31,6 +31,7 @@ pub mod quorum;
 pub mod reading;
 pub mod recovery;
 pub mod relocate;
+pub mod remembered;
 pub mod search;
 pub mod sharing;
 pub mod snapshot;

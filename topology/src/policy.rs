@@ -88,6 +88,9 @@ pub struct RecoveryPolicy {
     pub prevent_cross_region: bool,
     /// A replica that lags this much is not promoted.
     pub fail_promotion_on_lag: Option<Duration>,
+    /// Nobody is promoted by itself who lacks what somebody was seen to have, unless that was only on
+    /// its way when the primary failed.
+    pub fail_promotion_on_known_loss: bool,
     /// A replica that has not applied all it received is not promoted, rather than waited for.
     pub fail_promotion_if_applier_behind: bool,
     /// A promoted server is made writable and forgets its source.
@@ -124,6 +127,7 @@ impl Default for RecoveryPolicy {
             prevent_cross_data_center: false,
             prevent_cross_region: false,
             fail_promotion_on_lag: None,
+            fail_promotion_on_known_loss: true,
             fail_promotion_if_applier_behind: false,
             apply_promotion: true,
             detach_promoted: false,

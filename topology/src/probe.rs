@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::instance::{Facts, Health, HealthStatus, Instance, ProbeFailure};
 use crate::key::InstanceKey;
+use crate::remembered::remember;
 use crate::time::Timestamp;
 
 /// What one finished probe found.
@@ -42,6 +43,7 @@ pub fn fold(previous: Option<&Instance>, result: &ProbeResult) -> Instance {
             if before.facts.imports != facts.imports {
                 Arc::make_mut(&mut facts).note_imports(&before.facts.imports);
             }
+            let remembered = remember(&before, &facts, result);
             // Equal facts keep their allocation, so that readers can compare by pointer.
             let facts = if before.facts == facts { before.facts } else { facts };
             let health = Health {
@@ -55,7 +57,7 @@ pub fn fold(previous: Option<&Instance>, result: &ProbeResult) -> Instance {
                 own_attempt: Some(result.started_at),
                 silent_since: None,
             };
-            Instance { key: before.key, facts, health, binlog_unmoved_since }
+            Instance { key: before.key, facts, health, binlog_unmoved_since, remembered }
         }
         Err(failure) => {
             let began = result.silent_since.unwrap_or(result.started_at).min(result.started_at);

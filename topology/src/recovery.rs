@@ -4,6 +4,7 @@
 //! [`check`] whether a plan keeps the invariants, and [`machine`] what comes after each event.
 //! Nothing here touches a server: whoever carries out the effects is elsewhere.
 
+pub mod aftermath;
 pub mod candidate;
 pub mod check;
 pub mod extra;
@@ -11,6 +12,7 @@ pub mod former;
 pub mod gate;
 pub mod groups;
 mod holding;
+mod loss;
 pub mod machine;
 pub mod occasions;
 pub mod plan;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, Threads};
 use crate::analysis::{Analysis, Code};
 use crate::cluster::ClusterId;
+use crate::gtid::Gtids;
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
 
@@ -101,6 +104,9 @@ pub struct Recovery {
     /// What failed accepted writes until it was closed, or was told to close, in this.
     #[serde(default)]
     pub closed: bool,
+    /// What failed answered when it was made read-only.
+    #[serde(default)]
+    pub fenced: bool,
     /// Servers that were given up.
     pub lost: Vec<InstanceKey>,
     /// What went wrong on the way.
@@ -167,6 +173,13 @@ impl Recovery {
             let text = text.chars().take(LOG_LINE_CHARS_MAX).collect();
             self.log.push(LogLine { at, text });
         }
+    }
+
+    /// What is known to be lost with it; `None` before the successor was opened, and when that is
+    /// nothing.
+    pub fn loss(&self) -> Option<&Loss> {
+        let plan = self.plan.as_ref().filter(|_| self.successor.is_some())?;
+        Some(&plan.loss).filter(|it| !it.is_empty())
     }
 
     /// Whether it came to a good end.
@@ -426,13 +439,35 @@ pub struct Lost {
 /// What may be lost.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Loss {
-    /// Transactions the old primary had when it was last seen and nobody who can be reached has;
+    /// Transactions somebody was seen to have and nobody who can be reached has;
     /// empty when there are none.
     pub known: String,
     /// How many that are.
     pub count: u64,
     /// What more there is to say, such as how old that knowledge is.
     pub remark: String,
+    /// Replicas that were seen to have some of it.
+    #[serde(default)]
+    pub on: Vec<InstanceKey>,
+    /// What the successor has of what the old primary wrote.
+    #[serde(default)]
+    pub kept: Gtids,
+}
+
+impl Loss {
+    /// Whether nothing is known to be lost.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.count == 0
+    }
+
+    /// How much it is: by position, the number of transactions cannot be told.
+    pub fn amount(&self) -> String {
+        match self.count {
+            0 => "transactions".to_owned(),
+            1 => "1 transaction".to_owned(),
+            count => format!("{count} transactions"),
+        }
+    }
 }
 
 /// Somebody took note of a recovery.

@@ -79,5 +79,6 @@ pub fn valid_instance(name: &str, facts: Facts) -> Instance {
         facts: Arc::new(facts),
         health: Health { status: HealthStatus::Valid, ..Health::default() },
         binlog_unmoved_since: None,
+        remembered: crate::remembered::Remembered::default(),
     }
 }

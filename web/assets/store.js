@@ -6,7 +6,7 @@ export const fleet = {
   /** Grows with each change. */
   version: 0,
   /** @type {FleetState} */
-  state: { LedgerIndex: 0, RecoveriesDisabled: false, Breaker: '' },
+  state: { LedgerIndex: 0, RecoveriesDisabled: false, Breaker: '', Nodes: 0 },
   /** @type {Map<string, Cluster>} */
   clusters: new Map(),
   /** @type {Map<string, Instance>} */

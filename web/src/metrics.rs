@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_topology::analysis::catalog::PROBLEMS;
+use baton_topology::recovery::aftermath::{Concern, aftermaths};
 use baton_topology::recovery::gate::{Runner, breaker};
 use baton_topology::recovery::{End, Phase, preview};
 use baton_topology::snapshot::FleetSnapshot;
@@ -120,6 +121,20 @@ fn recoveries(fleet: &FleetSnapshot) -> BTreeMap<&'static str, usize> {
     counts
 }
 
+fn left_behind(fleet: &FleetSnapshot) -> (BTreeMap<&'static str, usize>, u64) {
+    let mut counts: BTreeMap<&str, usize> = Concern::NAMES.iter().map(|it| (*it, 0)).collect();
+    let mut transactions: u64 = 0;
+    for left in aftermaths(fleet) {
+        for concern in &left.concerns {
+            *counts.entry(concern.name()).or_default() += 1;
+        }
+        // What was lost may be just what the former primary has.
+        let most = left.concerns.iter().map(Concern::transactions).max();
+        transactions = transactions.saturating_add(most.unwrap_or_default());
+    }
+    (counts, transactions)
+}
+
 fn fleet_figures(fleet: &FleetSnapshot, now: Timestamp) -> String {
     let mut by_problem: BTreeMap<&str, usize> =
         InstanceProblem::ALL.iter().map(|problem| (problem.as_str(), 0)).collect();
@@ -159,6 +174,11 @@ fn fleet_figures(fleet: &FleetSnapshot, now: Timestamp) -> String {
     gauge("baton_clusters_by_readiness", help, &labelled("readiness", &readiness(fleet, now)));
     let help = "Recoveries the ledger knows, by how far they are";
     gauge("baton_recoveries", help, &labelled("phase", &recoveries(fleet)));
+    let (failovers, transactions) = left_behind(fleet);
+    let help = "Failovers that left something behind which no person has seen to, by what it is";
+    gauge("baton_unhandled_failovers", help, &labelled("concern", &failovers));
+    let help = "Transactions that such failovers lost, or that only a former primary has";
+    gauge("baton_unhandled_lost_transactions", help, &plain(transactions.to_string()));
     let held = usize::from(breaker(fleet, now).is_some());
     let help = "1 while so many clusters lost their primary that nothing is done by itself";
     gauge("baton_fleet_breaker_open", help, &plain(held.to_string()));

@@ -57,6 +57,8 @@ pub(crate) struct State {
     recoveries_disabled: bool,
     /// Why nothing is done by itself though it is switched on: too much failed at once.
     breaker: String,
+    /// How many nodes have a vote; none or one where this one is alone.
+    nodes: usize,
 }
 
 impl State {
@@ -66,6 +68,7 @@ impl State {
             ledger_index: fleet.ledger.index,
             recoveries_disabled: fleet.ledger.recoveries_disabled,
             breaker: gate::breaker(fleet, now).unwrap_or_default(),
+            nodes: fleet.polls.nodes,
         }
     }
 }

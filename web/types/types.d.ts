@@ -92,6 +92,7 @@ interface FleetState {
   LedgerIndex: number;
   RecoveriesDisabled: boolean;
   Breaker: string;
+  Nodes: number;
 }
 
 interface Rows {

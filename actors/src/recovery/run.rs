@@ -432,9 +432,9 @@ fn phase_line(recovery: &Recovery) -> String {
         }
         Phase::Preparing { stage: 0 } => plan.map_or_else(String::new, |plan| {
             let why = plan.why.join("; ");
-            let loss = match plan.loss.count {
-                0 => String::new(),
-                count => format!("; {count} transactions may be lost: {}", plan.loss.known),
+            let loss = match plan.loss.is_empty() {
+                true => String::new(),
+                false => format!("; {} may be lost: {}", plan.loss.amount(), plan.loss.known),
             };
             format!("{} succeeds: {why}{loss}", plan.successor)
         }),

@@ -8,6 +8,7 @@ use baton_topology::cluster::ClusterId;
 use baton_topology::instance::{Facts, Health, HealthStatus, Instance};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::LedgerState;
+use baton_topology::remembered::Remembered;
 use baton_topology::time::Timestamp;
 use rusqlite::{Connection, Row};
 
@@ -62,7 +63,7 @@ fn instances(
     let mut statement = connection.prepare(
         "SELECT i.instance, i.cluster, i.facts, h.last_attempt, h.last_check, h.facts_from,
                 h.last_seen, COALESCE(h.failures, 0), COALESCE(h.latency_micros, 0),
-                h.binlog_unmoved_since, COALESCE(h.uptime_seconds, 0)
+                h.binlog_unmoved_since, COALESCE(h.uptime_seconds, 0), h.remembered
          FROM instances i LEFT JOIN instance_health h USING (instance) ORDER BY i.instance",
     )?;
     let mut rows = statement.query([])?;
@@ -84,11 +85,21 @@ fn instances(
                 Facts::default()
             }
         };
+        let remembered = match row.get::<_, Option<String>>(11)?.map(|it| serde_json::from_str(&it))
+        {
+            Some(Ok(remembered)) => remembered,
+            Some(Err(error)) => {
+                notes.push(format!("what {key} had before cannot be read: {error}"));
+                Remembered::default()
+            }
+            None => Remembered::default(),
+        };
         let instance = Instance {
             key,
             facts: Arc::new(facts),
             health: health(row)?,
             binlog_unmoved_since: time(row, 9)?,
+            remembered,
         };
         found.push((instance, cluster));
     }

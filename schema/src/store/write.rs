@@ -158,11 +158,13 @@ fn write_facts(
 fn write_health(transaction: &Transaction<'_>, instance: &Instance) -> Result<(), StoreError> {
     let health = &instance.health;
     let micros = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
+    let remembered = Some(&instance.remembered).filter(|it| !it.is_empty());
+    let remembered = remembered.map(|it| encode("what is remembered", it)).transpose()?;
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO instance_health (instance, last_attempt, last_check,
              facts_from, last_seen, failures, latency_micros, binlog_unmoved_since,
-             uptime_seconds) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             uptime_seconds, remembered) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute((
             instance.key.to_string(),
@@ -174,6 +176,7 @@ fn write_health(transaction: &Transaction<'_>, instance: &Instance) -> Result<()
             i64::try_from(health.latency.as_micros()).unwrap_or(i64::MAX),
             micros(instance.binlog_unmoved_since),
             i64::try_from(instance.facts.uptime_seconds).unwrap_or(i64::MAX),
+            remembered,
         ))?;
     Ok(())
 }

@@ -54,6 +54,12 @@ const RECOVERY: &[Key] = &[
     live("PreventCrossRegionMasterFailover", Bool, "false", "Stay in the region."),
     live("FailMasterPromotionOnLagMinutes", Uint, "0", "Refuse candidates this late; 0: never."),
     live(
+        "FailMasterPromotionOnKnownLoss",
+        Bool,
+        "true",
+        "Promote nobody automatically who lacks transactions that another server was seen to have.",
+    ),
+    live(
         "FailMasterPromotionIfSQLThreadNotUpToDate",
         Bool,
         "false",

@@ -108,6 +108,7 @@ fn member(name: &str, role: &str) -> (InstanceKey, Arc<Instance>) {
         role: role.into(),
         members: BTreeSet::from([key("a"), key("b"), key("c")]),
         primary: Some(key("c")),
+        ..GroupMember::default()
     };
     let facts = Facts { group: Some(group), ..primary_facts() };
     (key(name), Arc::new(valid_instance(name, facts)))

@@ -122,6 +122,23 @@ impl MariaDbPosition {
         Self { domains: Arc::new(left.map(|(domain, last)| (*domain, *last)).collect()) }
     }
 
+    /// Without what this server wrote itself last, in any domain.
+    #[must_use]
+    pub fn without_server(&self, server_id: u32) -> Self {
+        if self.domains.values().all(|last| last.server_id != server_id) {
+            return self.clone();
+        }
+        let others = self.domains.iter().filter(|(_, last)| last.server_id != server_id);
+        Self { domains: Arc::new(others.map(|(domain, last)| (*domain, *last)).collect()) }
+    }
+
+    /// Only what this server wrote last, of all domains.
+    #[must_use]
+    pub fn of_server(&self, server_id: u32) -> Self {
+        let own = self.domains.iter().filter(|(_, last)| last.server_id == server_id);
+        Self { domains: Arc::new(own.map(|(domain, last)| (*domain, *last)).collect()) }
+    }
+
     /// How many transactions this one is ahead of `other`, over all domains. An upper bound:
     /// numbers may have been skipped.
     pub fn count_ahead_of(&self, other: &Self) -> u64 {

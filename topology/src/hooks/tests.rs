@@ -23,6 +23,9 @@ fn facts() -> RecoveryFacts {
         recovery_uid: "uid-1".into(),
         is_successful: true,
         lost_replicas: vec![key("db3"), key("db4")],
+        lost_transaction_count: 2,
+        lost_transactions: "u:8-9".into(),
+        is_fenced: true,
         replicas: vec![key("db2"), key("db3"), key("db4")],
         successor: Some(Successor {
             key: InstanceKey::new("db2", 3307),
@@ -68,6 +71,9 @@ fn every_fact_has_its_variable_and_its_placeholders() {
         ("ORC_IS_SUCCESSFUL", &["{isSuccessful}"][..], "true"),
         ("ORC_LOST_REPLICAS", &["{lostReplicas}", "{lostSlaves}"][..], "db3:3306,db4:3306"),
         ("ORC_COUNT_LOST_REPLICAS", &["{countLostReplicas}"][..], "2"),
+        ("ORC_LOST_TRANSACTIONS", &["{lostTransactions}"][..], "u:8-9"),
+        ("ORC_COUNT_LOST_TRANSACTIONS", &["{countLostTransactions}"][..], "2"),
+        ("ORC_IS_FENCED", &["{isFenced}"][..], "true"),
         (
             "ORC_REPLICA_HOSTS",
             &["{replicaHosts}", "{slaveHosts}"][..],

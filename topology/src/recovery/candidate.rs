@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 use crate::version::Flavor;
 
 use super::holding::Holding;
+use super::loss::was_receiving;
 use super::plan::waits_in_vain;
 use super::{Kind, Recovery};
 
@@ -112,6 +113,8 @@ pub enum Objection {
         /// So many seconds.
         seconds: u64,
     },
+    /// How much it lags is not known, and there is a limit to that.
+    LagUnknown,
     /// It has not applied all it received, and that is not to be waited for.
     NotApplied,
     /// Both its threads stand still, and it would throw away what it has not applied.
@@ -152,6 +155,9 @@ impl fmt::Display for Objection {
             Self::Lagging { seconds } => write!(
                 f,
                 "it lags by {seconds} s, which FailMasterPromotionOnLagMinutes does not allow"
+            ),
+            Self::LagUnknown => f.write_str(
+                "how much it lags is not known and FailMasterPromotionOnLagMinutes is set",
             ),
             Self::NotApplied => f.write_str(
                 "it has not applied all it received and FailMasterPromotionIfSQLThreadNotUpToDate is set",
@@ -222,7 +228,7 @@ pub(super) fn objections(
     let errant = holding.map_or(&member.errant, |holding| &holding.errant);
     object(!errant.is_empty(), Objection::Errant(errant.clone()));
     found.extend(cannot_be_followed(instance, common, policy));
-    found.extend(not_ready(member, policy));
+    found.extend(not_ready(member, recovery, situation));
     found.extend(in_the_wrong_place(instance, recovery, situation));
     found
 }
@@ -241,8 +247,13 @@ fn cannot_be_followed(instance: &Instance, common: &Common, policy: &Policy) -> 
     found
 }
 
-fn not_ready(member: &Member, policy: &Policy) -> Vec<Objection> {
+fn not_ready(
+    member: &Member,
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> Vec<Objection> {
     let mut found = Vec::new();
+    let policy = situation.policy;
     let facts = &member.instance.facts;
     let Some(channel) = facts.main_channel() else { return found };
     if channel.has_filters {
@@ -254,13 +265,21 @@ fn not_ready(member: &Member, policy: &Policy) -> Vec<Objection> {
     if channel.applier_error.number != 0 {
         found.push(Objection::Broken { number: channel.applier_error.number });
     }
-    let limit = policy.recovery.fail_promotion_on_lag;
-    if let (Some(limit), Some(seconds)) = (limit, facts.lag_seconds())
-        && seconds >= limit.as_secs()
-    {
-        found.push(Objection::Lagging { seconds });
+    let is_applied = has_applied_all(facts);
+    if let Some(limit) = policy.recovery.fail_promotion_on_lag {
+        // A server tells no lag while its receiver does not run, as none does once the source is gone.
+        // Who received until then, and has applied it, is not late.
+        let failed = situation.cluster.member(recovery.failed());
+        let is_up_to_date = is_applied && was_receiving(member, failed);
+        match facts.lag_seconds() {
+            Some(seconds) if seconds >= limit.as_secs() => {
+                found.push(Objection::Lagging { seconds });
+            }
+            None if !is_up_to_date => found.push(Objection::LagUnknown),
+            Some(_) | None => {}
+        }
     }
-    if policy.recovery.fail_promotion_if_applier_behind && !has_applied_all(facts) {
+    if policy.recovery.fail_promotion_if_applier_behind && !is_applied {
         found.push(Objection::NotApplied);
     }
     if loses_relay_log_when_started(facts) {

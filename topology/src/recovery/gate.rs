@@ -241,6 +241,7 @@ fn draft(
         freezes: 0,
         openings: 0,
         closed: false,
+        fenced: false,
         lost: Vec::new(),
         errors: Vec::new(),
         failed_on: BTreeSet::new(),

@@ -80,7 +80,7 @@ pub(super) fn holdings(
     let facts = || replicas.iter().map(|member| &member.instance.facts);
     let sources = facts().filter_map(|it| it.main_channel()?.source_uuid);
     let uuids: Vec<Uuid> = sources.chain(facts().filter_map(|it| it.server_uuid)).collect();
-    let ids: Vec<u32> = facts().map(|it| it.server_id).collect();
+    let ids: Vec<u32> = family.iter().map(|it| it.instance.facts.server_id).collect();
     let holding = |(member, errant): (&&Member, GtidSet)| {
         let facts = &member.instance.facts;
         let imported = match source_had {

@@ -208,6 +208,12 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
         |it: &&Ran| it.on != *recovery.failed() && matches!(it.outcome, Outcome::Refused { .. });
     let refused: Vec<Ran> = ran.iter().filter(refuses).cloned().collect();
     note_failures(&mut recovery, &refused);
+    recovery.fenced |= match &fence {
+        Some(Outcome::Done) => true,
+        // Who was closed may still have clients, but writes no more.
+        Some(Outcome::Refused { at, .. } | Outcome::NoAnswer { at, .. }) => *at > 0,
+        None => false,
+    };
     match fence {
         Some(Outcome::Refused { at: 0, error }) => {
             // It lives, and cannot be made to refuse writes (I1).
@@ -398,6 +404,9 @@ fn opened(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
         None if !plan.open.chains.is_empty() => stuck(recovery, situation),
         Some(Outcome::Done) | None => {
             recovery.successor = Some(plan.successor.clone());
+            if let Some(loss) = recovery.loss().cloned() {
+                note(&mut recovery, format!("{} lost: {}", loss.amount(), loss.known));
+            }
             let commands = after_opening(&recovery, situation);
             let step = to(recovery, Phase::Gathering, Effect::Run(plan.gather));
             Step { commands, ..step }

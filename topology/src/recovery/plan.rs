@@ -22,9 +22,8 @@ use crate::relocate::can_go_on;
 
 use super::candidate::{Common, Objection, Situation, objections, rank};
 use super::holding::{Holding, everything, holdings};
-use super::{
-    Acknowledging, Cause, Chain, Kind, Loss, Lost, Need, Phase, Plan, Recovery, Refused, Stage,
-};
+use super::loss::{Witnesses, acceptable, loss};
+use super::{Acknowledging, Cause, Chain, Kind, Lost, Need, Phase, Plan, Recovery, Refused, Stage};
 
 pub use gather::in_turns;
 pub use takeover::arrange;
@@ -262,6 +261,11 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     let all = holdings(&reachable, failed, &source_had);
     let foremost = foremost(&all, recovery)?;
     let (candidate, donor, why) = choose(recovery, situation, &reachable, &all, foremost)?;
+    let kept: Vec<&Holding> = std::iter::once(candidate).chain(donor).collect();
+    let witnesses =
+        Witnesses { failed, source_had: &source_had, reachable: &reachable, silent: &silent };
+    let loss = loss(&kept, &all, &witnesses, situation);
+    acceptable(&loss, &candidate.key, recovery, &witnesses, situation)?;
     let mut lost: Vec<Lost> = silent.iter().map(|it| lost(it, "it does not answer")).collect();
     let mut followers = Vec::new();
     for member in reachable.iter().filter(|it| it.key() != &candidate.key) {
@@ -271,7 +275,6 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         }
     }
     lost.sort_by(|a, b| a.key.cmp(&b.key));
-    let kept: Vec<&Holding> = std::iter::once(candidate).chain(donor).collect();
     let mut why = why;
     why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
     Ok(Plan {
@@ -283,7 +286,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         },
         gather: gather(&candidate.key, &followers, &reachable, &lost, recovery, situation),
         lost,
-        loss: loss(&source_had, &all, &kept, failed, situation),
+        loss,
     })
 }
 
@@ -624,36 +627,4 @@ fn connects_in_vain(member: &Member, recovery: &Recovery) -> bool {
     let was_told = recovery.phase == Phase::Weighing && !recovery.failed_on.contains(member.key());
     let holds_on = facts.version.is_mariadb() && facts.version.numbers() >= (11, 0, 0);
     stops && was_told && holds_on
-}
-
-/// What the old primary or any replica had, as far as known, and the successor will not have.
-fn loss(
-    source_had: &Gtids,
-    all: &[Holding],
-    kept: &[&Holding],
-    failed: Option<&Member>,
-    situation: &Situation<'_>,
-) -> Loss {
-    let seen = failed.and_then(|member| member.instance.health.last_seen);
-    let remark = match seen {
-        None => "the old primary was never seen".to_owned(),
-        Some(seen) => {
-            let age = situation.now.since(seen).as_millis();
-            format!("the old primary was last seen {age} ms before; later writes are not known")
-        }
-    };
-    let there_was = all.iter().fold(source_had.clone(), |had, it| had.union(it.received()));
-    let there_is = kept.iter().fold(Gtids::None, |has, it| has.union(it.received()));
-    match (there_was, there_is) {
-        (Gtids::MySql(was), Gtids::MySql(is)) => {
-            let missing = was.subtract(&is);
-            Loss { known: missing.to_string(), count: missing.count(), remark }
-        }
-        (Gtids::MariaDb(was), Gtids::MariaDb(is)) => {
-            let count = was.count_ahead_of(&is);
-            let known = if count > 0 { format!("up to {was}") } else { String::new() };
-            Loss { known, count, remark }
-        }
-        _ => Loss { remark, ..Loss::default() },
-    }
 }

@@ -28,6 +28,8 @@ pub struct Preview {
     pub lines: Vec<String>,
     /// How many transactions could be lost, as far as is known.
     pub possible_loss: u64,
+    /// Which those are: with a number of 0 if it cannot be told.
+    pub possible_loss_gtids: String,
     /// The stages themselves, in order.
     pub stages: Vec<Stage>,
 }
@@ -91,8 +93,14 @@ pub fn preview(
         .enumerate()
         .flat_map(|(number, stage)| stage.chains.iter().map(move |chain| line(number + 1, chain)));
     let lines = lines.into_iter().chain(steps).chain(plan.lost.iter().map(lost_line)).collect();
-    let (kind, possible_loss) = (recovery.kind, plan.loss.count);
-    Ok(Preview { kind, successor: plan.successor, lines, possible_loss, stages })
+    Ok(Preview {
+        kind: recovery.kind,
+        successor: plan.successor,
+        lines,
+        possible_loss: plan.loss.count,
+        possible_loss_gtids: plan.loss.known,
+        stages,
+    })
 }
 
 fn headline(recovery: &Recovery, plan: &Plan) -> Vec<String> {
@@ -104,9 +112,8 @@ fn headline(recovery: &Recovery, plan: &Plan) -> Vec<String> {
         false => format!("{} stands in for {}", plan.successor, recovery.failed()),
     }];
     lines.extend(plan.why.iter().cloned());
-    if plan.loss.count > 0 {
-        let (count, known) = (plan.loss.count, &plan.loss.known);
-        lines.push(format!("possible loss: {count} transactions: {known}"));
+    if !plan.loss.is_empty() {
+        lines.push(format!("possible loss: {}: {}", plan.loss.amount(), plan.loss.known));
     }
     lines
 }

@@ -16,6 +16,7 @@ use crate::policy::Policy;
 use crate::snapshot::FleetSnapshot;
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 
+mod aftermath;
 mod again;
 mod alive;
 mod channels;
@@ -25,6 +26,7 @@ mod donors;
 mod gathering;
 mod mariadb;
 mod groups;
+mod loss;
 mod occasions;
 mod recent;
 mod replaced;

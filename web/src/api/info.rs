@@ -4,7 +4,9 @@ use baton_topology::ascii::{self, Style};
 use baton_topology::cluster::{Cluster, Member};
 use baton_topology::heuristics::osc_replicas;
 use baton_topology::instance::HealthStatus;
+use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
+use baton_topology::recovery::aftermath::aftermaths;
 use baton_topology::search;
 use baton_topology::status;
 use serde::Serialize;
@@ -114,16 +116,27 @@ pub(super) async fn snapshot_topologies(call: Call) -> Outcome {
     Reply::ok("Topology Snapshot completed", ())
 }
 
+/// The problem of a former primary that a person has to see to.
+const UNHANDLED_FAILOVER: &str = "unhandled_failover";
+
 pub(super) async fn problems(call: Call) -> Outcome {
     let of = if call.has("hint") { Some(call.hinted_cluster()?.id.clone()) } else { None };
     let policy = &call.fleet.policy;
+    let left = aftermaths(&call.fleet);
+    let left_something = |key: &InstanceKey| left.iter().any(|it| it.former == *key);
     let members = call.fleet.members().filter(|(cluster, member)| {
         of.as_ref().is_none_or(|id| cluster.id == *id)
             && member.instance.health.status != HealthStatus::Unprobed
             && !policy.problem_ignore.matches(member.key().host())
-            && !status::problems(member, policy, call.now).is_empty()
+            && (!status::problems(member, policy, call.now).is_empty()
+                || left_something(member.key()))
     });
-    let shown = render(&call, members.map(|(cluster, member)| (&**cluster, member)));
+    let shown: Vec<InstanceJson> = members
+        .map(|(cluster, member)| match left_something(member.key()) {
+            true => call.render(cluster, member).with_problem(UNHANDLED_FAILOVER),
+            false => call.render(cluster, member),
+        })
+        .collect();
     Reply::bare(&null_if_empty(shown))
 }
 

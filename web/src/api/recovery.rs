@@ -8,6 +8,7 @@ use baton_topology::filter::ClusterFilter;
 use baton_topology::history::{DetectionEntry, DetectionSelect};
 use baton_topology::ledger::{Command, LedgerState};
 use baton_topology::recovery::Recovery;
+use baton_topology::recovery::aftermath::aftermaths;
 
 use crate::call::Call;
 use crate::compat::{AnalysisJson, RecoveryJson, changelogs};
@@ -31,9 +32,16 @@ pub(super) async fn analysis(call: Call) -> Outcome {
             }
         }
     }
+    let left = aftermaths(&call.fleet);
+    let left = left.iter().filter(|it| {
+        of.as_ref().is_none_or(|id| it.cluster == *id)
+            && key.as_ref().is_none_or(|key| it.former == *key || it.head == *key)
+    });
+    let left: Vec<AnalysisJson> =
+        left.map(|it| AnalysisJson::of_left(&call.fleet, it, call.node(), call.now)).collect();
     // Primaries of all clusters come before everybody else; within, as each cluster orders.
     found.sort_by_key(|(analysis, _)| !analysis.evidence.is_primary);
-    let shown: Vec<AnalysisJson> = found.into_iter().map(|(_, shown)| shown).collect();
+    let shown: Vec<AnalysisJson> = found.into_iter().map(|(_, shown)| shown).chain(left).collect();
     Reply::ok("Analysis", shown)
 }
 

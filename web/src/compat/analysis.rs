@@ -1,10 +1,13 @@
 //! Findings as orchestrator shows them, with its names for what baton calls otherwise.
 
+use std::borrow::Cow;
+
 use baton_topology::analysis::catalog::description;
 use baton_topology::analysis::{Analysis, Code, Evidence, StructureWarning};
 use baton_topology::cluster::{Cluster, Member};
 use baton_topology::history::DetectionEntry;
 use baton_topology::instance::Facts;
+use baton_topology::recovery::aftermath::{Aftermath, Concern};
 use baton_topology::recovery::{Cause, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -40,7 +43,7 @@ pub(crate) struct AnalysisJson {
     slave_hosts: Vec<KeyJson>,
     is_failing_to_connect_to_master: bool,
     analysis: &'static str,
-    description: &'static str,
+    description: Cow<'static, str>,
     structure_analysis: Option<Vec<&'static str>>,
     is_downtimed: bool,
     is_replicas_downtimed: bool,
@@ -133,7 +136,7 @@ impl AnalysisJson {
             analyzed_instance_binlog_coordinates: BinlogJson::binary(&facts.binlog.position),
             replicas: keys(&member.replicas),
             slave_hosts: keys(&member.replicas),
-            description: description(analysis.code),
+            description: description(analysis.code).into(),
             structure_analysis: (!structure.is_empty()).then_some(structure),
             is_downtimed: ends_at.is_some(),
             downtime_end_timestamp: timestamp_or_empty(ends_at),
@@ -142,6 +145,32 @@ impl AnalysisJson {
             processing_node_hostname: node.hostname.to_owned(),
             processing_node_token: node.token.to_owned(),
             ..Self::of_evidence(analysis)
+        }
+    }
+
+    /// Renders what a failover left behind: no problem as programs know them, but a warning.
+    pub(crate) fn of_left(
+        fleet: &FleetSnapshot,
+        left: &Aftermath,
+        node: NodeName<'_>,
+        now: Timestamp,
+    ) -> Self {
+        let details = fleet.cluster(&left.cluster).map(|it| ClusterInfoJson::of(it, &fleet.policy));
+        let ends_at = fleet.ledger.downtime_of(&left.former, now).map(|it| it.ends_at);
+        let former = fleet.instance(&left.former);
+        Self {
+            analyzed_instance_key: (&left.former).into(),
+            cluster_details: details,
+            last_check_valid: former.is_some_and(|it| it.is_valid()),
+            is_read_only: former.is_some_and(|it| it.facts.read_only),
+            analysis: code_name(Code::NoProblem),
+            description: left.to_string().into(),
+            structure_analysis: Some(left.concerns.iter().map(Concern::name).collect()),
+            is_downtimed: ends_at.is_some(),
+            downtime_end_timestamp: timestamp_or_empty(ends_at),
+            processing_node_hostname: node.hostname.to_owned(),
+            processing_node_token: node.token.to_owned(),
+            ..Self::default()
         }
     }
 

@@ -45,6 +45,9 @@ pub fn hook_context(recovery: &Recovery, fleet: &FleetSnapshot) -> HookContext {
         recovery_uid: recovery.uid.to_string(),
         is_successful: recovery.successor.is_some(),
         lost_replicas: recovery.lost.clone(),
+        lost_transaction_count: recovery.loss().map_or(0, |it| it.count),
+        lost_transactions: recovery.loss().map(|it| it.known.clone()).unwrap_or_default(),
+        is_fenced: recovery.fenced,
         replicas: recovery.replicas.clone(),
         successor: successor.map(|key| {
             let facts = fleet.instance(key).map(|instance| &instance.facts);

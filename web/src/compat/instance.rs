@@ -190,6 +190,12 @@ impl ReplicationTlsJson {
 }
 
 impl InstanceJson {
+    /// Adds a problem that is not one of the instance alone.
+    pub(crate) fn with_problem(mut self, problem: &'static str) -> Self {
+        self.problems.push(problem);
+        self
+    }
+
     /// Renders a member of a cluster as of `now`.
     #[allow(clippy::too_many_lines, reason = "one line for each of a hundred fields")]
     pub(crate) fn of(

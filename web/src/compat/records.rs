@@ -112,6 +112,12 @@ pub(crate) struct RecoveryJson {
     is_active: bool,
     is_successful: bool,
     lost_replicas: Vec<KeyJson>,
+    /// How many transactions are known to be lost; not there when none are.
+    #[serde(skip_serializing_if = "is_zero")]
+    lost_transaction_count: u64,
+    /// Which those are.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    lost_transactions: String,
     participating_instance_keys: Vec<KeyJson>,
     all_errors: Option<Vec<String>>,
     recovery_start_timestamp: String,
@@ -166,6 +172,8 @@ impl RecoveryJson {
                 || (acknowledged.is_none() && recovery.begun_at >= active_since),
             is_successful: recovery.is_successful(),
             lost_replicas: keys(&recovery.lost),
+            lost_transaction_count: recovery.loss().map_or(0, |it| it.count),
+            lost_transactions: recovery.loss().map(|it| it.known.clone()).unwrap_or_default(),
             participating_instance_keys: keys(participants(recovery)),
             all_errors: Some(match recovery.errors.is_empty() {
                 true => vec![String::new()],
@@ -189,6 +197,11 @@ impl RecoveryJson {
             ..Self::default()
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn kind_name(kind: Kind) -> &'static str {

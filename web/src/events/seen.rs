@@ -6,6 +6,7 @@ use std::sync::Arc;
 use baton_topology::cluster::{Cluster, ClusterId, Member};
 use baton_topology::key::InstanceKey;
 use baton_topology::recovery::Recovery;
+use baton_topology::recovery::aftermath::{Aftermath, aftermaths};
 use baton_topology::recovery::gate::Runner;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -29,6 +30,8 @@ pub(super) struct Seen {
     clusters: BTreeMap<ClusterId, Arc<ClusterRow>>,
     instances: BTreeMap<InstanceKey, Arc<InstanceRow>>,
     recoveries: BTreeMap<u64, Arc<Recovery>>,
+    /// What failovers left behind.
+    left: Vec<Aftermath>,
     state: State,
     /// When that was.
     at: Timestamp,
@@ -43,6 +46,7 @@ impl Seen {
             clusters: BTreeMap::new(),
             instances: BTreeMap::new(),
             recoveries: BTreeMap::new(),
+            left: Vec::new(),
             state: State::default(),
             at: Timestamp::EPOCH,
         }
@@ -83,13 +87,20 @@ impl Seen {
         let is_same_policy = before.is_some_and(|it| Arc::ptr_eq(&it.policy, &fleet.policy));
         let look = if is_same_ledger && is_same_policy { look } else { Look::All };
         let mut rows = Rows::none(fleet, now);
+        let left = aftermaths(fleet);
+        // A former primary may be in another cluster than the one that it left something in.
+        let has_left = |id: &ClusterId| self.left.iter().chain(&left).any(|it| it.cluster == *id);
+        let suspects: BTreeSet<ClusterId> =
+            fleet.clusters.keys().filter(|id| has_left(id)).cloned().collect();
         for cluster in fleet.clusters.values() {
             let known = before.and_then(|it| it.clusters.get(&cluster.id));
             let is_same = known.is_some_and(|known| Arc::ptr_eq(known, cluster));
-            if !is_same || look == Look::All {
-                self.compare(cluster, known.map(|it| &**it), fleet, (look, now), &mut rows);
+            if !is_same || look == Look::All || suspects.contains(&cluster.id) {
+                let before = known.map(|it| &**it);
+                self.compare(cluster, before, (fleet, &left), (look, now), &mut rows);
             }
         }
+        self.left = left;
         self.let_go(fleet, &mut rows);
         if !is_same_ledger {
             self.compare_recoveries(fleet, &mut rows);
@@ -106,11 +117,11 @@ impl Seen {
         &mut self,
         cluster: &Cluster,
         before: Option<&Cluster>,
-        fleet: &FleetSnapshot,
+        (fleet, left): (&FleetSnapshot, &[Aftermath]),
         (look, now): (Look, Timestamp),
         rows: &mut Rows,
     ) {
-        let row = ClusterRow::of(cluster, fleet, &self.runner, now);
+        let row = ClusterRow::of(cluster, (fleet, left), &self.runner, now);
         if self.clusters.get(&cluster.id).is_none_or(|known| **known != row) {
             let row = Arc::new(row);
             self.clusters.insert(cluster.id.clone(), Arc::clone(&row));

@@ -63,6 +63,10 @@ pub(super) fn advice(
 fn by_hand(preview: &Preview) -> String {
     let what = preview.lines.first().map_or("", String::as_str);
     match preview.possible_loss {
+        0 if !preview.possible_loss_gtids.is_empty() => {
+            let which = &preview.possible_loss_gtids;
+            format!("Recover by hand: {what}. Transactions could be lost: {which}.")
+        }
         0 => format!("Recover by hand: {what}. Nothing that is known of would be lost."),
         1 => format!("Recover by hand: {what}. 1 transaction could be lost."),
         count => format!("Recover by hand: {what}. {count} transactions could be lost."),

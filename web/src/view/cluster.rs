@@ -6,6 +6,7 @@ use baton_topology::cluster::Cluster;
 use baton_topology::filter::any_matches;
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
+use baton_topology::recovery::aftermath::{Aftermath, Concern};
 use baton_topology::recovery::gate::Runner;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -73,10 +74,11 @@ pub(crate) struct Finding {
 }
 
 impl ClusterRow {
-    /// A cluster as of `now`, seen by the node that would recover it.
+    /// A cluster as of `now`, seen by the node that would recover it; `left` is what failovers left
+    /// behind anywhere.
     pub(crate) fn of(
         cluster: &Cluster,
-        fleet: &FleetSnapshot,
+        (fleet, left): (&FleetSnapshot, &[Aftermath]),
         runner: &Runner,
         now: Timestamp,
     ) -> Self {
@@ -95,6 +97,7 @@ impl ClusterRow {
                 .analyses
                 .iter()
                 .map(|it| Finding::of(it, policy).with_verdict(it, fleet, runner, now))
+                .chain(left.iter().filter(|it| it.cluster == cluster.id).map(Finding::left))
                 .collect(),
         }
     }
@@ -117,6 +120,23 @@ impl Finding {
             since: moment(analysis.since),
             downtime_until: ends_at.map(moment).unwrap_or_default(),
             skipped: analysis.skippable_due_to_downtime,
+            ..Self::default()
+        }
+    }
+
+    /// What a failover left behind.
+    fn left(aftermath: &Aftermath) -> Self {
+        let first = aftermath.concerns.first();
+        let is_critical = aftermath.concerns.contains(&Concern::Writable);
+        Self {
+            key: aftermath.former.to_string(),
+            code: first.map_or("", Concern::name),
+            severity: if is_critical { "critical" } else { "warning" },
+            description: "What a failover left behind has to be seen to by a person",
+            evidence: aftermath.to_string(),
+            since: moment(aftermath.since),
+            held_back_by: vec!["a person has to see to it".to_owned()],
+            next: aftermath.advice(),
             ..Self::default()
         }
     }

@@ -9,6 +9,7 @@ use baton_topology::testing::{answered, key, primary_facts, refused, replica_fac
 
 use super::*;
 use crate::compat::{code_name, to_go_json};
+use baton_topology::recovery::aftermath::aftermaths;
 
 fn fleet(inputs: Vec<FleetInput>) -> FleetSnapshot {
     let empty = FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH);
@@ -21,7 +22,9 @@ fn all(fleet: &FleetSnapshot) -> Rows {
     let (clusters, members) = (fleet.clusters.values(), fleet.members());
     Rows {
         state: Some(State::of(fleet, now)),
-        clusters: clusters.map(|it| ClusterRow::of(it, fleet, &runner, now).into()).collect(),
+        clusters: clusters
+            .map(|it| ClusterRow::of(it, (fleet, &aftermaths(fleet)), &runner, now).into())
+            .collect(),
         instances: members
             .map(|(it, member)| InstanceRow::of(it, member, fleet, now).into())
             .collect(),

@@ -90,9 +90,10 @@ fn a_dead_members_replicas_go_to_another_member_where_they_find_their_place() {
     assert_eq!(moved(&group(GroupKind::Galera, |_| {}, &["p"])), "s");
     let told = moved(&group(GroupKind::Galera, |it| it.has_own_gtids = true, &["p"]));
     assert!(told.starts_with("no: ") && told.contains("wsrep_gtid_mode"), "{told}");
-    for change in
-        [|it: &mut GroupMember| it.state = "RECOVERING".into(), |it| it.has_lost_majority = true]
-    {
+    for change in [
+        |it: &mut GroupMember| it.state = "RECOVERING".into(),
+        |it: &mut GroupMember| it.has_lost_majority = true,
+    ] {
         let told = moved(&group(GroupKind::GroupReplication, change, &["p"]));
         assert!(told.contains("nobody else in the cluster"), "{told}");
     }

@@ -1,0 +1,2 @@
+-- What outlives the facts of an instance (JSON); NULL for most.
+ALTER TABLE instance_health ADD COLUMN remembered TEXT;

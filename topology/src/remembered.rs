@@ -1,0 +1,292 @@
+//! What earlier probes of a server saw and the newest does not show any more.
+//!
+//! A replica that crashed may come back without its relay log, and what it had received is gone from
+//! its own answers. Facts are replaced by every probe; this is what has to outlive them. It ends when
+//! the server shows again what it had, or follows another source, or none; and it says nothing once
+//! the source itself was seen later (see [`crate::recovery`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::binlog::BinlogCoordinates;
+use crate::gtid::{Gtids, Relation};
+use crate::instance::{Facts, Instance, Positioning, ThreadState};
+use crate::probe::ProbeResult;
+use crate::time::Timestamp;
+
+/// What outlives the facts of a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remembered {
+    /// It had more than it has now, from the source that it still follows.
+    pub had: Option<Had>,
+    /// When the first of the probes began that did not see its receiver run; `None` while it runs.
+    pub idle_since: Option<Timestamp>,
+    /// It was started anew after its receiver was seen running, and was not seen to receive since.
+    pub restarted: bool,
+}
+
+/// The most that a replica was seen to have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Had {
+    /// Received or executed, by GTID.
+    pub gtids: Gtids,
+    /// How far it had read in its source's log.
+    pub read: BinlogCoordinates,
+    /// When it was last seen to have it.
+    pub at: Timestamp,
+}
+
+impl Remembered {
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a replica has received or executed, by GTID, without what it wrote itself on MariaDB: there
+/// that hides how far it is.
+pub fn received_or_executed(facts: &Facts) -> Gtids {
+    let received = facts.main_channel().map_or(&Gtids::None, |channel| &channel.received);
+    let executed = match &facts.gtid.executed {
+        Gtids::MariaDb(position) => Gtids::MariaDb(position.without_server(facts.server_id)),
+        other => other.clone(),
+    };
+    executed.union(received)
+}
+
+/// What is remembered of an instance once a probe has read `facts`.
+pub fn remember(before: &Instance, facts: &Facts, result: &ProbeResult) -> Remembered {
+    let is_first = before.health.last_seen.is_none();
+    let follows_another = before.facts.source() != facts.source();
+    let Some(channel) = facts.main_channel().filter(|_| facts.source().is_some()) else {
+        return Remembered::default();
+    };
+    let idle_since = match channel.receiver {
+        ThreadState::Running => None,
+        _ if is_first || follows_another => Some(result.started_at),
+        _ => before.remembered.idle_since.or(Some(result.started_at)),
+    };
+    if is_first || follows_another {
+        return Remembered { idle_since, ..Remembered::default() };
+    }
+    let received_then =
+        before.facts.main_channel().is_some_and(|it| it.receiver == ThreadState::Running);
+    let is_new = received_then && started_since_seen(before, facts, result);
+    Remembered {
+        had: had(before, facts),
+        idle_since,
+        restarted: idle_since.is_some() && (is_new || before.remembered.restarted),
+    }
+}
+
+/// Whether a server was started after it was last seen. Uptimes are in whole seconds.
+fn started_since_seen(before: &Instance, facts: &Facts, result: &ProbeResult) -> bool {
+    let Some(seen) = before.health.last_seen else { return false };
+    let passed = result.ended_at.since(seen).as_secs();
+    let expected = before.facts.uptime_seconds.saturating_add(passed);
+    // 0: not known.
+    before.facts.uptime_seconds > 0
+        && facts.uptime_seconds <= passed
+        && facts.uptime_seconds.saturating_add(1) < expected
+}
+
+/// The most it had, if that is more than it has.
+fn had(before: &Instance, facts: &Facts) -> Option<Had> {
+    let earlier = before.remembered.had.as_ref();
+    if earlier.is_none() && *before.facts == *facts {
+        return None;
+    }
+    let now = Had { gtids: received_or_executed(facts), read: read(facts), at: Timestamp::EPOCH };
+    let newest = Had {
+        gtids: received_or_executed(&before.facts),
+        read: read(&before.facts),
+        at: before.health.last_seen.unwrap_or(Timestamp::EPOCH),
+    };
+    match (earlier.filter(|it| !now.covers(it)), !now.covers(&newest)) {
+        (None, false) => None,
+        (None, true) => Some(newest),
+        (Some(earlier), false) => Some(earlier.clone()),
+        (Some(earlier), true) => Some(earlier.and(newest)),
+    }
+}
+
+/// How far it has read, where that is how it finds its place.
+fn read(facts: &Facts) -> BinlogCoordinates {
+    let by_file = facts.main_channel().filter(|it| it.positioning == Positioning::File);
+    by_file.map(|it| it.read.clone()).unwrap_or_default()
+}
+
+impl Had {
+    fn covers(&self, other: &Self) -> bool {
+        let relation = self.gtids.relation(&other.gtids);
+        let by_gtid = match (&self.gtids, &other.gtids) {
+            (_, Gtids::None) => true,
+            _ => matches!(relation, Some(Relation::Equal | Relation::Superset)),
+        };
+        by_gtid && (other.read.is_empty() || !self.read.is_before(&other.read))
+    }
+
+    fn and(&self, other: Self) -> Self {
+        let further = if self.read.is_before(&other.read) { other.read } else { self.read.clone() };
+        Self { gtids: self.gtids.union(&other.gtids), read: further, at: self.at.max(other.at) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::fold;
+    use crate::testing::{answered, key, primary_facts, refused, replica_facts};
+
+    const P: &str = "00000000-0000-0000-0000-0000000000aa";
+
+    fn mysql(intervals: &str) -> Gtids {
+        Gtids::MySql(format!("{P}:{intervals}").parse().unwrap())
+    }
+
+    fn mariadb(position: &str) -> Gtids {
+        Gtids::MariaDb(position.parse().unwrap())
+    }
+
+    fn replica(received: Gtids) -> Facts {
+        let mut facts = replica_facts(&key("p"));
+        facts.server_id = 2;
+        facts.uptime_seconds = 1_000;
+        facts.channels[0].received = received;
+        facts
+    }
+
+    fn seen(all: &[(i64, Facts)]) -> Instance {
+        let fold_one = |before: Option<Instance>, (at, facts): &(i64, Facts)| {
+            Some(fold(before.as_ref(), &answered("r", *at, facts.clone())))
+        };
+        all.iter().fold(None, fold_one).unwrap()
+    }
+
+    #[test]
+    fn whoever_shows_less_than_before_is_remembered_to_have_had_it() {
+        let file = |at: u64| {
+            let mut facts = replica(Gtids::None);
+            facts.channels[0].positioning = Positioning::File;
+            facts.channels[0].read = BinlogCoordinates::new("bin.000002", at);
+            facts
+        };
+        let other_source =
+            |gtids| Facts { channels: replica_facts(&key("q")).channels, ..replica(gtids) };
+        let reset = |gtids| Facts { channels: Vec::new(), ..replica(gtids) };
+        let none: Option<(&str, i64)> = None;
+        let mine = |gtids: &str| {
+            let mut facts = replica(mariadb("0-1-9"));
+            facts.gtid.executed = mariadb(gtids);
+            facts
+        };
+        for (case, looks, expected) in [
+            ("it goes on", vec![replica(mysql("1-5")), replica(mysql("1-9"))], none),
+            (
+                "it lost some",
+                vec![replica(mysql("1-9")), replica(mysql("1-3"))],
+                Some(("aa:1-9", 10)),
+            ),
+            (
+                "and shows less again and again",
+                vec![replica(mysql("1-9")), replica(mysql("1-3")), replica(mysql("1-4"))],
+                Some(("aa:1-9", 10)),
+            ),
+            (
+                "and gets it again",
+                vec![replica(mysql("1-9")), replica(mysql("1-3")), replica(mysql("1-9"))],
+                none,
+            ),
+            (
+                "it shows nothing",
+                vec![replica(mysql("1-9")), replica(Gtids::None)],
+                Some(("aa:1-9", 10)),
+            ),
+            ("it follows another", vec![replica(mysql("1-9")), other_source(mysql("1-3"))], none),
+            ("it follows nobody", vec![replica(mysql("1-9")), reset(mysql("1-3"))], none),
+            (
+                "MariaDB",
+                vec![replica(mariadb("0-1-9")), replica(mariadb("0-1-3"))],
+                Some(("0-1-9", 10)),
+            ),
+            ("MariaDB: what it wrote itself", vec![mine("0-2-11"), mine("0-1-9")], none),
+            ("by position", vec![file(500), file(400)], Some(("bin.000002:500", 10))),
+            ("by position, onwards", vec![file(500), file(501)], none),
+        ] {
+            let looks: Vec<(i64, Facts)> = (10..).step_by(10).zip(looks).collect();
+            let had = seen(&looks).remembered.had;
+            let told = had.map(|it| {
+                (
+                    format!(
+                        "{}{}",
+                        it.gtids,
+                        if it.read.is_empty() { String::new() } else { it.read.to_string() }
+                    ),
+                    it.at,
+                )
+            });
+            match (told, expected) {
+                (Some((text, at)), Some((ending, seen_at))) => {
+                    assert!(text.ends_with(ending), "case: {case}: {text}");
+                    assert_eq!(at, Timestamp::from_secs(seen_at), "case: {case}");
+                }
+                (told, expected) => {
+                    assert_eq!(told.is_some(), expected.is_some(), "case: {case}: {told:?}")
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_known_since_when_nobody_receives_and_who_was_started_anew_meanwhile() {
+        let with = |receiver: ThreadState, uptime_seconds: u64| {
+            let mut facts = replica(mysql("1-9"));
+            facts.channels[0].receiver = receiver;
+            Facts { uptime_seconds, ..facts }
+        };
+        use ThreadState::{Other, Running, Stopped};
+        for (case, looks, idle_since, restarted) in [
+            ("it runs", vec![with(Running, 100)], None, false),
+            ("never seen to run", vec![with(Stopped, 100)], Some(9), false),
+            (
+                "stopped",
+                vec![with(Running, 100), with(Stopped, 110), with(Other, 120)],
+                Some(19),
+                false,
+            ),
+            ("and started", vec![with(Stopped, 100), with(Running, 110)], None, false),
+            ("started anew", vec![with(Running, 100), with(Other, 3)], Some(19), true),
+            (
+                "and for longer",
+                vec![with(Running, 100), with(Other, 3), with(Other, 13)],
+                Some(19),
+                true,
+            ),
+            (
+                "and receives",
+                vec![with(Running, 100), with(Other, 3), with(Running, 13)],
+                None,
+                false,
+            ),
+            ("it had stopped before", vec![with(Stopped, 100), with(Other, 3)], Some(9), false),
+        ] {
+            let looks: Vec<(i64, Facts)> = (10..).step_by(10).zip(looks).collect();
+            let Remembered { idle_since: since, restarted: was, .. } = seen(&looks).remembered;
+            assert_eq!(
+                (since, was),
+                (idle_since.map(Timestamp::from_secs), restarted),
+                "case: {case}"
+            );
+        }
+    }
+
+    #[test]
+    fn failed_probes_forget_nothing_and_primaries_remember_nothing() {
+        let seen = seen(&[(10, replica(mysql("1-9"))), (20, replica(mysql("1-3")))]);
+        let lost = fold(Some(&seen), &refused("r", 30));
+        assert_eq!(lost.remembered, seen.remembered);
+        let head = fold(Some(&seen), &answered("r", 40, primary_facts()));
+        assert!(head.remembered.is_empty());
+    }
+}
