@@ -67,3 +67,21 @@ fn servers_are_watched_and_callers_answered_under_tls() {
     child.wait().expect("bury baton");
     secure.kill_9();
 }
+
+/// Nothing can be agreed with such a certificate, so it counts as none, but only where none is verified.
+#[test]
+fn a_server_with_a_certificate_of_version_1_is_watched_where_nothing_is_verified() {
+    let folder = tempfile::tempdir().expect("a folder for certificates");
+    let old = Certificates::make(folder.path());
+    old.renew_server_as_version_1();
+    let server = Server::start(Options::new(Flavor::MySql97).tls(&old));
+    admit(std::slice::from_ref(&server));
+    let baton = Baton::start(BATON, vec![server.address()], &[]);
+    baton.until_all_valid(1);
+    let ca = old.ca.display().to_string();
+    let strict = [("BATON_MYSQLTOPOLOGYSSLCAFILE", ca.as_str())];
+    let stranger = Baton::start(BATON, Vec::new(), &strict);
+    let answer = stranger.get(&format!("/api/discover/{}/{}", server.host, server.port));
+    let message = answer["Message"].as_str().unwrap_or_default();
+    assert!(answer["Code"] == "ERROR" && message.contains("X.509 version 1"), "{answer}");
+}

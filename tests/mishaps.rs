@@ -203,6 +203,11 @@ fn followers_with_a_wrong_password_are_reported() {
     assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}");
     let successor = at(&servers, recovery["SuccessorKey"]["Port"].as_u64().expect("a successor"));
     assert!(is_writable(successor));
+    let errors = recovery["AllErrors"].to_string();
+    for other in servers[1..].iter().filter(|it| it.port != successor.port) {
+        let named = format!("{}: its receiver does not connect", other.address());
+        assert!(errors.contains(&named), "I13: {errors}");
+    }
     let late = Duration::from_secs(20);
     baton.until_found_within(late, successor, "AllMasterReplicasNotReplicating");
 }

@@ -190,9 +190,15 @@ impl Control for MySqlTarget {
     }
 }
 
+impl TlsOptions {
+    /// Whether any certificate will do.
+    fn is_unchecked(&self) -> bool {
+        self.verification == TlsVerification::Skip
+            || (self.mode == TlsMode::Preferred && self.ca_file.is_none())
+    }
+}
+
 fn ssl_opts(tls: &TlsOptions) -> SslOpts {
-    let is_unchecked = tls.verification == TlsVerification::Skip
-        || (tls.mode == TlsMode::Preferred && tls.ca_file.is_none());
     let identity = tls.identity.as_ref().map(|identity| {
         ClientIdentity::new(identity.cert_file.clone().into(), identity.key_file.clone().into())
     });
@@ -201,5 +207,5 @@ fn ssl_opts(tls: &TlsOptions) -> SslOpts {
         .with_client_identity(identity)
         .with_root_certs(roots)
         .with_disable_built_in_roots(tls.ca_file.is_some())
-        .with_danger_accept_invalid_certs(is_unchecked)
+        .with_danger_accept_invalid_certs(tls.is_unchecked())
 }

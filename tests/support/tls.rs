@@ -43,6 +43,15 @@ impl Certificates {
     pub fn renew_server(&self) {
         sign(&self.folder, "server", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
     }
+
+    /// The same, of X.509 version 1: it has no extensions.
+    pub fn renew_server_as_version_1(&self) {
+        openssl(
+            &self.folder,
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 30 \
+             -out server.pem",
+        );
+    }
 }
 
 fn sign(dir: &Path, name: &str, extensions: &str) {

@@ -99,6 +99,12 @@ pub struct Evidence {
     pub logging_major_versions: u32,
     /// Replicas that acknowledge semi-synchronously, by their configuration.
     pub semi_sync_replicas: u32,
+    /// Replicas that may leave for another source by themselves.
+    #[serde(default)]
+    pub leaving_replicas: u32,
+    /// Replicas whose receiver gives up for good when it is away for less than an hour.
+    #[serde(default)]
+    pub impatient_replicas: u32,
     /// All valid replicas use MySQL's GTID.
     pub mysql_gtid_topology: bool,
     /// All valid replicas use MariaDB's GTID.
@@ -230,4 +236,8 @@ pub enum StructureWarning {
     NoWriteablePrimary,
     /// A primary has fewer semi-sync replicas than it waits for.
     NotEnoughValidSemiSyncReplicas,
+    /// Replicas may leave an instance for another source of a list, which nobody is told of.
+    ReplicasMayLeave,
+    /// Receivers give up for good when an instance is away for a while.
+    ReplicasGiveUp,
 }

@@ -130,6 +130,9 @@ pub struct Facts {
     pub promotion_rule: Option<PromotionRule>,
     /// Whether credentials that replicas could use are readable on this server.
     pub replication_credentials_available: bool,
+    /// Whether a receiver may leave its source for another one by itself
+    /// (`SOURCE_CONNECTION_AUTO_FAILOVER`); `None` when the server does not tell.
+    pub leaves_its_source: Option<bool>,
     /// Answer of the configured lag query, in seconds. `None`: not configured, or no answer.
     pub measured_lag_seconds: Option<u64>,
 }
@@ -244,6 +247,11 @@ pub struct Channel {
     pub seconds_behind: Option<u64>,
     /// Configured delay, in seconds.
     pub delay_seconds: u32,
+    /// How often the receiver tries to connect before it gives up for good, 0 for ever; `None` where
+    /// that is no part of the channel.
+    pub connect_tries: Option<u64>,
+    /// The pause between two of these tries, in seconds.
+    pub connect_pause_seconds: u64,
     /// How the replica finds its place.
     pub positioning: Positioning,
     /// Whether any replication filter is set.
@@ -254,7 +262,17 @@ pub struct Channel {
     pub tls: ChannelTls,
 }
 
+/// A receiver that gives up within this, gives up soon: sources are away for longer at times.
+const GIVES_UP_SOON: Duration = Duration::from_secs(60 * 60);
+
 impl Channel {
+    /// Whether the receiver stops for good when its source is away for less than an hour.
+    pub fn gives_up_soon(&self) -> bool {
+        self.connect_tries.is_some_and(|tries| {
+            tries > 0 && tries.saturating_mul(self.connect_pause_seconds) < GIVES_UP_SOON.as_secs()
+        })
+    }
+
     /// Whether both threads run.
     pub fn is_running(&self) -> bool {
         self.receiver == ThreadState::Running && self.applier == ThreadState::Running

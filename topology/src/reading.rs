@@ -201,6 +201,7 @@ pub fn read(
         cluster_domain: answer_text(answers, Question::ClusterDomain),
         promotion_rule: PromotionRule::parse(&answer_text(answers, Question::PromotionRule)),
         replication_credentials_available: answer_text(answers, Question::Credentials) == "1",
+        leaves_its_source: leaves_its_source(answers),
         measured_lag_seconds: measured_lag(answers),
         version,
     };
@@ -250,6 +251,13 @@ fn gtid(basics: &Row<'_>, is_mariadb: bool) -> Result<GtidFacts, ReadingError> {
         logged: table::position(basics, "gtid_binlog_pos")?,
         logged_by: table::position(basics, "gtid_binlog_state")?,
     })
+}
+
+/// The second column, where there is one: 1 where any channel does, NULL where there are none.
+fn leaves_its_source(answers: &Answers) -> Option<bool> {
+    let table = answers.get(&Question::Credentials)?;
+    let told = table.first().filter(|_| table.columns.len() > 1)?.at(1);
+    Some(told.is_some_and(|value| value.trim() == "1"))
 }
 
 /// The one value a configured query answers with.

@@ -7,6 +7,7 @@
 pub mod aftermath;
 pub mod candidate;
 pub mod check;
+pub mod connection;
 pub mod extra;
 pub mod former;
 pub mod gate;
@@ -18,6 +19,7 @@ pub mod occasions;
 pub mod plan;
 pub mod preview;
 pub mod recent;
+mod returned;
 pub mod scene;
 pub(crate) mod scouts;
 #[cfg(test)]
@@ -78,6 +80,12 @@ pub struct Recovery {
     /// Whether what failed may go on accepting writes.
     #[serde(default)]
     pub fencing: Fencing,
+    /// Whom what failed followed when it began, such as its co-primary.
+    #[serde(default)]
+    pub followed: Option<InstanceKey>,
+    /// Who accepted writes beside what failed when it began, by intent: each followed the other.
+    #[serde(default)]
+    pub beside: Vec<InstanceKey>,
     /// The node that runs it.
     pub node: String,
     /// That node's token.

@@ -94,6 +94,9 @@ const CODES = {
   NoLoggingReplicasStructureWarning: 'No replica logs what it replicates',
   MultipleMajorVersionsLoggingReplicasStructureWarning: 'Replicas of several major versions',
   NotEnoughValidSemiSyncReplicasStructureWarning: 'Too few replicas can acknowledge',
+  ReplicasMayLeaveStructureWarning:
+    'Replicas may switch sources: set SOURCE_CONNECTION_AUTO_FAILOVER = 0',
+  ReplicasGiveUpStructureWarning: 'Receivers give up soon: set SOURCE_RETRY_COUNT = 86400',
 };
 
 /** @type {Record<string, string>} */

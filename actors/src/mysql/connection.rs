@@ -30,11 +30,7 @@ impl Connection {
         let mode = shared.options.tls.mode;
         let first = if mode == TlsMode::Off { &shared.plain } else { &shared.secure };
         let opened = match Conn::new(opts_for(first, key, &addresses)).await {
-            // Only this error proves that the server has no TLS. Falling back on any other
-            // would let somebody in the middle switch it off.
-            Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
-                if mode == TlsMode::Preferred =>
-            {
+            Err(error) if mode == TlsMode::Preferred && has_no_tls(&error, shared) => {
                 Conn::new(opts_for(&shared.plain, key, &addresses)).await
             }
             opened => opened,
@@ -177,6 +173,14 @@ fn unexpected() -> Error {
 
 fn senseless() -> ProbeFailure {
     failure::new(FailureKind::Protocol, "the server does not tell its version".to_owned())
+}
+
+/// Whether TLS cannot be had of a server. Only that it does not offer any proves it: falling back for
+/// another reason would let somebody in the middle switch it off. But where nothing is verified such a
+/// one could pose as the server anyway, so a certificate that cannot be read is reason enough.
+fn has_no_tls(error: &Error, shared: &Shared) -> bool {
+    let is_offered = !matches!(error, Error::Driver(DriverError::NoClientSslFlagFromServer));
+    !is_offered || (shared.options.tls.is_unchecked() && failure::is_certificate_unreadable(error))
 }
 
 async fn resolve(shared: &Shared, key: &InstanceKey) -> Result<Vec<IpAddr>, ProbeFailure> {

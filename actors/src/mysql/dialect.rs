@@ -121,6 +121,11 @@ impl Dialect {
             // Lists everybody. Filtering in information_schema.processlist is no way out: it
             // holds up the whole server while it reads.
             Question::Processlist => "SHOW PROCESSLIST",
+            Question::Credentials if self.version.is_mysql_at_least(8, 0, 23) => {
+                "SELECT COUNT(*) > 0 AND MAX(User_name) != '' readable, \
+                 MAX(Source_connection_auto_failover) leaves_its_source \
+                 FROM mysql.slave_master_info"
+            }
             Question::Credentials => {
                 "SELECT COUNT(*) > 0 AND MAX(User_name) != '' FROM mysql.slave_master_info"
             }

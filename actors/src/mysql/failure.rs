@@ -21,12 +21,24 @@ pub(super) fn of(error: &Error, phase: Phase) -> ProbeFailure {
     match error {
         Error::Server(error) => of_server(error),
         Error::Driver(error) => of_driver(error),
+        error if is_certificate_unreadable(error) => new(
+            FailureKind::Tls,
+            "TLS failed: the server's certificate is of X.509 version 1, which is not supported; make \
+             it one of version 3 (openssl x509 -req with -extfile)"
+                .to_owned(),
+        ),
         Error::Io(IoError::Tls(error)) => new(FailureKind::Tls, format!("TLS failed: {error}")),
         Error::Io(IoError::Io(error)) => of_io(error, phase),
         Error::Other(_) | Error::Url(_) => {
             new(FailureKind::Protocol, "the server's answer makes no sense".to_owned())
         }
     }
+}
+
+/// Whether a server's certificate is of a version that the library does not even read, whatever is
+/// verified: `openssl x509 -req` without extensions makes such.
+pub(super) fn is_certificate_unreadable(error: &Error) -> bool {
+    matches!(error, Error::Io(_)) && format!("{error:?}").contains("UnsupportedCertVersion")
 }
 
 /// Makes a failure with nothing answered.

@@ -29,7 +29,7 @@ const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
 const PROVEN_FOR: Duration = Duration::from_millis(500);
 
 /// What every server is asked in the first packet.
-const FIRST_PACKET: [Question; 7] = [
+const FIRST_PACKET: [Question; 8] = [
     Question::Basics,
     Question::ReplicaStatus,
     Question::Status,
@@ -37,6 +37,7 @@ const FIRST_PACKET: [Question; 7] = [
     Question::SemiSyncVariables,
     Question::GroupMembers,
     Question::ReplicaHosts,
+    Question::Credentials,
 ];
 
 /// Probes one instance over one connection.
@@ -205,9 +206,6 @@ impl Live {
     /// what the first one gave reason to ask.
     async fn converse(&mut self, shared: &Shared, progress: &mut Progress) -> Result<(), Error> {
         let mut first = FIRST_PACKET.to_vec();
-        if shared.options.replication_credentials == ReplicationCredentials::AsReplicasKeepThem {
-            first.push(Question::Credentials);
-        }
         if self.is_source || self.refused.contains_key(&Question::ReplicaHosts) {
             first.push(self.connection_listing());
         }

@@ -17,17 +17,20 @@ use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::client::{Call, CallError, Client};
 use super::network::chain;
 use super::server::{CARRY_OVER, HELLO};
 use super::state_machine::NewestVersion;
-use super::types::{FIRST_VERSION, Peer, Raft, StoredMembership};
+use super::types::{FIRST_VERSION, Peer, Raft, RaftMetrics, StoredMembership};
 
 /// How long a peer may take to introduce itself.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// How long a new member may take to get everything there is.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
+/// One that gets nothing more for so long gets nothing at all: its disk may be full.
+const GETS_ON_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a node tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +93,17 @@ pub enum MembersError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// It did not work in time; it may still.
-    #[error("{name} did not get everything within {} s", JOIN_WITHIN.as_secs())]
+    #[error(
+        "{name} did not get everything in time: it has {has} of {of} entries. It has no vote before \
+         that, or nothing might be agreed upon any more; see its log, and ask again"
+    )]
     Slow {
         /// Who.
         name: String,
+        /// How far it is.
+        has: u64,
+        /// How far it has to be.
+        of: u64,
     },
     /// Nobody of that name takes part.
     #[error("{name} is no member; it must be added first (raft-add-peer)")]
@@ -306,11 +316,12 @@ impl Members {
         let is_voter = members.iter().any(|it| it.id == hello.id && it.is_voter);
         if !is_voter {
             let peer = Peer { name: name.to_owned(), kept_alone: false };
-            let learn = self.raft.add_learner(hello.id, peer, true);
+            let learn = self.raft.add_learner(hello.id, peer, false);
             let learned = tokio::time::timeout(JOIN_WITHIN, learn).await;
             learned
-                .map_err(|_| MembersError::Slow { name: name.into() })?
+                .map_err(|_| MembersError::InDoubt)?
                 .map_err(|error| MembersError::Raft(chain(&error)))?;
+            self.catch_up(hello.id, name).await?;
         }
         let before = voters(&members);
         let after = before.iter().copied().filter(|id| !had_it.contains(id));
@@ -320,6 +331,37 @@ impl Members {
             self.set_voters(after).await?;
         }
         self.drop_learners(&had_it).await
+    }
+
+    /// Waits until a learner has all that there is now. Raft itself calls one that has nothing at
+    /// all caught up where the log is short, and whoever can store nothing must not have a vote.
+    async fn catch_up(&self, id: u64, name: &str) -> Result<(), MembersError> {
+        let has = |metrics: &RaftMetrics| {
+            let told = metrics.replication.as_ref().and_then(|it| it.get(&id));
+            told.and_then(Option::as_ref).map_or(0, |log| log.index())
+        };
+        let now = self.raft.metrics().borrow_watched().clone();
+        let (of, until) = (now.last_log_index.unwrap_or(0), Instant::now() + JOIN_WITHIN);
+        let mut before = has(&now);
+        loop {
+            let gets_on = |metrics: &RaftMetrics| {
+                let has = has(metrics);
+                has >= of || has > before || metrics.replication.is_none()
+            };
+            let wait = self.raft.wait(Some(GETS_ON_WITHIN));
+            let waited = wait.metrics(gets_on, "a new member gets what there is").await;
+            let metrics = self.raft.metrics().borrow_watched().clone();
+            before = has(&metrics);
+            if before >= of {
+                return Ok(());
+            }
+            if metrics.replication.is_none() {
+                return Err(MembersError::Raft("this node leads no more".into()));
+            }
+            if waited.is_err() || Instant::now() >= until {
+                return Err(MembersError::Slow { name: name.into(), has: before, of });
+            }
+        }
     }
 
     /// Takes a seat away.

@@ -39,6 +39,7 @@ pub(super) type Entry = openraft::alias::EntryOf<Types>;
 pub(super) type StoredMembership = openraft::alias::StoredMembershipOf<Types>;
 pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
 pub(super) type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotBody>;
+pub(super) type RaftMetrics = openraft::RaftMetrics<Types>;
 pub(super) type Raft = openraft::Raft<Types, super::state_machine::StateMachine>;
 
 /// A member of the raft, as all of them know it.

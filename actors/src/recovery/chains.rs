@@ -10,6 +10,7 @@ use baton_topology::gtid::Gtids;
 use baton_topology::instance::{Facts, FailureKind, ProbeFailure, ThreadState};
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::ProbeResult;
+use baton_topology::recovery::connection::{is_connected, repointed, why_not_connected};
 use baton_topology::recovery::machine::{Outcome, Ran};
 use baton_topology::recovery::{Chain, Stage};
 use futures_util::future::{join_all, try_join_all};
@@ -39,6 +40,12 @@ const GRACE: Duration = Duration::from_secs(2);
 const APPLY_MAX: Duration = Duration::from_secs(60 * 60);
 /// So long a server waits at once; then it is asked whether it ever gets there.
 const WAIT_AT_ONCE: Duration = Duration::from_secs(2);
+/// A receiver that was given another source gets through to it within this.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// One that says what keeps it from that gets so long to try again.
+const FAILING_FOR: Duration = Duration::from_secs(2);
+/// The pause before it is looked again whether it does.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// A look takes no longer than this.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -76,13 +83,58 @@ impl Sessions {
         Self { control, clock, snapshot, open: BTreeMap::new(), lent: None, seen: Vec::new() }
     }
 
-    /// Learns what a replica replicates with, before it forgets.
-    pub(super) async fn remember_credentials(&mut self, of: &InstanceKey) {
-        let mut session = self.take(of);
-        if let Ok(Some(credentials)) = timeout(LOOK_DEADLINE, session.credentials()).await {
-            self.lent = Some(credentials);
+    /// Learns what the first of these that can tell replicates with, before it forgets.
+    pub(super) async fn remember_credentials(&mut self, of: &[InstanceKey]) {
+        for key in of {
+            let mut session = self.take(key);
+            let told = timeout(LOOK_DEADLINE, session.credentials()).await;
+            if told.is_ok() {
+                self.open.insert(key.clone(), session);
+            }
+            if let Ok(Some(credentials)) = told {
+                self.lent = Some(credentials);
+                return;
+            }
         }
-        self.open.insert(of.clone(), session);
+    }
+
+    /// Looks once more at those whom a stage gave another source: whoever does not get through to it
+    /// in time is told of.
+    pub(super) async fn until_connected(&mut self, stage: &Stage, ran: &mut [Ran]) {
+        let is_done = |ran: &[Ran], key: &InstanceKey| {
+            ran.iter().any(|it| it.on == *key && it.outcome == Outcome::Done)
+        };
+        let mut left: BTreeMap<InstanceKey, String> = repointed(stage)
+            .into_iter()
+            .filter(|key| is_done(ran, key))
+            .map(|key| (key, "it does not tell whether it is connected".to_owned()))
+            .collect();
+        let began = Instant::now();
+        while !left.is_empty() {
+            let keys: Vec<InstanceKey> = left.keys().cloned().collect();
+            let mut all_fail = true;
+            for seen in self.look_until(&keys, began + CONNECTED_WITHIN).await {
+                match seen.outcome {
+                    Ok(facts) if is_connected(&facts) => drop(left.remove(&seen.key)),
+                    Ok(facts) => {
+                        all_fail &=
+                            facts.main_channel().is_none_or(|it| it.receiver_error.number > 0);
+                        left.insert(seen.key, why_not_connected(&facts));
+                    }
+                    Err(_) => all_fail = false,
+                }
+            }
+            let at_most = if all_fail { FAILING_FOR } else { CONNECTED_WITHIN };
+            if left.is_empty() || began.elapsed() >= at_most {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+        for it in ran.iter_mut() {
+            if let Some(error) = left.remove(&it.on) {
+                it.outcome = Outcome::Unconnected { error };
+            }
+        }
     }
 
     /// What servers said right before they were closed, since this was asked last.
@@ -147,12 +199,16 @@ impl Sessions {
 
     /// Looks at all of them at once.
     pub(super) async fn look(&mut self, keys: &[InstanceKey]) -> Vec<ProbeResult> {
+        self.look_until(keys, Instant::now() + LOOK_DEADLINE).await
+    }
+
+    async fn look_until(&mut self, keys: &[InstanceKey], until: Instant) -> Vec<ProbeResult> {
         let clock = Arc::clone(&self.clock);
         let looks = keys.iter().map(|key| (key.clone(), self.take(key))).map(|(key, session)| {
             let clock = Arc::clone(&clock);
             async move {
                 let started_at = clock.now();
-                let (session, outcome) = look(session).await;
+                let (session, outcome) = look(session, until).await;
                 let ended_at = clock.now();
                 let silent_since = None;
                 (session, ProbeResult { key, started_at, ended_at, outcome, silent_since })
@@ -177,10 +233,14 @@ fn silent(at_most: Duration) -> ProbeFailure {
     ProbeFailure { kind: FailureKind::Timeout, partial: false, message }
 }
 
-async fn look(mut session: Box<dyn ControlSession>) -> (Box<dyn ControlSession>, Looked) {
-    let outcome = match timeout(LOOK_DEADLINE, session.look()).await {
+async fn look(
+    mut session: Box<dyn ControlSession>,
+    until: Instant,
+) -> (Box<dyn ControlSession>, Looked) {
+    let at_most = until.saturating_duration_since(Instant::now());
+    let outcome = match timeout_at(until, session.look()).await {
         Ok(outcome) => outcome.map(|reading| Arc::new(reading.facts)),
-        Err(_) => Err(silent(LOOK_DEADLINE)),
+        Err(_) => Err(silent(at_most)),
     };
     (session, outcome)
 }

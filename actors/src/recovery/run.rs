@@ -14,7 +14,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::candidate::Situation;
 use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step};
-use baton_topology::recovery::plan::in_turns;
+use baton_topology::recovery::plan::{in_turns, keepers};
 use baton_topology::recovery::scene::{refresh, scene};
 use baton_topology::recovery::{Cause, End, Fencing, Hooks, Kind, Phase, Recovery, Stage};
 use baton_topology::snapshot::FleetSnapshot;
@@ -224,7 +224,9 @@ impl Drive {
                 for Ran { on, outcome, .. } in &ran {
                     let line = match outcome {
                         Outcome::Done => continue,
-                        Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } => {
+                        Outcome::Refused { error, .. }
+                        | Outcome::NoAnswer { error, .. }
+                        | Outcome::Unconnected { error } => {
                             format!("{on}: {error}")
                         }
                     };
@@ -260,27 +262,18 @@ impl Drive {
             true if is_freezing => Patience::Freeze,
             _ => Patience::Usual,
         };
-        match recovery.phase {
-            // Not while writes pause.
-            Phase::Arranging => {
-                if let Some(wanted) = recovery.wanted.clone() {
-                    self.sessions.remember_credentials(&wanted).await;
-                }
-            }
-            Phase::Opening if !matches!(recovery.kind, Kind::Takeover | Kind::SemiSync) => {
-                if let Some(plan) = &recovery.plan {
-                    self.sessions.remember_credentials(&plan.successor).await;
-                }
-            }
-            _ => {}
-        }
+        self.learn_credentials(recovery, &fleet).await;
         if recovery.phase != Phase::Gathering {
             let ran = self.sessions.run(&self.mandate, stage, patience).await;
             refresh(&mut self.scene, &self.sessions.seen());
             if is_freezing {
                 self.fenced_at = Some(self.world.clock.now());
             }
-            return ran;
+            let mut ran = ran?;
+            if recovery.phase == Phase::Arranging {
+                self.sessions.until_connected(stage, &mut ran).await;
+            }
+            return Ok(ran);
         }
         // Whoever sends clients to the new primary does not wait for the others to follow it.
         self.ask_for_looks(recovery);
@@ -307,6 +300,7 @@ impl Drive {
         let run = async {
             let mut ran = sessions.run(mandate, &first, patience).await?;
             ran.extend(sessions.run(mandate, &last, patience).await?);
+            sessions.until_connected(stage, &mut ran).await;
             Ok::<_, ProposeError>(ran)
         };
         let (ran, lines) = tokio::join!(run, told);
@@ -315,6 +309,21 @@ impl Drive {
         lines.iter().for_each(|line| recovery.say(now, line));
         self.ask_for_looks(recovery);
         Ok(ran)
+    }
+
+    /// Learns what whoever is to replicate without an account of its own could replicate with.
+    async fn learn_credentials(&mut self, recovery: &Recovery, fleet: &FleetSnapshot) {
+        let keepers: Vec<InstanceKey> = match (recovery.phase, recovery.kind) {
+            // Not while writes pause.
+            (Phase::Arranging, _) => recovery.wanted.iter().cloned().collect(),
+            (Phase::Opening, Kind::Rejoin) => keepers(recovery, fleet),
+            (Phase::Opening, kind) if !matches!(kind, Kind::Takeover | Kind::SemiSync) => {
+                let plan = recovery.plan.iter();
+                plan.map(|plan| plan.successor.clone()).collect()
+            }
+            _ => Vec::new(),
+        };
+        self.sessions.remember_credentials(&keepers).await;
     }
 
     /// The sooner everybody sees what was changed, the better.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use baton_actors::ports::Ledger;
-use baton_actors::raft::{NotLeading, RaftNode, Role};
+use baton_actors::raft::{MembersError, NotLeading, RaftNode, RaftSetup, Role};
 
 use crate::world::{PATIENCE, World, has, is_unavailable, tag, within};
 
@@ -106,4 +106,40 @@ async fn a_node_whose_memory_was_tampered_with_does_not_start() {
     fs::write(&witness, &count).unwrap();
     world.start("a:1").await;
     world.commit(2).await;
+}
+
+/// Whoever can store nothing has nothing to vote with: where it is the second of two, nothing would
+/// be agreed upon any more.
+#[test]
+fn a_peer_that_can_store_nothing_gets_no_vote() {
+    let test = "trouble::a_peer_that_can_store_nothing_gets_no_vote";
+    if let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(add_without_room(&folder));
+        writeln!(std::io::stdout(), "\nit goes on").unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = on_a_small_disk(test, folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it goes on"), "{said} {complained}");
+}
+
+async fn add_without_room(folder: &Path) {
+    let mut world = World::running(&["a:1"]).await;
+    world.commit(1).await;
+    let (_, leader) = world.leader().await;
+    let place = folder.join("b");
+    fs::create_dir_all(&place).unwrap();
+    let setup = RaftSetup { folder: place, ..world.setup("b:1") };
+    world.start_with(setup).await;
+    let mut file = fs::File::create(folder.join("filler")).unwrap();
+    while file.write_all(&[7; 4096]).is_ok() {}
+    while file.write_all(&[7]).is_ok() {}
+    let error = leader.add_peer("b:1").await.unwrap_err();
+    assert!(matches!(error, MembersError::Slow { .. }), "{error}");
+    let voters = leader.members().into_iter().filter(|it| it.is_voter);
+    assert_eq!(voters.map(|it| it.name).collect::<Vec<_>>(), ["a:1"]);
+    leader.propose(tag(2)).await.unwrap();
 }

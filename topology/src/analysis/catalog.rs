@@ -406,7 +406,7 @@ const fn warn(warning: StructureWarning, condition: fn(&Evidence) -> bool) -> Wa
 }
 
 /// Every structure warning, in the order they are listed.
-pub static WARNINGS: [Warning; 10] = [
+pub static WARNINGS: [Warning; 12] = [
     warn(StructureWarning::NoLoggingReplicas, |e| {
         e.is_primary && e.logging_replicas == 0 && e.replicas > 1
     }),
@@ -438,4 +438,6 @@ pub static WARNINGS: [Warning; 10] = [
             && e.semi_sync_wait_for > 0
             && e.semi_sync_clients < e.semi_sync_wait_for
     }),
+    warn(StructureWarning::ReplicasMayLeave, |e| e.leaving_replicas > 0),
+    warn(StructureWarning::ReplicasGiveUp, |e| e.impatient_replicas > 0),
 ];

@@ -89,6 +89,10 @@ fn count_replicas(
         .collect();
     evidence.logging_major_versions = u32::try_from(major_versions.len()).unwrap_or(u32::MAX);
     evidence.semi_sync_replicas = count(&|instance| instance.facts.semi_sync.replica_enabled);
+    evidence.leaving_replicas = count(&|instance| instance.facts.leaves_its_source == Some(true));
+    evidence.impatient_replicas = count(&|instance| {
+        instance.facts.main_channel().is_some_and(|channel| channel.gives_up_soon())
+    });
     let valid_using = |positioning| count(&|i: &Instance| i.is_valid() && uses(i, positioning));
     let any_valid = evidence.valid_replicas > 0;
     evidence.mysql_gtid_topology =

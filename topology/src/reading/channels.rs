@@ -76,6 +76,8 @@ fn channel(row: &Row<'_>, is_mariadb: bool) -> Result<Channel, ReadingError> {
             .is_some_and(|state| state.contains(READ_ALL)),
         seconds_behind: seconds_behind.map(|seconds| u64::try_from(seconds).unwrap_or(0)),
         delay_seconds: row.number("SQL_Delay").unwrap_or(0),
+        connect_tries: row.number_any(&["Source_Retry_Count", "Master_Retry_Count"]),
+        connect_pause_seconds: row.number("Connect_Retry").unwrap_or(0),
         positioning: positioning(row),
         has_filters: FILTERS.iter().any(|name| row.get(name).is_some_and(|text| !text.is_empty())),
         user: row.text_any(&["Source_User", "Master_User"]),

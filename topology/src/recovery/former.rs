@@ -1,22 +1,18 @@
-//! Former primaries: who replaced them, and what is seen to when they come back.
+//! Former primaries: who replaced them, and which of them could come back as replicas. Those that
+//! come back as primaries are fenced in [`super::returned`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::Action;
 use crate::cluster::{Cluster, Member};
-use crate::instance::Instance;
 use crate::key::InstanceKey;
-use crate::ledger::{Command, LedgerState};
+use crate::ledger::LedgerState;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
-use super::upkeep::{Chore, Review};
-use super::{Chain, Kind, Need, Recovery, Stage};
+use super::{Kind, Recovery};
 
-/// A fence that did not hold is tried again after this.
-const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Not for longer than this after the recovery.
 pub const FENCE_FOR: Duration = Duration::from_secs(10 * 60);
 /// How often a former primary that is gone is looked for.
@@ -28,12 +24,34 @@ const REJOIN_EVERY: Duration = Duration::from_secs(60);
 /// again since.
 pub(crate) fn replacing<'a>(key: &InstanceKey, ledger: &'a LedgerState) -> Option<&'a Recovery> {
     let about = |it: &&Arc<Recovery>| {
-        it.kind.promotes()
+        it.kind.opens()
             && it.successor.is_some()
             && (it.failed() == key || it.successor.as_ref() == Some(key))
     };
     let newest = ledger.recoveries.values().rfind(about)?;
-    (newest.failed() == key).then_some(&**newest)
+    replaces(newest, key).then_some(&**newest)
+}
+
+fn replaces(recovery: &Recovery, key: &InstanceKey) -> bool {
+    recovery.kind.promotes() && recovery.failed() == key
+}
+
+/// All that were replaced and not made primary again since, and the recovery that did it.
+pub(super) fn all_replaced(ledger: &LedgerState) -> BTreeMap<&InstanceKey, &Recovery> {
+    let mut newest: BTreeMap<&InstanceKey, &Recovery> = BTreeMap::new();
+    for recovery in ledger.recoveries.values().filter(|it| it.kind.opens()) {
+        let Some(successor) = &recovery.successor else { continue };
+        newest.insert(recovery.failed(), recovery);
+        newest.insert(successor, recovery);
+    }
+    newest.retain(|key, recovery| replaces(recovery, key));
+    newest
+}
+
+/// Whether nobody gave a former primary another place: it follows nobody, or whom it followed when
+/// it was replaced, such as its co-primary.
+pub(super) fn is_where_it_was(former: &Member, recovery: &Recovery) -> bool {
+    former.source.is_none() || former.source == recovery.followed
 }
 
 /// The same, and who heads the cluster now.
@@ -101,76 +119,11 @@ pub(super) fn rivals(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) 
     reasons.into_iter().collect()
 }
 
-/// A former primary that comes back still takes itself for one (I1). Unless people put it back in
-/// its place: then the one that replaced it, looked at after that, accepts no writes any more.
-pub(super) fn see_to_returned_primaries(
-    fleet: &FleetSnapshot,
-    now: Timestamp,
-    review: &mut Review,
-) {
-    let ledger = &fleet.ledger;
-    let replaced = ledger
-        .recoveries
-        .values()
-        .filter(|it| matches!(it.kind, Kind::Primary | Kind::Takeover) && it.is_successful());
-    for recovery in replaced {
-        let key = recovery.failed();
-        let Some((_, member)) = fleet.member(key) else { continue };
-        let noted = ledger.chores.get(key).copied();
-        let is_news = noted
-            .is_none_or(|at| at < recovery.begun_at || is_still_coming_back(at, recovery, now));
-        // Who is being opened right now is not back, but promoted.
-        let is_busy = ledger.recoveries.values().any(|it| it.is_running() && it.changes(key));
-        if !is_news || is_busy || !still_takes_itself_for_primary(member, recovery, fleet) {
-            continue;
-        }
-        let successor = recovery.successor.as_ref().and_then(|key| fleet.member(key));
-        let Some((_, successor)) = successor.filter(|(_, it)| it.instance.is_valid()) else {
-            continue;
-        };
-        if successor.instance.facts.read_only && !is_closed_by_itself(successor, member, recovery) {
-            continue;
-        }
-        let successor = &successor.instance;
-        if successor.health.facts_from < member.instance.health.last_seen {
-            review.looks.push(successor.key.clone());
-            continue;
-        }
-        let actions = vec![Action::SetReadOnly, Action::KillClients];
-        review.chores.push(Chore {
-            note: Command::NoteChore { key: key.clone(), at: now, scout: None },
-            stage: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Should }] },
-            why: format!("{key} was replaced in recovery {} and is back", recovery.id),
-            source: None,
-            done: None,
-        });
-    }
-}
-
-/// Whoever replaced a primary, was started anew since, and refuses writes for that alone: others
-/// follow it, and nobody the former primary. If people had put that back, somebody would.
-fn is_closed_by_itself(successor: &Member, former: &Member, recovery: &Recovery) -> bool {
-    let Instance { facts, health, .. } = &*successor.instance;
-    let up_for = Duration::from_secs(facts.uptime_seconds);
-    let known_for = health.facts_from.map_or(Duration::ZERO, |seen| seen.since(recovery.begun_at));
-    up_for <= known_for + Duration::from_secs(1)
-        && facts.source().is_none()
-        && !successor.replicas.is_empty()
-        && former.replicas.is_empty()
-}
-
-/// A fence that did not hold is tried again, for a while: whoever opens the server again after
-/// that means it.
-fn is_still_coming_back(fenced_at: Timestamp, recovery: &Recovery, now: Timestamp) -> bool {
-    let since = recovery.ended_at.unwrap_or(recovery.begun_at);
-    now.since(fenced_at) >= FENCE_AGAIN_AFTER && now.since(since) < FENCE_FOR
-}
-
 /// Former primaries that are gone: whoever comes back as one must not serve clients for long.
 pub(super) fn expected_back(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
     let recent = fleet.ledger.recoveries.values().filter(|it| {
-        it.kind == Kind::Primary
-            && it.is_successful()
+        it.kind.promotes()
+            && it.successor.is_some()
             && it.ended_at.is_some_and(|ended| now.since(ended) < FENCE_FOR)
     });
     let is_due = |key: &&InstanceKey| {
@@ -183,28 +136,6 @@ pub(super) fn expected_back(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Instan
     keys.sort();
     keys.dedup();
     keys
-}
-
-/// Only of the newest recovery that says so: whoever was made primary again since is one.
-fn still_takes_itself_for_primary(
-    member: &Member,
-    recovery: &Recovery,
-    fleet: &FleetSnapshot,
-) -> bool {
-    let key = member.key();
-    // That its replicas were brought to the new primary says nothing of what it takes itself for.
-    let promoted_since = fleet.ledger.recoveries.values().any(|other| {
-        other.id > recovery.id
-            && other.kind != Kind::Regroup
-            && (other.successor.as_ref() == Some(key) || other.failed() == key)
-    });
-    let facts = &member.instance.facts;
-    let seen_since = member.instance.health.facts_from > recovery.ended_at;
-    member.instance.is_valid()
-        && seen_since
-        && !facts.read_only
-        && facts.source().is_none()
-        && !promoted_since
 }
 
 /// Former primaries that could come back as replicas, where the configuration wants that.
@@ -222,21 +153,26 @@ pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
         })
     };
     let is_back = |it: &&Recovery| {
-        fleet.instance(it.failed()).is_some_and(|former| {
-            former.is_valid() && former.facts.read_only && former.facts.source().is_none()
+        fleet.member(it.failed()).is_some_and(|(_, former)| {
+            former.instance.is_valid()
+                && former.instance.facts.read_only
+                && is_where_it_was(former, it)
+                && follows_nobody_who_leads(former, fleet)
         })
     };
-    let mut keys: Vec<InstanceKey> = recoveries
-        .values()
-        .map(|it| &**it)
-        .filter(|it| it.kind == Kind::Primary && it.is_successful())
+    all_replaced(&fleet.ledger)
+        .into_values()
+        .filter(|it| matches!(it.kind, Kind::Primary | Kind::CoPrimary) && it.is_successful())
         .filter(is_back)
         .filter(|it| !was_tried_since(it))
         .map(|it| it.failed().clone())
-        .collect();
-    keys.sort();
-    keys.dedup();
-    keys
+        .collect()
+}
+
+/// A co-primary that is back replicates from whoever replaced it all the while.
+fn follows_nobody_who_leads(former: &Member, fleet: &FleetSnapshot) -> bool {
+    let source = former.source.as_ref();
+    source.is_none_or(|it| replacement(former.key(), fleet).is_none_or(|(_, head)| head != *it))
 }
 
 /// Former primaries that are back and closed, and that some still follow whom the recovery could not
@@ -251,7 +187,7 @@ pub fn regroupable(fleet: &FleetSnapshot) -> Vec<InstanceKey> {
         let mut left = former.replicas.iter().filter(was_left);
         instance.is_valid()
             && instance.facts.read_only
-            && instance.facts.source().is_none()
+            && is_where_it_was(former, recovery)
             && left.any(|it| fleet.instance(it).is_some_and(|it| it.is_valid()))
             && fleet.instance(&head).is_some_and(|head| head.is_valid() && !head.facts.read_only)
     };

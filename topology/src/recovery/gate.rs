@@ -230,6 +230,8 @@ fn draft(
         acknowledging: Acknowledging::Off,
         stood_still: BTreeMap::new(),
         fencing: request.fencing,
+        followed: member.source.clone(),
+        beside: writable_beside(member, cluster),
         node: runner.node.clone(),
         token: runner.token.clone(),
         begun_at: now,
@@ -248,6 +250,24 @@ fn draft(
         log: Vec::new(),
         acknowledged: None,
     }
+}
+
+/// Who accepted writes beside a writable server when both were last seen, and was meant to: whoever
+/// is in a ring with it.
+fn writable_beside(member: &Member, cluster: &Cluster) -> Vec<InstanceKey> {
+    let is_open = |it: &&Member| !it.instance.facts.read_only;
+    let mut ring: Vec<&Member> = Vec::new();
+    let mut at = member.source.as_ref().and_then(|key| cluster.member(key));
+    while let Some(above) =
+        at.filter(|it| ring.len() < cluster.members.len() && it.key() != member.key())
+    {
+        ring.push(above);
+        at = above.source.as_ref().and_then(|key| cluster.member(key));
+    }
+    if at.is_none_or(|it| it.key() != member.key()) || !is_open(&member) {
+        return Vec::new();
+    }
+    ring.into_iter().filter(is_open).map(|it| it.key().clone()).collect()
 }
 
 /// Whether a primary waits for acknowledgements. Who was opened after it was seen last goes on as

@@ -67,6 +67,11 @@ pub enum Outcome {
         /// What was said.
         error: String,
     },
+    /// All of it was done, but it does not get through to the source it was given.
+    Unconnected {
+        /// What it says.
+        error: String,
+    },
     /// One action got no answer: whether it was done is not known, the rest was not.
     NoAnswer {
         /// Which action.
@@ -159,6 +164,10 @@ fn note_failures(recovery: &mut Recovery, ran: &[Ran]) {
             note(recovery, format!("{on}: {error}"));
             recovery.failed_on.insert(on.clone());
         }
+        // It was done: doing it again would change nothing.
+        if let Outcome::Unconnected { error } = outcome {
+            note(recovery, format!("{on}: {error}"));
+        }
     }
 }
 
@@ -212,7 +221,7 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
         Some(Outcome::Done) => true,
         // Who was closed may still have clients, but writes no more.
         Some(Outcome::Refused { at, .. } | Outcome::NoAnswer { at, .. }) => *at > 0,
-        None => false,
+        Some(Outcome::Unconnected { .. }) | None => false,
     };
     match fence {
         Some(Outcome::Refused { at: 0, error }) => {
@@ -254,7 +263,7 @@ fn may_have_closed(
         Some(Outcome::Done) => true,
         Some(Outcome::Refused { .. }) => !recovery.ends_when_it_answers(),
         Some(Outcome::NoAnswer { at, .. }) => *at > 0,
-        None => false,
+        Some(Outcome::Unconnected { .. }) | None => false,
     };
     let failed = situation.cluster.member(recovery.failed());
     was_told && failed.is_some_and(|it| it.instance.is_valid() && !it.instance.facts.read_only)
@@ -402,7 +411,7 @@ fn opened(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
         }
         Some(Outcome::Refused { .. } | Outcome::NoAnswer { .. }) => stuck(recovery, situation),
         None if !plan.open.chains.is_empty() => stuck(recovery, situation),
-        Some(Outcome::Done) | None => {
+        Some(Outcome::Done | Outcome::Unconnected { .. }) | None => {
             recovery.successor = Some(plan.successor.clone());
             if let Some(loss) = recovery.loss().cloned() {
                 note(&mut recovery, format!("{} lost: {}", loss.amount(), loss.known));

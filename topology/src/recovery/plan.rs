@@ -3,6 +3,7 @@
 //! The same function previews a recovery from what probes saw and plans it from what was read
 //! after everything stood still.
 
+mod account;
 mod gather;
 mod orphans;
 mod rejoin;
@@ -25,6 +26,7 @@ use super::holding::{Holding, everything, holdings};
 use super::loss::{Witnesses, acceptable, loss};
 use super::{Acknowledging, Cause, Chain, Kind, Lost, Need, Phase, Plan, Recovery, Refused, Stage};
 
+pub use account::keepers;
 pub use gather::in_turns;
 pub use takeover::arrange;
 

@@ -18,9 +18,10 @@ use crate::snapshot::FleetSnapshot;
 use crate::status::is_replicating;
 use crate::time::Timestamp;
 
-use super::former::{FENCE_FOR, expected_back, see_to_returned_primaries};
+use super::former::{FENCE_FOR, expected_back};
 use super::machine::LOST_IN_RECOVERY;
 use super::plan::{start_again, would_lose};
+use super::returned::Returning;
 use super::{Chain, End, Kind, Need, Phase, Recovery, Stage, scouts};
 
 /// A source that does not answer hangs when its replicas have received nothing for this long.
@@ -71,6 +72,8 @@ pub struct Vigil {
     silent: BTreeMap<InstanceKey, Silent>,
     /// Scouts it sent itself, and sees to.
     sent: BTreeSet<InstanceKey>,
+    /// Former primaries that came back.
+    returning: Returning,
 }
 
 /// A source that does not answer, though its replicas do not notice.
@@ -106,7 +109,7 @@ impl Vigil {
         scouts::see_to_left_behind(fleet, &self.sent, now, &mut review);
         self.watch_silent_sources(fleet, now, &mut review);
         self.sent.extend(review.chores.iter().filter_map(Chore::scout).cloned());
-        see_to_returned_primaries(fleet, now, &mut review);
+        self.returning.see_to(fleet, now, &mut review);
         review.looks.extend(expected_back(fleet, now));
         review.chores.extend(outlived_downtimes(fleet, now));
         review.chores.extend(left_stopped(fleet, now));

@@ -1,7 +1,7 @@
 //! The raft: who leads, who takes part, and changes of either.
 
 use actix_web::http::StatusCode;
-use baton_actors::raft::{Hello, Leadership, Member, Role};
+use baton_actors::raft::{Hello, Leadership, Member, MembersError, Role};
 use serde::Serialize;
 
 use crate::call::Call;
@@ -153,7 +153,13 @@ pub(super) async fn snapshot(call: Call) -> Outcome {
 pub(super) async fn add_peer(call: Call) -> Outcome {
     let (raft, seat) = (call.raft()?, seat(&call)?);
     let added = raft.node().add_peer(seat).await;
-    added.map_err(|error| Failure::new(format!("Cannot add {seat}: {}", chain(&error))))?;
+    added.map_err(|error| {
+        let message = format!("Cannot add {seat}: {}", chain(&error));
+        match error {
+            MembersError::Slow { .. } | MembersError::InDoubt => Failure::later(message),
+            _ => Failure::new(message),
+        }
+    })?;
     call.audit("raft-add-peer", None, seat.to_owned());
     Reply::bare(&seat)
 }

@@ -236,6 +236,11 @@ fn ended_well(call: &Call, recovery: &Arc<Recovery>, message: &str, failed: &str
         return Err(Failure::new(format!("{failed}; err={}", recovery.errors.join("; "))));
     }
     audit(call, recovery);
+    // Programs look for the message alone; whoever stays out is worth more words.
+    let lost = recovery.plan.iter().flat_map(|plan| &plan.lost);
+    let stays_out = lost.filter(|it| it.key == *recovery.failed()).map(|it| it.why.as_str());
+    let words: Vec<&str> = std::iter::once(message).chain(stays_out).collect();
+    let message = &words.join("; ");
     let active_since = call.now.minus(call.fleet.policy.recovery.block);
     Reply::ok(message, RecoveryJson::of(recovery, active_since, &call.fleet.ledger))
 }

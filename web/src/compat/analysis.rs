@@ -324,5 +324,7 @@ pub(crate) fn warning_name(warning: StructureWarning) -> &'static str {
         StructureWarning::NotEnoughValidSemiSyncReplicas => {
             "NotEnoughValidSemiSyncReplicasStructureWarning"
         }
+        StructureWarning::ReplicasMayLeave => "ReplicasMayLeaveStructureWarning",
+        StructureWarning::ReplicasGiveUp => "ReplicasGiveUpStructureWarning",
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! A server that is told another host forgets where it was in the old one's log, so that place is
 //! said again wherever it counts. TLS options and keys it keeps, but they are said again too: a
-//! replica must never fall back to an open connection because a version reads this differently.
+//! replica must never fall back to an open connection because a version reads this differently. That
+//! there is none is said too, and then the source's public key is asked for: an account that the old
+//! source knew from before has to prove itself anew at another one. A receiver that gives up, or
+//! leaves for another source of a list, would not stay where it is put: it is told not to.
 //! The heartbeat period falls back to its default (in MariaDB whatever is changed), so it is said
 //! again where it is known. The delay stays until it is changed or replication is reset, as filters do.
 
@@ -13,6 +16,8 @@ use crate::binlog::BinlogCoordinates;
 use crate::instance::{Channel, ChannelTls, Positioning, SourceLink, ThreadState};
 use crate::key::InstanceKey;
 
+/// How often a receiver tries to connect before it gives up: for months, as all did before 8.4.
+const CONNECT_TRIES: u32 = 86_400;
 /// Why nothing is done under file positions while threads run: what the facts tell is outdated.
 const THREADS_RUN: &str = "both threads have to stand still";
 
@@ -47,12 +52,16 @@ impl Words<'_> {
                 }
             }
         }
-        match credentials {
-            Some(credentials) => self.put_tls(&given(&credentials.tls), &mut options),
-            None => {
-                self.put_tls(&channel.map(|it| it.tls.clone()).unwrap_or_default(), &mut options)
-            }
+        let kept = channel.map(|it| &it.tls);
+        let tls = credentials.map(|it| &it.tls).or(kept).cloned().unwrap_or_default();
+        // A replica tells whether it uses TLS. A configured query may only tell that it does: else
+        // that is left to the server, and newer ones do.
+        let is_known = credentials.is_none() || tls.verify_server_cert.is_some();
+        if !tls.enabled && is_known {
+            options.number("SSL", 0u8);
         }
+        self.put_tls(&reachable(&tls), &mut options);
+        self.stay(channel, &mut options);
         Ok(self.change(options))
     }
 
@@ -65,7 +74,7 @@ impl Words<'_> {
         options.string("USER", &credentials.user);
         options.secret("PASSWORD", &credentials.password);
         let tls = laid_over(&credentials.tls, kept.unwrap_or_default());
-        self.put_tls(&given(&tls), &mut options);
+        self.put_tls(&reachable(&tls), &mut options);
         Ok(self.change(options))
     }
 
@@ -106,7 +115,22 @@ impl Words<'_> {
         let mut options = self.options();
         options.string("HOST", host);
         self.same_place(channel, &mut options)?;
+        self.stay(channel, &mut options);
         Ok(self.change(options))
+    }
+
+    /// The receiver stays with the source it is given.
+    fn stay(&self, channel: Option<&Channel>, options: &mut Options) {
+        if self.is_mariadb {
+            return;
+        }
+        let is_settled = self.facts.leaves_its_source == Some(false);
+        if self.since(8, 0, 23) && channel.is_some() && !is_settled {
+            options.number("CONNECTION_AUTO_FAILOVER", 0u8);
+        }
+        if channel.is_none_or(Channel::gives_up_soon) {
+            options.number("RETRY_COUNT", CONNECT_TRIES);
+        }
     }
 
     fn same_place(&self, channel: Option<&Channel>, options: &mut Options) -> Result<(), String> {
@@ -216,11 +240,12 @@ fn laid_over(brought: &ChannelTls, mut kept: ChannelTls) -> ChannelTls {
     kept
 }
 
-/// Without TLS, newer accounts can only be logged in to with the public key of the source.
-fn given(tls: &ChannelTls) -> ChannelTls {
+/// Without TLS, newer accounts can only be logged in to with the public key of the source. Whoever
+/// did without was known to the old source.
+fn reachable(tls: &ChannelTls) -> ChannelTls {
     let mut tls = tls.clone();
     if !tls.enabled && tls.public_key_path.is_empty() {
-        tls.get_public_key = tls.get_public_key.or(Some(true));
+        tls.get_public_key = Some(true);
     }
     tls
 }

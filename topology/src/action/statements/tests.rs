@@ -27,6 +27,7 @@ fn replica(version: &str) -> Facts {
     let is_mariadb = facts.version.is_mariadb();
     let by_gtid = if is_mariadb { Positioning::MariaDbGtid } else { Positioning::AutoPosition };
     facts.gtid.mode = if is_mariadb { "" } else { "ON" }.into();
+    facts.leaves_its_source = (!is_mariadb).then_some(false);
     facts.channels = vec![Channel {
         source: SourceLink::Attached(key("old")),
         receiver: ThreadState::Stopped,
@@ -212,24 +213,29 @@ fn new_credentials_do_not_open_a_secure_connection() {
 
 #[test]
 fn a_replica_that_uses_gtid_is_only_told_where() {
-    const NEW: &str = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'new', SOURCE_PORT = 3306 \
+    const NEW: &str = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'new', SOURCE_PORT = 3306, \
+                       SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL ''";
+    const MIDDLE: &str = "CHANGE MASTER TO MASTER_HOST = 'new', MASTER_PORT = 3306, \
+                          MASTER_SSL = 0, GET_MASTER_PUBLIC_KEY = 1 FOR CHANNEL ''";
+    const OLD: &str = "CHANGE MASTER TO MASTER_HOST = 'new', MASTER_PORT = 3306, MASTER_SSL = 0 \
                        FOR CHANNEL ''";
-    const OLD: &str = "CHANGE MASTER TO MASTER_HOST = 'new', MASTER_PORT = 3306 FOR CHANNEL ''";
     assert_said(
         &below(Place::Same),
         &[
             (replica("5.7.44"), &[OLD]),
-            (replica("8.0.22"), &[OLD]),
+            (replica("8.0.22"), &[MIDDLE]),
             (replica("8.0.23"), &[NEW]),
             (replica("8.4.3"), &[NEW]),
             (replica("9.7.0"), &[NEW]),
             (
                 replica("10.11.14-MariaDB"),
-                &["CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306"],
+                &["CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306, MASTER_SSL = 0"],
             ),
             (
                 on_channel("12.0.2-MariaDB", "east"),
-                &["CHANGE MASTER 'east' TO MASTER_HOST = 'new', MASTER_PORT = 3306"],
+                &[
+                    "CHANGE MASTER 'east' TO MASTER_HOST = 'new', MASTER_PORT = 3306, MASTER_SSL = 0",
+                ],
             ),
         ],
     );
@@ -243,17 +249,20 @@ fn a_replica_that_uses_files_is_told_its_place_again() {
             (
                 by_file("5.7.44"),
                 &["CHANGE MASTER TO MASTER_HOST = 'new', MASTER_PORT = 3306, \
-                   MASTER_LOG_FILE = 'bin.000007', MASTER_LOG_POS = 1234 FOR CHANNEL ''"],
+                   MASTER_LOG_FILE = 'bin.000007', MASTER_LOG_POS = 1234, \
+                   MASTER_SSL = 0 FOR CHANNEL ''"],
             ),
             (
                 by_file("9.7.0"),
                 &["CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'new', SOURCE_PORT = 3306, \
-                   SOURCE_LOG_FILE = 'bin.000007', SOURCE_LOG_POS = 1234 FOR CHANNEL ''"],
+                   SOURCE_LOG_FILE = 'bin.000007', SOURCE_LOG_POS = 1234, \
+                   SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL ''"],
             ),
             (
                 by_file("10.11.14-MariaDB"),
                 &["CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306, \
-                   MASTER_LOG_FILE = 'bin.000007', MASTER_LOG_POS = 1234"],
+                   MASTER_LOG_FILE = 'bin.000007', MASTER_LOG_POS = 1234, \
+                   MASTER_SSL = 0"],
             ),
         ],
     );
@@ -274,21 +283,22 @@ fn a_replica_changes_to_gtid_and_back() {
             (
                 Facts { gtid: replica("5.7.44").gtid, ..by_file("5.7.44") },
                 &["CHANGE MASTER TO MASTER_HOST = 'new', MASTER_PORT = 3306, \
-                   MASTER_AUTO_POSITION = 1 FOR CHANNEL ''"],
+                   MASTER_AUTO_POSITION = 1, MASTER_SSL = 0 FOR CHANNEL ''"],
             ),
             (
                 replica("9.7.0"),
                 &["CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'new', SOURCE_PORT = 3306, \
-                   SOURCE_AUTO_POSITION = 1 FOR CHANNEL ''"],
+                   SOURCE_AUTO_POSITION = 1, SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1 \
+                   FOR CHANNEL ''"],
             ),
             (
                 by_file("10.11.14-MariaDB"),
                 &["CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306, \
-                   MASTER_USE_GTID = slave_pos"],
+                   MASTER_USE_GTID = slave_pos, MASTER_SSL = 0"],
             ),
             (
                 replica("10.11.14-MariaDB"),
-                &["CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306"],
+                &["CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306, MASTER_SSL = 0"],
             ),
         ],
     );
@@ -298,13 +308,14 @@ fn a_replica_changes_to_gtid_and_back() {
             (
                 replica("9.7.0"),
                 &["CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'new', SOURCE_PORT = 3306, \
-                   SOURCE_LOG_FILE = 'bin.000009', SOURCE_LOG_POS = 4, SOURCE_AUTO_POSITION = 0 \
-                   FOR CHANNEL ''"],
+                   SOURCE_LOG_FILE = 'bin.000009', SOURCE_LOG_POS = 4, SOURCE_AUTO_POSITION = 0, \
+                   SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL ''"],
             ),
             (
                 replica("10.11.14-MariaDB"),
                 &["CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306, \
-                   MASTER_LOG_FILE = 'bin.000009', MASTER_LOG_POS = 4, MASTER_USE_GTID = no"],
+                   MASTER_LOG_FILE = 'bin.000009', MASTER_LOG_POS = 4, MASTER_USE_GTID = no, \
+                   MASTER_SSL = 0"],
             ),
         ],
     );
@@ -352,7 +363,38 @@ fn tls_options_and_keys_are_said_again() {
     let mut open = replica("9.7.0");
     open.channels[0].tls = ChannelTls { get_public_key: Some(true), ..ChannelTls::default() };
     let said = said(&below(Place::Same), &open).unwrap();
-    assert!(said[0].contains("GET_SOURCE_PUBLIC_KEY = 1") && !said[0].contains("SSL"), "{said:?}");
+    assert!(said[0].contains("SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1"), "{said:?}");
+    // An account that the old source knew has to prove itself at the new one.
+    open.channels[0].tls = ChannelTls { get_public_key: Some(false), ..ChannelTls::default() };
+    let said = super::statements(&below(Place::Same), &open, &WordingOptions::default()).unwrap();
+    assert!(said[0].text().contains("SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1"), "{said:?}");
+}
+
+#[test]
+fn a_receiver_is_told_to_stay_with_the_source_it_is_given() {
+    let impatient = |version: &str, leaves: Option<bool>| {
+        let mut facts = replica(version);
+        facts.leaves_its_source = leaves;
+        facts.channels[0].connect_tries = Some(10);
+        facts.channels[0].connect_pause_seconds = 60;
+        facts
+    };
+    let list = "SOURCE_CONNECTION_AUTO_FAILOVER = 0";
+    for (case, facts, expected, unexpected) in [
+        ("it has a list", impatient("9.7.0", Some(true)), list, "nothing"),
+        ("it does not tell", impatient("9.7.0", None), list, "nothing"),
+        ("it has none", impatient("9.7.0", Some(false)), "SOURCE_RETRY_COUNT = 86400", list),
+        ("it knows of none", impatient("8.0.22", None), "MASTER_RETRY_COUNT = 86400", "AUTO_FAIL"),
+        ("it has neither", replica("9.7.0"), "SOURCE_HOST", "_COUNT"),
+        ("it has neither, and no list", replica("9.7.0"), "SOURCE_HOST", list),
+        ("MariaDB", replica("10.11.14-MariaDB"), "MASTER_HOST", "RETRY_COUNT"),
+    ] {
+        for action in [below(Place::Same), Action::Detach] {
+            let said = said(&action, &facts).unwrap();
+            let is_told = said[0].contains(expected) && !said[0].contains(unexpected);
+            assert!(is_told, "{case}: {said:?}");
+        }
+    }
 }
 
 #[test]
@@ -397,13 +439,14 @@ fn a_server_without_credentials_is_given_some_that_nobody_reads() {
             "5.7.44",
             "CHANGE MASTER TO MASTER_HOST = 'new', MASTER_PORT = 3306, MASTER_USER = 'repl', \
              MASTER_PASSWORD = ",
-            ", MASTER_AUTO_POSITION = 1 FOR CHANNEL ''",
+            ", MASTER_AUTO_POSITION = 1, MASTER_RETRY_COUNT = 86400 FOR CHANNEL ''",
         ),
         (
             "9.7.0",
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'new', SOURCE_PORT = 3306, \
              SOURCE_USER = 'repl', SOURCE_PASSWORD = ",
-            ", SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1 FOR CHANNEL ''",
+            ", SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_RETRY_COUNT = 86400 \
+             FOR CHANNEL ''",
         ),
         (
             "10.11.14-MariaDB",
@@ -418,6 +461,14 @@ fn a_server_without_credentials_is_given_some_that_nobody_reads() {
         assert!(!format!("{said:?} {credentials:?}").contains("hunter2"));
         let none = statements(&place, &alone(version), &WordingOptions::default()).unwrap_err();
         assert!(none.contains("no credentials"), "{none}");
+        // Another replica told that it has no TLS.
+        let tls = ChannelTls { verify_server_cert: Some(false), ..ChannelTls::default() };
+        let told = super::statements(
+            &place,
+            &alone(version),
+            &self::given(&Credentials { tls, ..credentials.clone() }),
+        );
+        assert!(told.unwrap()[0].text().contains("_SSL = 0"), "{version}");
         // Who has some keeps them.
         let said = statements(&place, &replica(version), &given).unwrap();
         assert!(!said[0].text().contains("PASSWORD"), "{said:?}");
@@ -460,7 +511,7 @@ fn a_source_is_detached_reversibly() {
     assert_said(&Action::Detach, &[(detached("9.7.0"), &[])]);
     // What it wrote while it was detached counts, too.
     let back = said(&below(Place::Gtid), &detached("10.11.14-MariaDB")).unwrap();
-    assert!(back[0].ends_with("MASTER_USE_GTID = current_pos"), "{back:?}");
+    assert!(back[0].contains("MASTER_USE_GTID = current_pos"), "{back:?}");
     for action in [Action::Detach, Action::Reattach] {
         assert_eq!(said(&action, &alone("9.7.0")), Err("it replicates from nobody".into()));
     }

@@ -669,6 +669,29 @@ fn structure_warnings_tell_what_will_hurt_later() {
             &[NotEnoughValidSemiSyncReplicas],
         ),
         ("enough semi-sync replicas", Scene::healthy().with("p", semi_sync(2)), &[]),
+        (
+            "a replica with a list of sources",
+            Scene::healthy().with("r1", |facts| facts.leaves_its_source = Some(true)),
+            &[ReplicasMayLeave],
+        ),
+        (
+            "the replica of a newer server with its defaults: ten tries, a minute apart",
+            Scene::healthy().with("r1", |facts| {
+                facts.channels[0].connect_tries = Some(10);
+                facts.channels[0].connect_pause_seconds = 60;
+            }),
+            &[ReplicasGiveUp],
+        ),
+        (
+            "a replica that tries for long, and one that tries for ever",
+            Scene::healthy()
+                .with("r1", |facts| {
+                    facts.channels[0].connect_tries = Some(86_400);
+                    facts.channels[0].connect_pause_seconds = 1;
+                })
+                .with("r2", |facts| facts.channels[0].connect_tries = Some(0)),
+            &[],
+        ),
     ];
     for (case, scene, expected) in cases {
         assert_eq!(scene.warnings(), expected, "case: {case}");

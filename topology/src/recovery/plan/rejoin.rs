@@ -10,6 +10,7 @@ use crate::gtid::{Gtids, MariaDbPosition, Relation};
 use super::super::candidate::Situation;
 use super::super::holding::{everything, extra_of_mariadb, without_imports};
 use super::super::{Chain, Loss, Need, Plan, Recovery, Refused, Stage};
+use super::account::no_account;
 use super::{acknowledge_no_more, follow};
 
 /// Plans it: only who has nothing of its own may come back.
@@ -30,6 +31,9 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         return Err(Refused::because(format!("{key} is a writable primary with replicas")));
     }
     nothing_of_its_own(former, primary)?;
+    if let Some(why) = no_account(former) {
+        return Err(Refused::because(why));
+    }
     let mut actions = vec![Action::SetReadOnly];
     actions.extend(acknowledge_no_more(former));
     actions.extend(follow(primary.key()));

@@ -128,7 +128,7 @@ impl<'a> Replicas<'a> {
             found.acknowledging += usize::from(is_ours && acknowledges_still(member));
             if let Some(reason) = exclusion(member, recovery) {
                 found.excluded.push(format!("{}: {reason}", member.key()));
-            } else if semi_sync(member).priority == 0 {
+            } else if semi_sync(member).priority == 0 || must_not_be_switched_on(member) {
                 found.asynchronous.push(member);
             } else {
                 found.candidates.push(member);
@@ -136,7 +136,9 @@ impl<'a> Replicas<'a> {
         }
         found.candidates.sort_by_key(|member| {
             let priority = Reverse(semi_sync(member).priority);
-            (priority, situation.rule(member), member.key().clone())
+            // One that has what nobody else has is no witness worth waiting for.
+            let is_errant = !member.errant.is_empty();
+            (is_errant, priority, situation.rule(member), member.key().clone())
         });
         found
     }
@@ -156,9 +158,17 @@ fn exclusion(member: &Member, recovery: &Recovery) -> Option<&'static str> {
         Some("it does not replicate")
     } else if !has_replica_side {
         Some("semi-sync replication is not available")
+    } else if must_not_be_switched_on(member) && !acknowledges_still(member) {
+        Some("it has errant transactions")
     } else {
         None
     }
+}
+
+/// It is never promoted by itself, so what only it acknowledged would be lost (I5): it is not switched
+/// on, nor again if it only acknowledges until it connects anew.
+fn must_not_be_switched_on(member: &Member) -> bool {
+    !member.errant.is_empty() && !acknowledges(member)
 }
 
 type Switched<'a> = (Vec<&'a Member>, Vec<&'a Member>);
@@ -212,9 +222,10 @@ fn too_few(primary: &Member, found: usize, needed: usize, replicas: &Replicas<'_
          {needed} are needed and {found} can be had",
         primary.key()
     )];
-    if !replicas.asynchronous.is_empty() {
+    if replicas.asynchronous.iter().any(|it| semi_sync(it).priority == 0) {
         let key = "DetectSemiSyncEnforcedQuery";
-        let keys = replicas.asynchronous.iter().take(NAMED_MAX);
+        let none = replicas.asynchronous.iter().filter(|it| semi_sync(it).priority == 0);
+        let keys = none.take(NAMED_MAX);
         let keys: Vec<String> = keys.map(|member| member.key().to_string()).collect();
         reasons.push(format!("{key} gives {} no priority above 0", keys.join(", ")));
     }

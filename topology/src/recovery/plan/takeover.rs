@@ -10,6 +10,7 @@ use crate::key::InstanceKey;
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
 use super::super::holding::{everything, holdings};
 use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
+use super::account::no_account;
 use super::{acknowledge_no_more, bring, imports_left, lost, members, obstacle, open};
 
 /// Who takes over, and the siblings' way below: all of them must get there.
@@ -164,15 +165,19 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         need: Need::Must,
     };
     let mut actions = acknowledge_no_more(primary);
-    actions.push(Action::ChangeSource { to: successor.key().clone(), place: Place::Gtid });
-    if recovery.cause == Cause::TakeoverAuto {
-        actions.push(Action::Start(Threads::Both));
+    let stays_out = no_account(primary);
+    if stays_out.is_none() {
+        actions.push(Action::ChangeSource { to: successor.key().clone(), place: Place::Gtid });
+        if recovery.cause == Cause::TakeoverAuto {
+            actions.push(Action::Start(Threads::Both));
+        }
     }
     let step_down = Chain { on: old.clone(), actions, need: Need::Should };
     let mut why = vec![format!("{} takes over from {old}", successor.key())];
     why.extend(imports_left(primary, successor.key()));
     let silent = members(recovery, situation);
     let silent = silent.iter().filter(|member| !member.instance.is_valid());
+    let silent = silent.map(|member| lost(member, "it does not answer"));
     Ok(Plan {
         successor: successor.key().clone(),
         why,
@@ -181,7 +186,7 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
             chains: open(successor.key(), None, recovery, situation).into_iter().collect(),
         },
         gather: Stage { chains: vec![step_down] },
-        lost: silent.map(|member| lost(member, "it does not answer")).collect(),
+        lost: stays_out.map(|why| lost(primary, &why)).into_iter().chain(silent).collect(),
         loss: Loss::default(),
     })
 }

@@ -446,3 +446,19 @@ fn who_still_follows_a_former_primary_that_is_back_is_brought_to_the_new_one() {
     let refused = decided(&fleet, Cause::RegroupAuto);
     assert!(refused.contains("disabled globally"), "{refused}");
 }
+
+/// The new primary forgot its account when it was promoted; its replicas keep theirs.
+#[test]
+fn whoever_may_keep_an_account_for_a_former_primary_is_asked_for_it() {
+    let below_a: Change = |it| it.channels[0].source = SourceLink::Attached(key("a"));
+    let fleet = after_failover("1-9", below_a, |_| {});
+    let back = |change: Change| {
+        let facts = (*fleet.instance(&key("p")).unwrap().facts).clone();
+        let (_, p) = with(("p".into(), facts), change);
+        let inputs = vec![FleetInput::Probed(answered("p", 103, p))];
+        let fleet = advance(&fleet, inputs, Timestamp::from_secs(104)).snapshot;
+        let recovery = begin(&request(Cause::Rejoin, None), &fleet, &runner(), now());
+        super::super::plan::keepers(&recovery.unwrap(), &fleet)
+    };
+    assert_eq!(back(|it| it.read_only = true), [key("a"), key("b")]);
+}

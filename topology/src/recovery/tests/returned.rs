@@ -118,3 +118,269 @@ fn what_is_taken_back_because_its_primary_is_back_or_its_leader_gone_says_so() {
         }
     }
 }
+
+/// Who is fenced, and how much of it is done, when these replaced each other one after the other
+/// and everybody is seen like this after that.
+fn fenced_after(
+    replaced: &[(Kind, &str, &str, BendRecovery)],
+    seen: &[(&str, Option<Facts>)],
+) -> Vec<String> {
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let ledger =
+        replaced.iter().enumerate().fold(LedgerState::default(), |ledger, (number, it)| {
+            let (kind, failed, successor, bend) = it;
+            let at = Timestamp::from_secs(100 + i64::try_from(number).unwrap());
+            let mut recovery = Recovery {
+                uid: number.to_string().into(),
+                kind: *kind,
+                analysis: Analysis { key: key(failed), ..begun.analysis.clone() },
+                successor: Some(key(successor)),
+                begun_at: at,
+                ended_at: Some(at),
+                phase: Phase::Ended(End::Done),
+                ..begun.clone()
+            };
+            bend(&mut recovery);
+            apply(&ledger, &Command::BeginRecovery { recovery: Arc::new(recovery) }).unwrap().0
+        });
+    let facts_of_b = with(replica("b", "1-9", "1-9"), |it| {
+        it.channels[0].source = SourceLink::Attached(key("a"));
+    });
+    let opened = vec![
+        FleetInput::Ledger(Arc::new(ledger)),
+        FleetInput::Probed(answered("a", 103, like(None, true))),
+        FleetInput::Probed(answered("b", 103, facts_of_b.1)),
+    ];
+    let fleet = advance(&fleet, opened, Timestamp::from_secs(104)).snapshot;
+    let later = Timestamp::from_secs(BACK + 50);
+    let probed = |(name, facts): &(&str, Option<Facts>)| {
+        let at = if *name == "p" { BACK } else { BACK + 2 };
+        FleetInput::Probed(match facts {
+            Some(facts) => answered(name, at, facts.clone()),
+            None => refused(name, at),
+        })
+    };
+    let fleet = advance(&fleet, seen.iter().map(probed).collect(), later).snapshot;
+    let review = Vigil::default().review(&fleet, later);
+    let chains = review.chores.iter().flat_map(|chore| &chore.stage.chains);
+    chains.map(|chain| format!("{} {:?}", chain.on.host(), chain.actions)).collect()
+}
+
+type BendRecovery = fn(&mut Recovery);
+
+/// Follows somebody, and accepts writes or not; on MySQL, whatever is not writable is closed to all.
+fn like(follows: Option<&str>, is_open: bool) -> Facts {
+    let mut facts = follows.map_or_else(primary_facts, |source| replica_facts(&key(source)));
+    facts.read_only = !is_open;
+    facts.super_read_only = !is_open;
+    facts.uptime_seconds = 1_000;
+    facts
+}
+
+fn connecting(mut facts: Facts) -> Facts {
+    facts.channels[0].receiver = ThreadState::Other;
+    facts
+}
+
+fn just_started(facts: Facts) -> Facts {
+    Facts { uptime_seconds: 20, ..facts }
+}
+
+/// I1: whatever it replicates from, and however often its successors were replaced since.
+#[test]
+fn whoever_was_replaced_in_whatever_way_is_fenced_when_it_comes_back() {
+    const FENCED: &str = "p [SetReadOnly, KillClients]";
+    let as_is: BendRecovery = |_| {};
+    let followed_a: BendRecovery = |it| it.followed = Some(key("a"));
+    let beside_a: BendRecovery = |it| {
+        it.followed = Some(key("a"));
+        it.beside = vec![key("a")];
+    };
+    let followed_x: BendRecovery = |it| it.followed = Some(key("x"));
+    let forgot: BendRecovery = |it| {
+        let chain = Chain {
+            on: key("a"),
+            actions: vec![Action::ForgetSource, Action::SetWritable],
+            need: Need::Must,
+        };
+        it.plan = Some(Plan {
+            successor: key("a"),
+            why: Vec::new(),
+            prepare: Vec::new(),
+            open: Stage { chains: vec![chain] },
+            gather: Stage::default(),
+            lost: Vec::new(),
+            loss: Loss::default(),
+        });
+    };
+    let open = || like(None, true);
+    let closed = || like(None, false);
+    let below = |source| like(Some(source), false);
+    let open_below = |source| like(Some(source), true);
+    use Kind::{CoPrimary, Primary, ReadOnlyPrimary, Rejoin, Takeover};
+    let once = [(Primary, "p", "a", as_is)];
+    let twice = [(Primary, "p", "a", as_is), (Takeover, "a", "b", as_is)];
+    for (case, replaced, seen, expected) in [
+        ("a primary", &once[..], vec![("p", open()), ("a", open())], vec![FENCED]),
+        (
+            "its successor was replaced too, and is a replica",
+            &twice[..],
+            vec![("p", open()), ("a", below("b")), ("b", open())],
+            vec![FENCED],
+        ),
+        (
+            "each of them was replaced by the other once: the last one leads",
+            &[(Primary, "p", "a", as_is), (Primary, "a", "p", as_is)],
+            vec![("p", open()), ("a", below("p"))],
+            vec![],
+        ),
+        (
+            "a co-primary, by one that refused writes",
+            &[(CoPrimary, "p", "a", followed_a)],
+            vec![("p", open_below("a")), ("a", open_below("p"))],
+            vec![FENCED],
+        ),
+        (
+            "a co-primary, by one that accepted writes beside it",
+            &[(CoPrimary, "p", "a", beside_a)],
+            vec![("p", open_below("a")), ("a", open_below("p"))],
+            vec![],
+        ),
+        (
+            "the same, and that one was replaced by somebody else",
+            &[(CoPrimary, "p", "a", beside_a), (Primary, "a", "b", as_is)],
+            vec![("p", open_below("a")), ("a", below("b")), ("b", open())],
+            vec![FENCED],
+        ),
+        (
+            "with a channel that was left over",
+            &[(Primary, "p", "a", followed_x)],
+            vec![("p", open_below("x")), ("a", open())],
+            vec![FENCED],
+        ),
+        (
+            "with a channel that nobody knew of, which does not get through",
+            &once[..],
+            vec![("p", connecting(open_below("x"))), ("a", open())],
+            vec![FENCED],
+        ),
+        (
+            "put below another source by people",
+            &once[..],
+            vec![("p", just_started(open_below("x"))), ("a", open())],
+            vec![],
+        ),
+        (
+            "put below its successor and opened by people",
+            &once[..],
+            vec![("p", open_below("a")), ("a", open())],
+            vec![],
+        ),
+        (
+            "a former primary that handed over was started anew",
+            &[(Takeover, "p", "a", as_is)],
+            vec![("p", just_started(open_below("a"))), ("a", open())],
+            vec![FENCED],
+        ),
+        (
+            "the same, after it came back below the leader",
+            &[(Primary, "p", "a", as_is), (Rejoin, "p", "a", as_is)],
+            vec![("p", just_started(open_below("a"))), ("a", open())],
+            vec![FENCED],
+        ),
+        (
+            "people put it back and the successor below it, which still accepts writes",
+            &[(Primary, "p", "a", forgot)],
+            vec![("p", open()), ("a", open_below("p"))],
+            vec![],
+        ),
+        (
+            "people put somebody else above its successor",
+            &once[..],
+            vec![("p", open()), ("a", below("z")), ("z", open())],
+            vec![FENCED],
+        ),
+        (
+            "it was opened by baton since",
+            &[(Primary, "p", "a", as_is), (ReadOnlyPrimary, "p", "p", as_is)],
+            vec![("p", open()), ("a", open())],
+            vec![],
+        ),
+        ("it is closed", &once[..], vec![("p", closed()), ("a", open())], vec![]),
+        (
+            "accounts that may do all write to it",
+            &once[..],
+            vec![("p", Facts { super_read_only: false, ..closed() }), ("a", open())],
+            vec!["p [SetReadOnly]"],
+        ),
+    ] {
+        let seen: Vec<_> = seen.into_iter().map(|(name, facts)| (name, Some(facts))).collect();
+        assert_eq!(fenced_after(replaced, &seen), expected, "{case}");
+    }
+    let gone = [("a", None), ("p", Some(open())), ("b", Some(open()))];
+    assert_eq!(fenced_after(&twice, &gone), [FENCED], "its successor was replaced, and is gone");
+    let led = [
+        ("a", Some(below("b"))),
+        ("p", Some(open())),
+        ("b", Some(open())),
+        ("c", Some(below("b"))),
+        ("a", None),
+    ];
+    assert_eq!(fenced_after(&once, &led), [FENCED], "its successor is gone, and another leads");
+}
+
+#[test]
+fn a_recovery_remembers_who_accepted_writes_beside_what_failed() {
+    for (other_is_open, beside) in [(true, vec![key("a")]), (false, vec![])] {
+        let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+        let mut p = like(Some("a"), true);
+        p.gtid.executed = of_p("1-9");
+        let mut a = replica("a", "1-9", "1-9").1;
+        a.read_only = !other_is_open;
+        let inputs = vec![
+            FleetInput::Probed(answered("p", 40, p)),
+            FleetInput::Probed(answered("a", 40, a)),
+            FleetInput::Probed(refused("p", 50)),
+        ];
+        let fleet = advance(&fleet, inputs, now()).snapshot;
+        let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+        assert_eq!(begun.kind, Kind::CoPrimary);
+        assert_eq!((begun.followed, begun.beside), (Some(key("a")), beside));
+    }
+}
+
+/// Whoever opens it again means it, but a restart means nothing.
+#[test]
+fn a_fence_that_was_forgotten_in_a_restart_is_put_up_again_however_late() {
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let done = Recovery {
+        successor: Some(key("a")),
+        ended_at: Some(now()),
+        phase: Phase::Ended(End::Done),
+        ..begun
+    };
+    let day = 24 * 60 * 60;
+    let at = Timestamp::from_secs(day);
+    let commands = [
+        Command::BeginRecovery { recovery: Arc::new(done) },
+        Command::NoteChore { key: key("p"), at, scout: None },
+    ];
+    let ledger =
+        commands.iter().fold(LedgerState::default(), |it, command| apply(&it, command).unwrap().0);
+    for (case, uptime, expected) in
+        [("opened by people", u64::try_from(day).unwrap(), 0), ("started since", 20, 1)]
+    {
+        let p = Facts { uptime_seconds: uptime, ..like(None, true) };
+        let inputs = vec![
+            FleetInput::Ledger(Arc::new(ledger.clone())),
+            FleetInput::Probed(answered("p", day + 100, p)),
+            FleetInput::Probed(answered("a", day + 102, like(None, true))),
+        ];
+        let later = Timestamp::from_secs(day + 103);
+        let fleet = advance(&fleet, inputs, later).snapshot;
+        let review = Vigil::default().review(&fleet, later);
+        assert_eq!(review.chores.len(), expected, "{case}");
+    }
+}

@@ -466,3 +466,28 @@ fn whatever_happens_while_replicas_are_switched_nobody_stays_stopped_and_nothing
     }
     assert!(ends["Done"] > 100 && ends["RolledBack"] > 10, "{ends:?}");
 }
+
+/// I5: what only it acknowledged would be lost, because it is never promoted by itself.
+#[test]
+fn who_has_errant_transactions_is_not_switched_on_to_acknowledge() {
+    let errant: Change = |it| {
+        it.gtid.executed = Gtids::MySql(set("22222222-2222-2222-2222-222222222222:1"));
+    };
+    let known = |policy: Policy, replicas: &[(String, Facts)]| {
+        let fleet = fleet(policy, 1, replicas);
+        // The proof is a look at the primary that began later.
+        let p = (*fleet.instance(&key("p")).unwrap().facts).clone();
+        let inputs = vec![FleetInput::Probed(answered("p", 105, p))];
+        advance(&fleet, inputs, Timestamp::from_secs(105)).snapshot
+    };
+    let bad = |state| with(replica("a", state, 9), errant);
+    for (case, policy, replicas, expected) in [
+        ("enough", enough(), vec![bad('-'), replica("b", '-', 1)], "+b | write p"),
+        ("exactly", exactly(), vec![bad('-'), replica("b", '-', 1)], "+b | write p"),
+        ("one too many", exactly(), vec![bad('+'), replica("b", '+', 1)], "-a"),
+    ] {
+        assert_eq!(switched(&known(policy, &replicas)), expected, "case: {case}");
+    }
+    let refused = switched(&known(enough(), &[bad('-')]));
+    assert!(refused.contains("a:3306: it has errant transactions"), "I13: {refused}");
+}

@@ -1,0 +1,224 @@
+//! Former primaries that come back and still take themselves for one: they are fenced (I1), while
+//! somebody leads in their stead.
+//!
+//! Who leads is found by following the ledger from successor to successor, and from there what
+//! people did since. Nothing is decided here about how a former primary becomes a replica.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::action::Action;
+use crate::cluster::Member;
+use crate::instance::{Facts, Instance};
+use crate::key::InstanceKey;
+use crate::ledger::Command;
+use crate::snapshot::FleetSnapshot;
+use crate::time::Timestamp;
+
+use super::connection::is_connected;
+use super::former::{FENCE_FOR, all_replaced, is_where_it_was};
+use super::upkeep::{Chore, Review};
+use super::{Chain, Kind, Need, Recovery, Stage};
+
+/// A fence that did not hold is tried again after this.
+const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// No chain of sources or successors is followed any further.
+const STEPS_MAX: usize = 1_000;
+
+/// Former primaries that came back, and since when they are fenced.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Returning(BTreeMap<InstanceKey, Timestamp>);
+
+impl Returning {
+    /// Fences those that came back writable. Unless people put one back in its place: then whoever
+    /// leads, looked at after that, accepts no writes any more, or follows it.
+    pub(super) fn see_to(&mut self, fleet: &FleetSnapshot, now: Timestamp, review: &mut Review) {
+        self.0.retain(|_, since| now.since(*since) < FENCE_FOR);
+        let replaced = all_replaced(&fleet.ledger);
+        for (key, recovery) in &replaced {
+            let Some((_, member)) = fleet.member(key) else { continue };
+            if !is_open_since(member, recovery) || !self.is_due(member, recovery, fleet, now) {
+                continue;
+            }
+            let last = last_of(recovery, &replaced);
+            let Some(leader) = leader(member, last, fleet) else { continue };
+            // Two that accepted writes side by side were meant to.
+            let is_meant = recovery.successor.as_ref() == Some(leader.key())
+                && recovery.beside.contains(leader.key());
+            if is_meant || !takes_itself_for_primary(member, recovery, leader, fleet) {
+                continue;
+            }
+            if leader.instance.health.facts_from < member.instance.health.last_seen {
+                review.looks.push(leader.key().clone());
+                continue;
+            }
+            self.0.entry((*key).clone()).or_insert(now);
+            review.chores.push(fence(member, recovery, now));
+        }
+    }
+
+    fn is_due(
+        &self,
+        member: &Member,
+        recovery: &Recovery,
+        fleet: &FleetSnapshot,
+        now: Timestamp,
+    ) -> bool {
+        let (ledger, key) = (&fleet.ledger, member.key());
+        // Who is being opened right now is not back, but promoted.
+        if ledger.recoveries.values().any(|it| it.is_running() && it.changes(key)) {
+            return false;
+        }
+        let Some(noted) = ledger.chores.get(key).copied() else { return true };
+        // A fence that did not hold is tried again, for a while: whoever opens the server again
+        // after that means it. That it was restarted means nothing.
+        let since = recovery.ended_at.unwrap_or(recovery.begun_at);
+        let since = self.0.get(key).map_or(since, |it| since.max(*it));
+        let is_still_coming_back =
+            now.since(since) < FENCE_FOR || is_up_since(&member.instance, noted);
+        noted < recovery.begun_at || (is_still_coming_back && now.since(noted) >= FENCE_AGAIN_AFTER)
+    }
+}
+
+fn fence(member: &Member, recovery: &Recovery, now: Timestamp) -> Chore {
+    let key = member.key();
+    let mut actions = vec![Action::SetReadOnly];
+    // Clients of one that refuses writes read.
+    if !member.instance.facts.read_only {
+        actions.push(Action::KillClients);
+    }
+    Chore {
+        note: Command::NoteChore { key: key.clone(), at: now, scout: None },
+        stage: Stage { chains: vec![Chain { on: key.clone(), actions, need: Need::Should }] },
+        why: format!("{key} was replaced in recovery {} and is back", recovery.id),
+        source: None,
+        done: None,
+    }
+}
+
+/// Whether somebody could write to it, seen since it was replaced.
+fn is_open_since(member: &Member, recovery: &Recovery) -> bool {
+    let Instance { facts, health, .. } = &*member.instance;
+    member.instance.is_valid() && health.facts_from > recovery.ended_at && !is_closed(facts)
+}
+
+/// On MySQL, privileged accounts write to a server that is only `read_only`: so it is after a
+/// restart, whatever was set before.
+fn is_closed(facts: &Facts) -> bool {
+    facts.read_only && (facts.super_read_only || facts.version.is_mariadb())
+}
+
+/// The recovery that made whoever leads: the one that replaced the former primary, or its
+/// successor, and so on. Each is newer than the one before.
+fn last_of<'a>(
+    recovery: &'a Recovery,
+    replaced: &BTreeMap<&InstanceKey, &'a Recovery>,
+) -> &'a Recovery {
+    let mut last = recovery;
+    for _ in 0..STEPS_MAX {
+        let next = last.successor.as_ref().and_then(|successor| replaced.get(successor));
+        match next.filter(|it| it.id > last.id) {
+            Some(next) => last = next,
+            None => break,
+        }
+    }
+    last
+}
+
+/// Who leads in the stead of a former primary; `None` while that cannot be told, or if it is the
+/// former primary itself.
+fn leader<'a>(former: &Member, last: &Recovery, fleet: &'a FleetSnapshot) -> Option<&'a Member> {
+    let successor = last.successor.as_ref().and_then(|key| fleet.member(key));
+    let Some((_, successor)) = successor.filter(|(_, it)| it.instance.is_valid()) else {
+        return head(former, last, fleet);
+    };
+    let above = above(successor, fleet);
+    let follows_former = above.iter().any(|it| it.key() == former.key());
+    if !successor.instance.facts.read_only {
+        // Whoever forgot its source and follows the former primary now was put there by people.
+        let is_put_below = follows_former && forgot_its_source(last);
+        return (!is_put_below).then_some(successor);
+    }
+    if is_closed_by_itself(successor, former, last) {
+        return Some(successor);
+    }
+    // People put somebody else in its place.
+    let top = above.last().copied().filter(|_| !follows_former)?;
+    (top.instance.is_valid() && !top.instance.facts.read_only).then_some(top)
+}
+
+/// Who heads the cluster by what is seen, when nothing is seen of whoever baton put there.
+fn head<'a>(former: &Member, last: &Recovery, fleet: &'a FleetSnapshot) -> Option<&'a Member> {
+    let primaries = fleet.cluster(&last.cluster)?.primaries();
+    primaries.into_iter().find(|it| {
+        it.key() != former.key()
+            && it.instance.is_valid()
+            && !it.instance.facts.read_only
+            && !it.replicas.is_empty()
+            && above(it, fleet).iter().all(|above| above.key() != former.key())
+    })
+}
+
+/// Those above a server, the nearest first, each once.
+fn above<'a>(member: &Member, fleet: &'a FleetSnapshot) -> Vec<&'a Member> {
+    let known = |key: &Option<InstanceKey>| Some(fleet.member(key.as_ref()?)?.1);
+    let mut found: Vec<&Member> = Vec::new();
+    let mut next = known(&member.source);
+    while let Some(it) = next {
+        let is_known = found.iter().any(|seen| seen.key() == it.key());
+        if is_known || it.key() == member.key() || found.len() >= STEPS_MAX {
+            break;
+        }
+        found.push(it);
+        next = known(&it.source);
+    }
+    found
+}
+
+fn forgot_its_source(recovery: &Recovery) -> bool {
+    let opened = recovery.plan.iter().flat_map(|plan| &plan.open.chains);
+    opened.flat_map(|chain| &chain.actions).any(|it| *it == Action::ForgetSource)
+}
+
+/// Whoever replaced a primary, was started anew since, and refuses writes for that alone: others
+/// follow it, and nobody the former primary. If people had put that back, somebody would.
+fn is_closed_by_itself(successor: &Member, former: &Member, last: &Recovery) -> bool {
+    let Instance { facts, health, .. } = &*successor.instance;
+    let up_for = Duration::from_secs(facts.uptime_seconds);
+    let known_for = health.facts_from.map_or(Duration::ZERO, |seen| seen.since(last.begun_at));
+    up_for <= known_for + Duration::from_secs(1)
+        && facts.source().is_none()
+        && !successor.replicas.is_empty()
+        && former.replicas.is_empty()
+}
+
+/// Whether it was started after this. In doubt it was not: uptimes are whole seconds, and 0 is not
+/// known.
+fn is_up_since(instance: &Instance, at: Timestamp) -> bool {
+    let up_for = Duration::from_secs(instance.facts.uptime_seconds);
+    let seen = instance.health.facts_from.filter(|_| !up_for.is_zero());
+    seen.is_some_and(|seen| seen > at && up_for + Duration::from_secs(1) <= seen.since(at))
+}
+
+/// Whoever was given another place, and gets through to its source, is a replica. But a fence is
+/// forgotten by a restart: what was put below whoever leads is closed again after one.
+fn takes_itself_for_primary(
+    member: &Member,
+    recovery: &Recovery,
+    leader: &Member,
+    fleet: &FleetSnapshot,
+) -> bool {
+    let mut rejoined = fleet.ledger.recoveries.values().filter(|it| {
+        it.id > recovery.id
+            && it.kind == Kind::Rejoin
+            && it.is_successful()
+            && it.failed() == member.key()
+    });
+    let has_place = !is_where_it_was(member, recovery) && is_connected(&member.instance.facts);
+    if !has_place && rejoined.next().is_none() {
+        return true;
+    }
+    let ended = recovery.ended_at.unwrap_or(recovery.begun_at);
+    let follows = above(member, fleet).iter().any(|it| it.key() == leader.key());
+    follows && is_up_since(&member.instance, ended)
+}
