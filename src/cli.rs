@@ -91,7 +91,7 @@ pub fn run() -> ExitCode {
             }
         };
     }
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(served_in_old_style(&args).unwrap_or(args));
     let done = match cli.command {
         Command::Serve(args) => serve::serve(&ServeOptions {
             config: cli.config,
@@ -190,6 +190,40 @@ impl OldStyle {
     }
 }
 
+/// A start as of orchestrator's own: `-quiet -config FILE http`, with one dash or two before and
+/// after the command, in today's words.
+fn served_in_old_style(args: &[String]) -> Option<Vec<String>> {
+    let (program, rest) = args.split_first()?;
+    let mut found = vec![program.clone(), "serve".to_owned()];
+    let mut is_http = false;
+    let mut rest = rest.iter();
+    while let Some(arg) = rest.next() {
+        let Some(flag) = arg.strip_prefix("--").or(arg.strip_prefix('-')) else {
+            // Whatever else is a command is not of orchestrator's.
+            if is_http || arg != "http" {
+                return None;
+            }
+            is_http = true;
+            continue;
+        };
+        let (flag, value) =
+            flag.split_once('=').map_or((flag, None), |(flag, it)| (flag, Some(it)));
+        let level = |level: &str| ["--log-level".to_owned(), level.to_owned()];
+        match flag {
+            "config" => {
+                let file = value.map(str::to_owned).or_else(|| rest.next().cloned())?;
+                found.extend(["--config".to_owned(), file]);
+            }
+            "debug" => found.extend(level("debug")),
+            "quiet" => found.extend(level("error")),
+            // What goes to the log goes to standard error, errors with what caused them.
+            "verbose" | "stack" | "syslog" => {}
+            _ => return None,
+        }
+    }
+    is_http.then_some(found)
+}
+
 /// Prints every key with its value and where that comes from, then the warnings.
 fn check_config(file: Option<PathBuf>) -> anyhow::Result<()> {
     let loaded = config::load(&Sources::of_process(file))?;
@@ -203,6 +237,9 @@ fn check_config(file: Option<PathBuf>) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         writeln!(out, "warning: {warning}")?;
     }
+    if let Some(notice) = loaded.config.recovery.nothing_is_recovered() {
+        writeln!(out, "note: {notice}")?;
+    }
     writeln!(out, "the configuration is good")?;
     Ok(())
 }
@@ -210,6 +247,24 @@ fn check_config(file: Option<PathBuf>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_of_orchestrators_own_is_understood() {
+        for (line, expected) in [
+            ("orchestrator -config /f http", Some("serve --config /f")),
+            ("orchestrator -quiet -config=/f http", Some("serve --log-level error --config /f")),
+            ("orchestrator --debug -stack http", Some("serve --log-level debug")),
+            ("orchestrator http --config /f", Some("serve --config /f")),
+            ("baton http", Some("serve")),
+            ("baton serve", None),
+            ("baton http --listen :1", None),
+            ("baton -config", None),
+        ] {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let found = served_in_old_style(&args).map(|it| it[1..].join(" "));
+            assert_eq!(found.as_deref(), expected, "{line}");
+        }
+    }
 
     #[test]
     fn orchestrators_own_commands_are_recognised() {

@@ -5,8 +5,10 @@
 //! a reload is the same [`load`] again, whose error leaves the old configuration in place.
 
 mod build;
+mod cnf;
 mod doc;
 mod files;
+mod json;
 pub mod keys;
 mod layers;
 mod raft;

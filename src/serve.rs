@@ -102,4 +102,7 @@ fn warn_of(loaded: &Loaded) {
     for warning in &loaded.warnings {
         tracing::warn!(target: "baton::config", "{warning}");
     }
+    if let Some(notice) = loaded.config.recovery.nothing_is_recovered() {
+        tracing::warn!(target: "baton::config", "{notice}");
+    }
 }

@@ -70,7 +70,7 @@ fn until_explained(baton: &Baton, host: &str, port: u16, says: &str) {
 fn stop_replication(server: &Server) {
     server.exec(match server.flavor {
         Flavor::MySql97 => "STOP REPLICA",
-        Flavor::MariaDb1011 => "STOP SLAVE",
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => "STOP SLAVE",
     });
 }
 
@@ -81,7 +81,7 @@ fn misspell(server: &Server, host: &str, port: u16) {
         Flavor::MySql97 => {
             format!("CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{host}', SOURCE_PORT = {port}")
         }
-        Flavor::MariaDb1011 => {
+        Flavor::MariaDb1011 | Flavor::MariaDb118 => {
             format!("CHANGE MASTER TO MASTER_HOST = '{host}', MASTER_PORT = {port}")
         }
     });
@@ -123,7 +123,7 @@ fn a_hand_made_primary_is_left_alone_by_one_baton_and_by_three() {
         stop_replication(&servers[1]);
         let (reset, open) = match flavor {
             Flavor::MySql97 => ("RESET REPLICA", "SET GLOBAL super_read_only = OFF"),
-            Flavor::MariaDb1011 => ("RESET SLAVE", "SET GLOBAL read_only = OFF"),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => ("RESET SLAVE", "SET GLOBAL read_only = OFF"),
         };
         servers[1].exec(reset);
         servers[1].exec(open);

@@ -84,7 +84,7 @@ fn writes_take_post_and_no_orders_from_other_sites() {
         baton.request(method, path, headers).expect("an answer").0
     };
     assert_eq!(send("POST", write, ""), 200);
-    assert_eq!(send("POST", "/api/clusters", ""), 405);
+    assert_eq!(send("POST", "/api/clusters", ""), 200, "it reads");
     assert_eq!(send("DELETE", write, ""), 405);
     assert_eq!(send("GET", write, "Sec-Fetch-Site: cross-site\r\n"), 403);
     assert_eq!(send("POST", write, "Origin: http://evil.example\r\n"), 403);

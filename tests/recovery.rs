@@ -175,6 +175,56 @@ fn hooks_are_told_and_may_refuse() {
     );
 }
 
+/// The flow of an operator that has a hook fetch what is missing before a failover: hooks may take long, a person can end
+/// one, a failed one is tried again once it is acknowledged, and whoever is registered meanwhile is promoted.
+#[test]
+fn a_hook_before_a_failover_decides_who_succeeds() {
+    for flavor in FLAVORS {
+        let mut servers = star(&Options::new(flavor), 2);
+        empower(&servers);
+        let mut baton = Baton::prepare(BATON, vec![servers[0].address()], &EVERYWHERE);
+        let hook = format!(
+            "test -e tried || {{ touch tried; exec sleep 1000; }}; \
+             ORCHESTRATOR_API=http://127.0.0.1:{}/api {BATON} client -c register-candidate -i {} -R prefer",
+            baton.port,
+            servers[2].address()
+        );
+        baton.set(&[("BATON_PREFAILOVERPROCESSES", hook.as_str())]);
+        baton.launch();
+        baton.until_all_valid(3);
+        match flavor {
+            Flavor::MySql97 => servers[0].kill_9(),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => servers[0].stop_signal(),
+        }
+        let running = baton.until("/api/running-hooks", "the hook runs", |it| it.get(0).cloned());
+        assert_eq!(running["List"], "PreFailoverProcesses");
+        assert_eq!(running["TimeoutSeconds"], 86_400);
+        let figures = baton.try_get("/metrics").expect("figures").1;
+        assert!(figures.contains("\nbaton_hooks_running 1\n"), "{figures}");
+        let id = running["Id"].as_u64().expect("its number");
+        let ended = baton.get(&format!("/api/end-hook/{id}"));
+        assert_eq!(ended["Code"], "OK", "{ended}");
+        let failed = until_recovered(&baton);
+        assert_eq!(failed["IsSuccessful"], false, "{failed:#}");
+        assert!(failed["AllErrors"].to_string().contains("ended by a person"), "{failed:#}");
+        assert!(servers[1..].iter().all(|it| !is_writable(it)), "nothing was changed");
+        let uid = failed["UID"].as_str().expect("a name");
+        let acknowledged = baton.get(&format!("/api/ack-recovery/uid/{uid}?comment=try+again"));
+        assert_eq!(acknowledged["Code"], "OK", "{acknowledged}");
+        let recovery = baton.until("/api/audit-recovery", "it is tried again", |all| {
+            let newest = all.get(0)?;
+            let is_over = newest["RecoveryEndTimestamp"] != "";
+            (is_over && newest["UID"] != failed["UID"]).then(|| newest.clone())
+        });
+        assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}");
+        assert_eq!(recovery["SuccessorKey"]["Port"], u64::from(servers[2].port));
+        assert!(is_writable(&servers[2]) && !is_writable(&servers[1]));
+        if flavor == Flavor::MariaDb1011 {
+            servers[0].cont_signal();
+        }
+    }
+}
+
 #[test]
 fn who_may_not_act_says_why() {
     let mut servers = star(&Options::new(Flavor::MariaDb1011), 2);

@@ -86,6 +86,8 @@ pub struct AnalysisWorld {
     pub detections: Outlet<Detected>,
     /// The counters.
     pub metrics: Metrics,
+    /// The token of this process.
+    pub token: String,
 }
 
 /// Holds the fleet.
@@ -103,6 +105,8 @@ pub struct ClusterAnalysisActor {
     /// What was detected and is to be recorded, oldest first.
     detections: VecDeque<Arc<DetectionEntry>>,
     is_recording: bool,
+    /// What looked like a failure while a recovery made it.
+    held_back: BTreeSet<InstanceKey>,
     /// The newest detection the store was given.
     recorded: u64,
     /// When the newest advance ended and how long it took, all that follows from it included.
@@ -124,6 +128,7 @@ impl ClusterAnalysisActor {
             is_store_due: false,
             detections: VecDeque::new(),
             is_recording: false,
+            held_back: BTreeSet::new(),
             recorded: 0,
             newest_advance: (Instant::now(), Duration::ZERO),
             told: aftermath::Told::default(),
@@ -169,6 +174,7 @@ impl ClusterAnalysisActor {
         for item in news {
             self.announce(&snapshot, item, now, ctx);
         }
+        self.detect_held_back(&snapshot, now, ctx);
         let looks = self.watchlist.review(&snapshot, &touched, now);
         if !looks.keys.is_empty() {
             // What does not get through is due again in the next round.

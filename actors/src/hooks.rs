@@ -6,6 +6,7 @@
 //! panics and nothing is lost: what cannot even be started is an outcome like any other.
 
 mod process;
+mod running;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,11 +21,15 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use process::Launch;
+use running::Register;
+pub use running::RunningHook;
 
 /// Hooks that run at the same time; more wait for a place, at most until their deadline.
 pub const HOOKS_MAX: usize = 64;
 /// What Linux lets one variable of an environment hold, with its name.
 const VARIABLE_BYTES_MAX: usize = 128 * 1024;
+/// The longest a hook waits for a place: those that hold one may do so for a day.
+const PLACE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a hook failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +57,9 @@ pub enum HookFailure {
     /// It and all it started were killed.
     #[error("still running after {0:?}, and killed for that")]
     Deadline(Duration),
+    /// A person had it killed.
+    #[error("ended by a person")]
+    Ended,
     /// It never began.
     #[error("{HOOKS_MAX} others were running for all of {0:?}")]
     Crowded(Duration),
@@ -170,6 +178,7 @@ impl HookReport {
 pub struct HookRunner {
     inherited: Arc<[(OsString, OsString)]>,
     places: Arc<Semaphore>,
+    register: Register,
 }
 
 impl HookRunner {
@@ -181,7 +190,18 @@ impl HookRunner {
     /// A runner whose hooks inherit `environment`, but not the secrets of baton in it.
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let inherited = environment.into_iter().filter(|(name, _)| !is_secret(name)).collect();
-        Self { inherited, places: Arc::new(Semaphore::new(HOOKS_MAX)) }
+        let places = Arc::new(Semaphore::new(HOOKS_MAX));
+        Self { inherited, places, register: Register::default() }
+    }
+
+    /// What runs now, the oldest first.
+    pub fn running(&self) -> Vec<RunningHook> {
+        self.register.list()
+    }
+
+    /// Has a hook killed, with all it started; tells which, if it runs.
+    pub fn end(&self, id: u64) -> Option<RunningHook> {
+        self.register.end(id)
     }
 
     /// Runs `list`, one hook after the other; returns when those that are waited for are over.
@@ -202,8 +222,9 @@ impl HookRunner {
             let number = index + 1;
             let HookCommand { text, shown, waits } = command;
             let label = HookLabel { list: configured.name.clone(), number, of, waits };
-            let launch = self.launch(text, context, policy);
-            let run = run(label, shown, launch, Arc::clone(&self.places), Arc::clone(listener));
+            let launch = self.launch(text, context, policy, list);
+            let about = about(context);
+            let run = run(label, shown, about, launch, self.clone(), Arc::clone(listener));
             if waits == Waits::Background {
                 tokio::spawn(run);
                 continue;
@@ -222,7 +243,13 @@ impl HookRunner {
         report
     }
 
-    fn launch(&self, text: String, context: &HookContext, policy: &HookPolicy) -> Launch {
+    fn launch(
+        &self,
+        text: String,
+        context: &HookContext,
+        policy: &HookPolicy,
+        list: HookList,
+    ) -> Launch {
         let told =
             environment(context).into_iter().map(|(name, value)| (name.into(), value.into()));
         let environment = self.inherited.iter().cloned().chain(told).filter(fits).collect();
@@ -233,7 +260,7 @@ impl HookRunner {
             environment,
             // Texts and numbers always serialise; if not, a hook without input is better than none.
             input: serde_json::to_vec(context).unwrap_or_default(),
-            timeout: policy.timeout,
+            timeout: policy.timeout_of(list),
         }
     }
 }
@@ -242,20 +269,37 @@ impl HookRunner {
 async fn run(
     label: HookLabel,
     command: String,
+    about: String,
     launch: Launch,
-    places: Arc<Semaphore>,
+    runner: HookRunner,
     listener: HookListener,
 ) -> HookOutcome {
     listener(HookEvent::Started { label: &label, command: &command });
     let started = Instant::now();
     let deadline = started + launch.timeout;
-    let (result, output) = match timeout_at(deadline, places.acquire()).await {
-        Ok(_place) => process::run(launch, deadline).await,
-        Err(_) => (Err(HookFailure::Crowded(launch.timeout)), String::new()),
+    let patience = launch.timeout.min(PLACE_WITHIN);
+    let (result, output) = match timeout_at(started + patience, runner.places.acquire()).await {
+        Ok(_place) => {
+            let entry = runner.register.enter(&label, &command, about, launch.timeout);
+            process::run(launch, deadline, entry.ended()).await
+        }
+        Err(_) => (Err(HookFailure::Crowded(patience)), String::new()),
     };
     let outcome = HookOutcome { label, command, elapsed: started.elapsed(), result, output };
     listener(HookEvent::Ended(&outcome));
     outcome
+}
+
+/// What a hook is told of, for people.
+fn about(context: &HookContext) -> String {
+    match context {
+        HookContext::Recovery(facts) => {
+            format!("{} of {}, recovery {}", facts.failure_type, facts.failed, facts.recovery_uid)
+        }
+        HookContext::TakePrimary { successor, demoted } => {
+            format!("{successor} took the place of {demoted}")
+        }
+    }
 }
 
 /// Whether `name` is a variable that baton itself takes a secret from.

@@ -331,7 +331,7 @@ pub enum DiscoverError {
         failure: ProbeFailure,
     },
     /// Too much is waiting already, or no answer came in time.
-    #[error("discovery of {0} did not answer in time")]
+    #[error("discovery of {0} did not answer in time: i/o timeout")]
     Busy(InstanceKey),
 }
 

@@ -327,6 +327,7 @@ fn start_watching(
         records: actors.store.outlet(),
         detections: actors.recovery.outlet(),
         metrics: handles.metrics.clone(),
+        token: options.recovery.token.clone(),
     };
     actors.analysis.start(&Place::Here, move || ClusterAnalysisActor::new(analysis.clone()));
     let sharing = sharing(options, handles);

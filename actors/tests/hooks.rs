@@ -294,6 +294,33 @@ async fn a_deadline_ends_the_hook_and_all_it_started() {
 }
 
 #[tokio::test]
+async fn what_runs_is_shown_and_a_person_can_end_it() {
+    let runner = HookRunner::of_process();
+    let list = HookList::PreFailover;
+    let policy = policy(list, &["echo waiting; sleep 1000 & wait", "true"]);
+    assert_eq!(policy.timeout_of(list), Duration::from_secs(24 * 60 * 60));
+    let (listener, _heard) = ears();
+    let context = context();
+    let run = runner.run_list(list, &context, &policy, &listener);
+    let end = async {
+        let hook = loop {
+            if let Some(hook) = runner.running().pop() {
+                break hook;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(hook.command.starts_with("echo waiting"), "{hook:?}");
+        assert!(hook.about.contains("recovery"), "{hook:?}");
+        assert!(runner.end(hook.id + 1).is_none());
+        assert_eq!(runner.end(hook.id).map(|it| it.id), Some(hook.id));
+    };
+    let (report, ()) = tokio::join!(run, end);
+    assert!(matches!(report.outcomes[0].result, Err(HookFailure::Ended)), "{report:?}");
+    assert!(report.aborted, "it counts as one that failed");
+    assert!(runner.running().is_empty());
+}
+
+#[tokio::test]
 async fn a_hook_may_clean_up_when_its_time_is_up() {
     let list = HookList::PostFailover;
     let tidy = "trap 'echo tidied; exit 1' TERM; sleep 1000 & wait";

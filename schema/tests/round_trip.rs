@@ -53,6 +53,9 @@ fn detection(id: u64, alias: &str) -> DetectionEntry {
         cluster_alias: alias.into(),
         replicas: vec![key("r")],
         node: "node1".into(),
+        token: "t1".into(),
+        auto_recover_primary: true,
+        auto_recover_intermediate: false,
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use baton_topology::hooks::{HookCommands, HookList, HookPolicy, PlaceholderStyle};
 
-use super::files::{ReadFile, client_credentials, state_folder};
+use super::cnf::client_section;
+use super::files::{ReadFile, state_folder};
 use super::reader::Reader;
 use super::types::*;
 
@@ -216,9 +217,10 @@ fn credentials(
     let Some(path) = r.some_text(file_key) else { return credentials };
     match read(Path::new(&path)) {
         Ok(text) => {
-            let (user, password) = client_credentials(&text);
-            credentials.user = user.unwrap_or(credentials.user);
-            credentials.password = password.unwrap_or(credentials.password);
+            let found = client_section(&text, r.env);
+            found.notices.iter().for_each(|it| r.notice(format!("{path}: {it}")));
+            credentials.user = found.user.unwrap_or(credentials.user);
+            credentials.password = found.password.unwrap_or(credentials.password);
         }
         Err(error) => r.invalid(file_key, format!("cannot read {path}: {error}")),
     }
@@ -330,12 +332,19 @@ fn names(r: &mut Reader<'_>) -> Names {
     let instance = [
         ("none", InstanceResolve::AsGiven),
         ("", InstanceResolve::AsGiven),
+        ("default", InstanceResolve::Hostname),
+        ("hostname", InstanceResolve::Hostname),
         ("@@hostname", InstanceResolve::Hostname),
+        ("report_host", InstanceResolve::ReportHost),
         ("@@report_host", InstanceResolve::ReportHost),
     ];
     Names {
-        host: r.choice("HostnameResolveMethod", &host),
-        instance: r.choice("MySQLHostnameResolveMethod", &instance),
+        host: r.lenient_choice("HostnameResolveMethod", &host, ("none", AsGiven)),
+        instance: r.lenient_choice(
+            "MySQLHostnameResolveMethod",
+            &instance,
+            ("none", InstanceResolve::AsGiven),
+        ),
         resolve_expiry: r.minutes("ExpiryHostnameResolvesMinutes"),
         reject: r.pattern("RejectHostnameResolvePattern"),
         ignore_problems: r.patterns("ProblemIgnoreHostnameFilters"),
@@ -344,6 +353,13 @@ fn names(r: &mut Reader<'_>) -> Names {
 }
 
 fn classification(r: &mut Reader<'_>) -> Classification {
+    if r.some_text("ReplicationLagQuery").is_some_and(|it| it.to_lowercase().contains("unsigned")) {
+        r.notice(
+            "ReplicationLagQuery: UNSIGNED makes a lag below zero enormous, so an answer of more \
+             than 9223372036854775807 is read as 0; an answer that is no number counts as none, \
+             and the server's own estimate is used",
+        );
+    }
     let aliases = r.map("ClusterNameToAlias");
     let cluster_aliases = aliases
         .into_iter()
@@ -399,9 +415,11 @@ fn recovery(r: &mut Reader<'_>) -> Recovery {
         r.seconds("RecoveryPeriodBlockSeconds")
     };
     let locked = nonzero(r.seconds("ReasonableLockedSemiSyncMasterSeconds"));
+    let primary_filters = cluster_filters(r, "RecoverMasterClusterFilters");
+    let intermediate_filters = cluster_filters(r, "RecoverIntermediateMasterClusterFilters");
     Recovery {
-        primary_filters: cluster_filters(r, "RecoverMasterClusterFilters"),
-        intermediate_filters: cluster_filters(r, "RecoverIntermediateMasterClusterFilters"),
+        primary_filters,
+        intermediate_filters,
         ignore_instances: r.patterns("RecoveryIgnoreHostnameFilters"),
         never_promote: r.patterns("PromotionIgnoreHostnameFilters"),
         detection_block: r.minutes("FailureDetectionPeriodBlockMinutes"),
@@ -428,13 +446,19 @@ fn recovery(r: &mut Reader<'_>) -> Recovery {
     }
 }
 
-/// Names are matched to the letter too, so only an explicit pattern must be one.
+/// The filters that can match anything. One that is no pattern matches as a name, but for an
+/// explicit pattern.
 fn cluster_filters(r: &mut Reader<'_>, key: &'static str) -> Vec<String> {
     let filters = r.list(key);
-    for pattern in filters.iter().filter_map(|filter| filter.strip_prefix("alias~=")) {
-        let _ = r.compile(key, pattern);
-    }
-    filters
+    let can_match = |filter: &String| match filter.strip_prefix("alias~=") {
+        Some(pattern) => r.compile(key, pattern).is_some(),
+        None if filter == "*" || filter.starts_with("alias=") => true,
+        None => {
+            let _ = r.compile(key, filter);
+            true
+        }
+    };
+    filters.into_iter().filter(can_match).collect()
 }
 
 /// Each list of hooks and the key it is configured by.
@@ -456,6 +480,7 @@ fn hooks(r: &mut Reader<'_>) -> HookPolicy {
         .map(|(list, key)| (*list, HookCommands { name: (*key).to_owned(), commands: r.list(key) }))
         .collect();
     let standard = HookPolicy::default();
+    let timeout = r.deadline("HookTimeoutSeconds", standard.timeout);
     let placeholders = if r.flag("UnquotedHookPlaceholders") {
         r.notice(
             "UnquotedHookPlaceholders: whoever can name a server or a cluster can run commands \
@@ -467,7 +492,11 @@ fn hooks(r: &mut Reader<'_>) -> HookPolicy {
     };
     HookPolicy {
         shell: r.some_text("ProcessesShellCommand").unwrap_or(standard.shell),
-        timeout: r.deadline("HookTimeoutSeconds", standard.timeout),
+        detection_timeout: match r.is_given("HookTimeoutSeconds") {
+            true => timeout,
+            false => standard.detection_timeout,
+        },
+        timeout,
         placeholders,
         lists,
     }

@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
-use super::values::Secret;
 
 /// Read when no file is named; each that exists comes over the ones before it.
 pub const SEARCH_PATH: &[&str] = &[
@@ -95,30 +94,6 @@ pub fn state_folder(env: &BTreeMap<String, String>) -> PathBuf {
         Some(home) => Path::new(home).join(".local/state/baton"),
         None => PathBuf::from("/var/lib/baton"),
     }
-}
-
-/// User and password from the `[client]` section of a my.cnf.
-pub(super) fn client_credentials(text: &str) -> (Option<String>, Option<Secret>) {
-    let mut in_client = false;
-    let (mut user, mut password) = (None, None);
-    for line in text.lines().map(str::trim) {
-        if let Some(section) = line.strip_prefix('[') {
-            in_client = section.trim_end_matches(']').trim() == "client";
-            continue;
-        }
-        let Some((name, value)) = line.split_once('=').filter(|_| in_client) else { continue };
-        let value = value.trim();
-        let value = ['"', '\'']
-            .iter()
-            .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
-            .unwrap_or(value);
-        match name.trim() {
-            "user" => user = Some(value.to_owned()),
-            "password" => password = Some(Secret::new(value)),
-            _ => {}
-        }
-    }
-    (user, password)
 }
 
 #[cfg(test)]

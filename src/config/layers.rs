@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
+use super::json;
 use super::keys::{self, Applies, Key, Kind, Status};
 use super::values::{Origin, Setting};
 use super::{ConfigError, Warning};
@@ -43,9 +44,9 @@ pub(super) fn merge(files: &[(String, String)], env: &BTreeMap<String, String>) 
     let mut merged = Merged::default();
     let mut builder = config::Config::builder();
     for (path, text) in files {
-        match parse(path, text) {
-            Ok(raw) => builder = builder.add_source(file_layer(path, raw, &mut merged)),
-            Err(error) => merged.errors.push(error),
+        if let Some(raw) = parse(path, text, &mut merged) {
+            let layer = file_layer(path, raw, &mut merged);
+            builder = builder.add_source(layer);
         }
     }
     builder = builder.add_source(environment_layer(env, &mut merged));
@@ -61,29 +62,72 @@ pub(super) fn merge(files: &[(String, String)], env: &BTreeMap<String, String>) 
     merged
 }
 
-fn parse(path: &str, text: &str) -> Result<Map<String, Value>, ConfigError> {
-    let is_toml = path.to_ascii_lowercase().ends_with(".toml");
-    let format = if is_toml { FileFormat::Toml } else { FileFormat::Json };
-    config::File::from_str(text, format).collect().map_err(|error| {
-        // A TOML error quotes the line in between, which may hold a password.
-        let all = error.to_string();
-        let mut lines = all.lines().filter(|line| !line.trim().is_empty());
-        let first = lines.next().unwrap_or_default().to_owned();
-        let reason = lines.next_back().map_or(first.clone(), |last| format!("{first}: {last}"));
-        ConfigError::Syntax { file: path.to_owned(), reason }
-    })
+fn parse(path: &str, text: &str, merged: &mut Merged) -> Option<Vec<(String, Value)>> {
+    if path.to_ascii_lowercase().ends_with(".toml") {
+        return toml(path, text, merged);
+    }
+    match json::entries(text) {
+        Ok(found) => {
+            if found.has_more {
+                merged.warnings.push(Warning::Notice(format!(
+                    "{path}: what follows the last brace is left out"
+                )));
+            }
+            Some(found.pairs)
+        }
+        Err(reason) => {
+            merged.errors.push(ConfigError::Syntax { file: path.to_owned(), reason });
+            None
+        }
+    }
 }
 
-fn file_layer(path: &str, raw: Map<String, Value>, merged: &mut Merged) -> Layer {
+fn toml(path: &str, text: &str, merged: &mut Merged) -> Option<Vec<(String, Value)>> {
+    match config::File::from_str(text, FileFormat::Toml).collect() {
+        Ok(table) => {
+            // The parser forgets in which order keys stand.
+            let place = |name: &str| {
+                text.lines().position(|line| {
+                    let line = line.trim_start().trim_start_matches(['[', '"', '\'']);
+                    line.strip_prefix(name).is_some_and(|rest| {
+                        !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric())
+                    })
+                })
+            };
+            let mut pairs: Vec<(String, Value)> = table.into_iter().collect();
+            pairs.sort_by_cached_key(|(name, _)| (place(name), name.clone()));
+            Some(pairs)
+        }
+        Err(error) => {
+            // A TOML error quotes the line in between, which may hold a password.
+            let all = error.to_string();
+            let mut lines = all.lines().filter(|line| !line.trim().is_empty());
+            let first = lines.next().unwrap_or_default().to_owned();
+            let reason = lines.next_back().map_or(first.clone(), |last| format!("{first}: {last}"));
+            merged.errors.push(ConfigError::Syntax { file: path.to_owned(), reason });
+            None
+        }
+    }
+}
+
+fn file_layer(path: &str, raw: Vec<(String, Value)>, merged: &mut Merged) -> Layer {
     let mut layer = Layer::default();
-    let sorted: BTreeMap<_, _> = raw.into_iter().collect();
+    let mut spelt: BTreeMap<&'static str, String> = BTreeMap::new();
     let origin = path.to_owned();
-    for (spelling, value) in sorted {
+    for (spelling, value) in raw {
         let from = Origin::File(origin.clone());
         let Some(key) = wanted(&spelling, from, merged) else { continue };
         // As in Go, null leaves what was there.
-        if !matches!(value.kind, ValueKind::Nil) {
-            layer.0.insert(key.name.to_owned(), with_origin(value, &origin));
+        if matches!(value.kind, ValueKind::Nil) {
+            continue;
+        }
+        layer.0.insert(key.name.to_owned(), with_origin(value, &origin));
+        if let Some(before) = spelt.insert(key.name, spelling.clone()) {
+            let two = if before == spelling { before } else { format!("{before} and {spelling}") };
+            merged.warnings.push(Warning::Notice(format!(
+                "{path}: {} is given more than once ({two}); the later one counts",
+                key.name
+            )));
         }
     }
     layer

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use baton_topology::names::is_same_seat;
+
 use super::reader::Reader;
 use super::types::{Config, Listen, Raft, RaftConfirmation, RaftSecret, RaftTiming, RaftTls};
 
@@ -15,6 +17,7 @@ pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
     if nodes.is_empty() {
         nodes.push(advertise.clone());
     }
+    let advertise = listed(advertise, &nodes, r);
     let timing = r.choice("RaftTiming", &[("near", RaftTiming::Near), ("far", RaftTiming::Far)]);
     let confirmations = [
         ("majority", RaftConfirmation::Majority),
@@ -60,6 +63,22 @@ fn seat(text: &str, port: u16) -> String {
         (true, _) => text.to_owned(),
         (false, true) => format!("[{text}]:{port}"),
         (false, false) => format!("{text}:{port}"),
+    }
+}
+
+/// The seat of this node as RaftNodes has it: peers know it by that. An operator may write one name
+/// with fewer labels here than there.
+fn listed(advertise: String, nodes: &[String], r: &mut Reader<'_>) -> String {
+    if nodes.contains(&advertise) {
+        return advertise;
+    }
+    let mut same = nodes.iter().filter(|it| is_same_seat(it, &advertise));
+    match (same.next(), same.next()) {
+        (Some(only), None) => {
+            r.notice(format!("RaftAdvertise: {advertise} is taken for {only} of RaftNodes"));
+            only.clone()
+        }
+        _ => advertise,
     }
 }
 

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use baton_topology::pattern;
 use regex::Regex;
 
 use super::keys::{self, Status};
 use super::values::{Origin, Secret, Setting};
 use super::{ConfigError, Warning};
+
+/// The passwords that are empty when the variable they are to come from is not set.
+const EMPTY_WHEN_UNSET: [&str; 2] = ["MySQLTopologyPassword", "MySQLOrchestratorPassword"];
 
 type Settings = BTreeMap<&'static str, (Setting, Origin)>;
 
@@ -68,6 +72,13 @@ impl<'a> Reader<'a> {
             };
             match self.env.get(name) {
                 Some(value) => *setting = Setting::Secret(Secret::new(value.clone())),
+                // As orchestrator has it; who may use the API is never left to an empty text.
+                None if EMPTY_WHEN_UNSET.contains(key) => {
+                    self.warnings.push(Warning::Notice(format!(
+                        "{origin}: {key}: the environment variable {name} is not set; it is empty"
+                    )));
+                    *setting = Setting::Secret(Secret::default());
+                }
                 None => self.errors.push(ConfigError::Invalid {
                     from: origin.clone(),
                     key,
@@ -193,14 +204,43 @@ impl<'a> Reader<'a> {
         texts.iter().filter_map(|text| self.compile(key, text)).collect()
     }
 
+    /// A pattern in the syntax people wrote it in. What was none to orchestrator it left out, and so
+    /// is it here.
     pub(super) fn compile(&mut self, key: &'static str, text: &str) -> Option<Regex> {
-        match Regex::new(text) {
-            Ok(pattern) => Some(pattern),
+        match pattern::compile(text) {
+            Ok(pattern) => {
+                let read = pattern::translated(text);
+                if read != text {
+                    self.notice(format!("{key}: {text:?} is read as {:?}", &*read));
+                }
+                Some(pattern)
+            }
             Err(_) => {
-                self.invalid(key, format!("{text:?} is not a regular expression"));
+                self.notice(format!(
+                    "{key}: {text:?} is not a regular expression (there are no look-arounds and no \
+                     references to groups) and is ignored, as orchestrator did"
+                ));
                 None
             }
         }
+    }
+
+    /// One of `choices`, by name; any other word means `otherwise`, and somebody should know.
+    pub(super) fn lenient_choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+        (named, otherwise): (&str, T),
+    ) -> T {
+        let text = self.text(key);
+        let word = text.trim().to_ascii_lowercase();
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word) {
+            return *value;
+        }
+        let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let names = names.join(", ");
+        self.notice(format!("{key}: {text:?} is none of {names}; {named} is used"));
+        otherwise
     }
 
     /// One of `choices`, by name; the first when the value is none of them, which is an error.

@@ -196,14 +196,13 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
             r#"{"DeadInstancePollSecondsMax": 1}"#,
             "InstancePollSeconds",
         ),
-        ("a bad pattern", r#"{"DataCenterPattern": "("}"#, "is not a regular expression"),
         ("mutual TLS without a certificate", r#"{"MySQLTopologyTLS": "mutual"}"#, "needs both"),
         (
             "two answers to TLS",
             r#"{"MySQLTopologyTLS": "off", "MySQLTopologyUseMutualTLS": true}"#,
             "contradicts MySQLTopologyUseMutualTLS",
         ),
-        ("an unset variable", r#"{"MySQLTopologyPassword": "${NOPE}"}"#, "NOPE is not set"),
+        ("an unset variable", r#"{"HTTPAuthPassword": "${NOPE}"}"#, "NOPE is not set"),
         (
             "a missing credentials file",
             r#"{"MySQLTopologyCredentialsConfigFile": "/nope"}"#,
@@ -229,6 +228,56 @@ fn seats_of_a_raft_have_ports_and_a_raft_of_one_needs_no_secret() {
     let alone = of(r#"{"RaftEnabled": true, "RaftDataDir": "/d"}"#);
     assert_eq!(alone.nodes, ["127.0.0.1:10008"]);
     assert_eq!(alone.secret, RaftSecret::None);
+}
+
+#[test]
+fn what_an_operator_of_kubernetes_generates_starts() {
+    let generated = r#"{
+        "BackendDB": "sqlite", "SQLite3DataFile": "/d/orc.db", "ListenAddress": ":3000",
+        "HostnameResolveMethod": "none", "MySQLHostnameResolveMethod": "@@report_host",
+        "HTTPAdvertise": "http://cluster1-orc-0.ns:3000", "RaftAdvertise": "cluster1-orc-0.ns",
+        "RaftBind": "cluster1-orc-0.cluster1-orc.ns", "RaftEnabled": true, "RaftDataDir": "/d",
+        "RaftEnabledSingleNode": false, "RaftNodes": ["cluster1-orc-0.ns.svc:10008",
+        "cluster1-orc-1.ns.svc:10008", "cluster1-orc-2.ns.svc:10008"],
+        "AuthenticationMethod": "multi", "HTTPAuthUser": "orchestrator", "HTTPAuthPassword": "p",
+        "MySQLTopologyCredentialsConfigFile": "/etc/orc-topology.cnf",
+        "MySQLTopologyUseMutualTLS": true, "MySQLTopologySSLSkipVerify": true,
+        "MySQLTopologySSLCertFile": "/tls.crt", "MySQLTopologySSLPrivateKeyFile": "/tls.key",
+        "ReplicationLagQuery": "SELECT CAST(n AS UNSIGNED INTEGER) FROM heartbeat",
+        "FailMasterPromotionOnLagMinutes": 10, "RecoverMasterClusterFilters": [".*"],
+        "PreFailoverProcesses": ["handler failover -command '{command}' -uid {recoveryUID}"],
+        "ProcessesShellCommand": "sh"}"#;
+    let files = [
+        ("orchestrator.conf.json", generated),
+        ("/etc/orc-topology.cnf", "[client]\nuser=orchestrator\npassword=\"a\\\"b\\\\c#d\"\n"),
+    ];
+    let secrets = [("BATON_RAFTSECRET", "s"), ("BATON_RAFTALLOWPLAINTEXT", "true")];
+    let config = load_from(&files, &secrets).unwrap().config;
+    assert_eq!(config.raft.advertise, "cluster1-orc-0.ns.svc:10008");
+    assert_eq!(config.connections.credentials.password.reveal(), "a\"b\\c#d");
+    assert_eq!(config.connections.tls_mode, TlsMode::Mutual);
+    let patience = config.hooks.timeout_of(HookList::PreFailover);
+    assert!(patience > Duration::from_secs(6 * 60 * 60 + 4 * 60), "{patience:?}");
+}
+
+#[test]
+fn a_seat_may_be_written_with_fewer_labels_than_in_the_list() {
+    let of = |advertise: &str| {
+        one(&format!(
+            r#"{{"RaftEnabled": true, "RaftDataDir": "/d", "RaftBind": "0.0.0.0",
+            "RaftAdvertise": "{advertise}", "RaftSecret": "s", "RaftAllowPlainText": true,
+            "HTTPAdvertise": "http://a:3000", "RaftNodes": ["cluster1-orc-0.ns.svc:10008",
+            "cluster1-orc-1.ns.svc:10008", "cluster1-orc-2.ns.svc:10008"]}}"#
+        ))
+    };
+    let loaded = of("cluster1-orc-0.ns").unwrap();
+    assert_eq!(loaded.config.raft.advertise, "cluster1-orc-0.ns.svc:10008");
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|it| it.contains("is taken for cluster1-orc-0.ns.svc")), "{told:?}");
+    for stranger in ["cluster1-orc.ns", "cluster1-orc-3.ns", "cluster1-orc-0.ns:1", "cluster1"] {
+        let refused = of(stranger).unwrap_err().to_string();
+        assert!(refused.contains("does not name this node"), "{stranger}: {refused}");
+    }
 }
 
 #[test]
@@ -261,7 +310,7 @@ fn an_api_that_the_other_nodes_do_not_reach_is_told() {
 
 #[test]
 fn all_errors_are_reported_together() {
-    let errors = one(r#"{"Debug": 1, "UseSSL": "yes", "DataCenterPattern": "("}"#).unwrap_err();
+    let errors = one(r#"{"Debug": 1, "UseSSL": "yes", "BackendDB": "paper"}"#).unwrap_err();
     assert_eq!(errors.0.len(), 3, "{errors}");
 }
 
@@ -286,6 +335,98 @@ fn unknown_and_ignored_keys_are_warnings() {
         let all: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
         assert!(all.iter().any(|w| w.contains(expected)), "case: {case}: {all:?}");
     }
+}
+
+#[test]
+fn what_orchestrator_took_starts_with_a_warning_that_says_what_became_of_it() {
+    for (case, text, expected) in [
+        ("a word of its own", r#"{"HostnameResolveMethod": "fqdn"}"#, "none is used"),
+        ("another", r#"{"MySQLHostnameResolveMethod": "evil"}"#, "none is used"),
+        ("a class of Go", r#"{"DataCenterPattern": "db[\\w-.]"}"#, r#"is read as "db[\\w\\-.]""#),
+        ("a brace", r#"{"PromotionIgnoreHostnameFilters": ["a{"]}"#, r#"is read as "a\\{""#),
+        ("quoted", r#"{"RegionPattern": "\\Qa.b\\E"}"#, r#"is read as "a\\.b""#),
+        ("no pattern", r#"{"DataCenterPattern": "("}"#, "is ignored, as orchestrator did"),
+        (
+            "a look-around",
+            r#"{"RecoverMasterClusterFilters": ["(?!test).*"]}"#,
+            "is not a regular expression (there are no look-arounds",
+        ),
+        ("an alias", r#"{"RecoverMasterClusterFilters": ["alias~=("]}"#, "is ignored"),
+        ("an alias by pattern", r#"{"ClusterNameToAlias": {"(": "x"}}"#, "is ignored"),
+        ("an unset variable", r#"{"MySQLTopologyPassword": "${NOPE}"}"#, "it is empty"),
+        ("text after the last brace", r#"{"Debug": false} trailing {"#, "is left out"),
+        ("twice", r#"{"Debug": true, "Debug": false}"#, "Debug is given more than once (Debug)"),
+        ("two spellings", r#"{"DEBUG": true, "debug": false}"#, "(DEBUG and debug); the later"),
+        ("unsigned", r#"{"ReplicationLagQuery": "select cast(1 as UNSIGNED)"}"#, "is read as 0"),
+        ("a raft of one", r#"{"RaftEnabledSingleNode": true}"#, "RaftEnabledSingleNode is ignored"),
+    ] {
+        let loaded = one(text).unwrap_or_else(|errors| panic!("case: {case}: {errors}"));
+        let all: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(matches!(&all[..], [it] if it.contains(expected)), "case: {case}: {all:#?}");
+    }
+}
+
+#[test]
+fn words_for_names_mean_what_they_meant() {
+    let names = |text: &str| one(text).unwrap().config.names;
+    for (word, expected) in [
+        ("default", InstanceResolve::Hostname),
+        ("hostname", InstanceResolve::Hostname),
+        ("@@HOSTNAME", InstanceResolve::Hostname),
+        ("report_host", InstanceResolve::ReportHost),
+        ("none", InstanceResolve::AsGiven),
+        ("evil", InstanceResolve::AsGiven),
+    ] {
+        let found = names(&format!(r#"{{"MySQLHostnameResolveMethod": "{word}"}}"#)).instance;
+        assert_eq!(found, expected, "{word}");
+    }
+    assert_eq!(names(r#"{"HostnameResolveMethod": "CNAME"}"#).host, HostResolve::Cname);
+    assert_eq!(names(r#"{"HostnameResolveMethod": "fqdn"}"#).host, HostResolve::AsGiven);
+}
+
+#[test]
+fn the_later_of_two_spellings_counts_and_null_never_does() {
+    let message = |text: &str| one(text).unwrap().config.http.web_message;
+    assert_eq!(message(r#"{"WebMessage": "a", "webmessage": "b"}"#), "b");
+    assert_eq!(message(r#"{"webmessage": "b", "WebMessage": "a"}"#), "a");
+    assert_eq!(message(r#"{"WebMessage": "a", "webmessage": null}"#), "a");
+    for (text, expected) in [
+        ("WebMessage = 'a'\nweb_message = 'b'", "b"),
+        ("web_message = 'b'\nWebMessage = 'a'", "a"),
+        ("WebMessage_x = 1\nweb_message = 'b'\nDebug = true\nWebMessage = 'a'", "a"),
+    ] {
+        let loaded = load_from(&[("baton.toml", text)], &[]).unwrap();
+        assert_eq!(loaded.config.http.web_message, expected, "{text}");
+        let told = loaded.warnings.iter().filter(|it| it.to_string().contains("more than once"));
+        assert_eq!(told.count(), 1, "{text}");
+    }
+    let trailing = one("\u{feff}{\"WebMessage\": \"a\"}\n\n").unwrap();
+    assert_eq!(trailing.warnings, []);
+}
+
+#[test]
+fn a_filter_that_is_no_pattern_matches_nothing_more_than_its_name() {
+    let text =
+        r#"{"RecoverMasterClusterFilters": ["(?!x).*", "alias~=(", "alias~=[\\w-.]+", "*"]}"#;
+    let recovery = one(text).unwrap().config.recovery;
+    assert_eq!(recovery.primary_filters, ["(?!x).*", r"alias~=[\w-.]+", "*"]);
+    assert_eq!(recovery.nothing_is_recovered(), None);
+    assert!(one("{}").unwrap().config.recovery.nothing_is_recovered().is_some());
+}
+
+#[test]
+fn a_credentials_file_may_name_variables() {
+    let files = [
+        ("orchestrator.conf.json", r#"{"MySQLTopologyCredentialsConfigFile": "/my.cnf"}"#),
+        ("/my.cnf", "[Client]\nUser=orc # who\nPassword=${ORC_TOPOLOGY_PASSWORD}\n"),
+    ];
+    let loaded = load_from(&files, &[("ORC_TOPOLOGY_PASSWORD", "s#cret")]).unwrap();
+    let credentials = &loaded.config.connections.credentials;
+    assert_eq!((credentials.user.as_str(), credentials.password.reveal()), ("orc", "s#cret"));
+    let unset = load_from(&files, &[]).unwrap();
+    let told: Vec<_> = unset.warnings.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|it| it.contains("/my.cnf: password: the environment")), "{told:?}");
+    assert!(unset.config.connections.credentials.password.is_empty());
 }
 
 #[test]
@@ -466,18 +607,24 @@ fn each_list_of_hooks_has_its_key() {
 #[test]
 fn hooks_are_quoted_and_have_a_deadline_unless_told_otherwise() {
     let hooks = one("{}").unwrap().config.hooks;
-    assert_eq!((hooks.shell.as_str(), hooks.timeout.as_secs()), ("bash", 60));
+    assert_eq!((hooks.shell.as_str(), hooks.timeout.as_secs()), ("bash", 86_400));
+    assert_eq!(hooks.timeout_of(HookList::PreFailover).as_secs(), 86_400);
+    assert_eq!(hooks.timeout_of(HookList::FailureDetection).as_secs(), 60);
     assert_eq!(hooks.placeholders, PlaceholderStyle::Quoted);
     let told = r#"{"ProcessesShellCommand": "sh", "HookTimeoutSeconds": 0,
         "UnquotedHookPlaceholders": true}"#;
     let loaded = one(told).unwrap();
     let hooks = &loaded.config.hooks;
-    assert_eq!((hooks.shell.as_str(), hooks.timeout.as_secs()), ("sh", 60), "nothing is endless");
+    let told = (hooks.shell.as_str(), hooks.timeout.as_secs());
+    assert_eq!(told, ("sh", 86_400), "nothing is endless");
     assert_eq!(hooks.placeholders, PlaceholderStyle::Verbatim);
     assert_eq!(loaded.warnings.len(), 2, "both are told");
     let env = [("BATON_HOOK_TIMEOUT_SECONDS", "5"), ("BATON_PRE_FAILOVER_PROCESSES", "a, b")];
     let hooks = load_from(&[], &env).unwrap().config.hooks;
-    assert_eq!(hooks.timeout.as_secs(), 5);
+    assert_eq!(hooks.timeout_of(HookList::PostFailover).as_secs(), 5);
+    assert_eq!(hooks.timeout_of(HookList::FailureDetection).as_secs(), 5);
+    let hour = load_from(&[], &[("BATON_HOOK_TIMEOUT_SECONDS", "3600")]).unwrap().config.hooks;
+    assert_eq!(hour.timeout_of(HookList::FailureDetection).as_secs(), 3_600);
     assert_eq!(hooks.lists[&HookList::PreFailover].commands, ["a", "b"]);
 }
 

@@ -332,6 +332,17 @@ pub struct Recovery {
     pub breaker_percent: u64,
 }
 
+impl Recovery {
+    /// That no cluster is recovered by itself, if none is: nobody should learn it from an outage.
+    pub fn nothing_is_recovered(&self) -> Option<&'static str> {
+        let is_off = self.primary_filters.is_empty() && self.intermediate_filters.is_empty();
+        is_off.then_some(
+            "nothing is failed over by itself: RecoverMasterClusterFilters and \
+             RecoverIntermediateMasterClusterFilters name no cluster ([\"*\"] names all)",
+        )
+    }
+}
+
 /// Consensus among nodes.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is the key of the same meaning in keys.rs")]

@@ -67,7 +67,7 @@ fn a_primary_that_all_batons_have_lost_stays_the_primary_while_receivers_run() {
         for replica in [0, 2] {
             world.servers[replica].exec(match flavor {
                 Flavor::MySql97 => "STOP REPLICA SQL_THREAD",
-                Flavor::MariaDb1011 => "STOP SLAVE SQL_THREAD",
+                Flavor::MariaDb1011 | Flavor::MariaDb118 => "STOP SLAVE SQL_THREAD",
             });
         }
         world.lose_primary(&[0, 1, 2], &[]);

@@ -6,6 +6,7 @@ use regex::Regex;
 
 use crate::cluster::Cluster;
 use crate::key::InstanceKey;
+use crate::pattern;
 
 /// One entry of a cluster filter list.
 #[derive(Debug, Clone)]
@@ -15,7 +16,12 @@ pub enum ClusterFilter {
     /// `alias=x`.
     Alias(String),
     /// `alias~=regex`.
-    AliasPattern(Regex),
+    AliasPattern {
+        /// The expression as configured.
+        written: String,
+        /// What it means.
+        pattern: Regex,
+    },
     /// A name or alias to the letter, or a regular expression on the name.
     NameOrAlias {
         /// The text as configured.
@@ -34,13 +40,14 @@ impl ClusterFilter {
         if text == "*" {
             return Ok(Self::Any);
         }
-        if let Some(pattern) = text.strip_prefix("alias~=") {
-            return Regex::new(pattern).map(Self::AliasPattern);
+        if let Some(written) = text.strip_prefix("alias~=") {
+            let pattern = pattern::compile(written)?;
+            return Ok(Self::AliasPattern { written: written.to_owned(), pattern });
         }
         if let Some(alias) = text.strip_prefix("alias=") {
             return Ok(Self::Alias(alias.to_owned()));
         }
-        let pattern = if text.is_empty() { None } else { Regex::new(text).ok() };
+        let pattern = if text.is_empty() { None } else { pattern::compile(text).ok() };
         Ok(Self::NameOrAlias { text: text.to_owned(), pattern })
     }
 
@@ -49,7 +56,7 @@ impl ClusterFilter {
         match self {
             Self::Any => true,
             Self::Alias(wanted) => wanted == alias,
-            Self::AliasPattern(pattern) => pattern.is_match(alias),
+            Self::AliasPattern { pattern, .. } => pattern.is_match(alias),
             Self::NameOrAlias { text, pattern } => {
                 text == name
                     || text == alias
@@ -65,7 +72,7 @@ impl fmt::Display for ClusterFilter {
         match self {
             Self::Any => f.write_str("*"),
             Self::Alias(alias) => write!(f, "alias={alias}"),
-            Self::AliasPattern(pattern) => write!(f, "alias~={pattern}"),
+            Self::AliasPattern { written, .. } => write!(f, "alias~={written}"),
             Self::NameOrAlias { text, .. } => f.write_str(text),
         }
     }

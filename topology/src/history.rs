@@ -62,6 +62,15 @@ pub struct DetectionEntry {
     pub replicas: Vec<InstanceKey>,
     /// The node that detected it.
     pub node: String,
+    /// The token of its process.
+    #[serde(default)]
+    pub token: String,
+    /// Whether dead primaries of the cluster were failed over by themselves then.
+    #[serde(default)]
+    pub auto_recover_primary: bool,
+    /// Whether its intermediate sources were recovered by themselves.
+    #[serde(default)]
+    pub auto_recover_intermediate: bool,
 }
 
 /// One change of the verdict on an instance.

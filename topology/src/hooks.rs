@@ -92,6 +92,8 @@ pub struct HookPolicy {
     pub shell: String,
     /// How long one hook may take.
     pub timeout: Duration,
+    /// How long one may take that is told of a failure: it prepares nothing that is waited for.
+    pub detection_timeout: Duration,
     /// How values replace placeholders.
     pub placeholders: PlaceholderStyle,
     /// What runs; a list that is missing is empty.
@@ -102,7 +104,8 @@ impl Default for HookPolicy {
     fn default() -> Self {
         Self {
             shell: "bash".into(),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(24 * 60 * 60),
+            detection_timeout: Duration::from_secs(60),
             placeholders: PlaceholderStyle::default(),
             lists: BTreeMap::new(),
         }
@@ -110,6 +113,14 @@ impl Default for HookPolicy {
 }
 
 impl HookPolicy {
+    /// How long one hook of a list may take.
+    pub fn timeout_of(&self, list: HookList) -> Duration {
+        match list {
+            HookList::FailureDetection => self.timeout.min(self.detection_timeout),
+            _ => self.timeout,
+        }
+    }
+
     /// Every hook of `list` as it would run, in order.
     pub fn prepare(&self, list: HookList, context: &HookContext) -> Vec<HookCommand> {
         let commands = self.lists.get(&list).map_or(&[][..], |list| &list.commands);

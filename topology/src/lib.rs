@@ -24,6 +24,7 @@ pub mod instance;
 pub mod key;
 pub mod ledger;
 pub mod names;
+pub mod pattern;
 pub mod policy;
 pub mod pools;
 pub mod probe;

@@ -209,6 +209,9 @@ pub fn read(
     Ok((canonical, facts))
 }
 
+/// More seconds than this are what is left of a negative number.
+const MOST_OF_LAG: f64 = i64::MAX as f64;
+
 /// The name a server goes by. The port is the one it was addressed by: it may be a forwarded one
 /// that the server itself knows nothing of.
 fn canonical_key(addressed_as: &InstanceKey, basics: &Row<'_>, method: NameMethod) -> InstanceKey {
@@ -272,10 +275,11 @@ fn status_number<T: FromStr + Default>(answers: &Answers, name: &str) -> T {
     value.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
 }
 
-/// Lag queries answer with whole or fractional seconds; clocks that disagree make them negative.
+/// Lag queries answer with whole or fractional seconds; clocks that disagree make them negative,
+/// and where they are unsigned, that wraps around.
 fn measured_lag(answers: &Answers) -> Option<u64> {
     let text = answer_text(answers, Question::Lag);
     let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite())?;
     // The cast saturates, which is what is wanted at both ends.
-    Some(seconds.max(0.0) as u64)
+    Some(if seconds > MOST_OF_LAG { 0 } else { seconds.max(0.0) as u64 })
 }

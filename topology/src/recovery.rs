@@ -15,6 +15,7 @@ pub mod groups;
 mod holding;
 mod loss;
 pub mod machine;
+pub mod making;
 pub mod occasions;
 pub mod plan;
 pub mod preview;

@@ -67,7 +67,7 @@ impl Only {
     /// When it is none.
     pub fn parse(pattern: &str) -> Result<Self, Refused> {
         let bad = |error| Refused(format!("pattern {pattern:?} is no regular expression: {error}"));
-        Regex::new(pattern).map(Self).map_err(bad)
+        crate::pattern::compile(pattern).map(Self).map_err(bad)
     }
 
     fn is_match(&self, key: &InstanceKey) -> bool {

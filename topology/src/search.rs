@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cluster::{Cluster, Member};
 use crate::key::InstanceKey;
+use crate::names::leads;
 use crate::snapshot::FleetSnapshot;
 
 /// Instances that match `text`, those highest up first, then those with most replicas, then by
@@ -49,6 +50,23 @@ pub fn fuzzy_match(fleet: &FleetSnapshot, key: &InstanceKey) -> InstanceKey {
         .cluster_of
         .keys()
         .filter(|known| known.port() == key.port() && known.host().contains(key.host()));
+    match (candidates.next(), candidates.next()) {
+        (Some(only), None) => only.clone(),
+        _ => key.clone(),
+    }
+}
+
+/// The known instance that a command may act on: the one of that very name, else the only one with
+/// that port of whose host name it is the leading labels, as the name of a pod is of its own. A mere
+/// part of a name never says whom a command is for.
+pub fn target(fleet: &FleetSnapshot, key: &InstanceKey) -> InstanceKey {
+    if fleet.cluster_of.contains_key(key) {
+        return key.clone();
+    }
+    let mut candidates = fleet
+        .cluster_of
+        .keys()
+        .filter(|known| known.port() == key.port() && leads(key.host(), known.host()));
     match (candidates.next(), candidates.next()) {
         (Some(only), None) => only.clone(),
         _ => key.clone(),
@@ -135,6 +153,23 @@ mod tests {
         }
         assert!(cluster_by_hint(&fleet, "prod").is_none());
         assert!(cluster_by_hint(&fleet, "").is_none());
+    }
+
+    #[test]
+    fn a_command_is_for_whoever_is_named_by_its_leading_labels() {
+        let fleet = fleet();
+        let key = |host: &str, port| InstanceKey::new(host, port);
+        for (given, port, meant) in [
+            ("db2", 3306, "db2.prod"),
+            ("db2.prod", 3306, "db2.prod"),
+            ("other", 3306, "other"),
+            ("db", 3306, "db"),
+            ("prod", 3306, "prod"),
+            ("db2", 3307, "db2"),
+            ("", 3306, ""),
+        ] {
+            assert_eq!(target(&fleet, &key(given, port)), key(meant, port), "{given}:{port}");
+        }
     }
 
     #[test]

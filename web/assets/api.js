@@ -58,7 +58,9 @@ async function told(response) {
     throw new Refused(response.ok ? `unreadable answer: ${said}` : said, response.status);
   }
   if (!response.ok || body?.Code === 'ERROR') {
-    throw new Refused(body?.Message || response.statusText || 'no reason given', response.status);
+    const why = body?.Message === 'Unauthorized' && typeof body.Details === 'string' ? `: ${body.Details}` : '';
+    const message = body?.Message || response.statusText || 'no reason given';
+    throw new Refused(message + why, response.status);
   }
   return body;
 }

@@ -5,6 +5,7 @@ mod doc;
 mod extra;
 mod hooks;
 mod info;
+mod kv;
 mod manage;
 mod meta;
 mod monitoring;
@@ -224,6 +225,9 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Read recover::explain { "explain/:host/:port" }
     PrivilegedRead extra::extra_transactions { "extra-transactions/:host/:port" }
     PrivilegedRead hooks::preview { "hooks-preview/:hint" }
+    PrivilegedRead hooks::running { "running-hooks" }
+    Write hooks::end { "end-hook/:id" }
+    Write kv::submit { "submit-masters-to-kv-stores/:hint", "submit-masters-to-kv-stores" }
     Read recovery::check_global { "check-global-recoveries" }
     Write recovery::disable_global { "disable-global-recoveries" }
     Write recovery::enable_global { "enable-global-recoveries" }

@@ -9,7 +9,7 @@ use baton_topology::history::NewAuditEntry;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::recovery::gate::Runner;
-use baton_topology::search::{cluster_by_hint, fuzzy_match};
+use baton_topology::search::{cluster_by_hint, fuzzy_match, target};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
@@ -87,12 +87,18 @@ impl Call {
 
     /// Host and port of the path, by canonical name.
     pub(crate) fn key(&self) -> Result<InstanceKey, Failure> {
-        Ok(self.services.discovery.resolve(&self.raw_key()?))
+        Ok(self.meant(&self.raw_key()?))
     }
 
     /// Another host and port of the path, by canonical name.
     pub(crate) fn key_of(&self, host: &str, port: &str) -> Result<InstanceKey, Failure> {
-        Ok(self.services.discovery.resolve(&self.raw_key_of(host, port)?))
+        Ok(self.meant(&self.raw_key_of(host, port)?))
+    }
+
+    /// The instance of that name, by canonical name, or the only one that it is the leading labels
+    /// of.
+    fn meant(&self, given: &InstanceKey) -> InstanceKey {
+        target(&self.fleet, &self.services.discovery.resolve(given))
     }
 
     /// Host and port of the path as they are written.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use baton_actors::hooks::RunningHook;
 use baton_topology::analysis::catalog::PROBLEMS;
 use baton_topology::recovery::aftermath::{Concern, aftermaths};
 use baton_topology::recovery::gate::{Runner, breaker};
@@ -81,17 +82,33 @@ impl HttpMetrics {
 }
 
 /// Everything in Prometheus' text format.
-pub(crate) fn render(registry: &Mutex<Registry>, fleet: &FleetSnapshot, now: Timestamp) -> String {
+pub(crate) fn render(
+    registry: &Mutex<Registry>,
+    fleet: &FleetSnapshot,
+    hooks: &[RunningHook],
+    now: Timestamp,
+) -> String {
     let mut text = String::new();
     {
         let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a string never fails.
         let _ = encode(&mut text, &registry);
     }
-    let ours = fleet_figures(fleet, now);
+    let ours = fleet_figures(fleet, now) + &hook_figures(hooks);
     let end = text.rfind("# EOF").unwrap_or(text.len());
     text.insert_str(end, &ours);
     text
+}
+
+fn hook_figures(hooks: &[RunningHook]) -> String {
+    let oldest = hooks.iter().map(|it| it.elapsed).max().unwrap_or_default().as_secs();
+    let (count, (running, age)) =
+        (hooks.len(), ("baton_hooks_running", "baton_hook_oldest_seconds"));
+    format!(
+        "# HELP {running} Hooks that run now.\n# TYPE {running} gauge\n{running} {count}\n\
+         # HELP {age} How long the oldest of them has been running.\n# TYPE {age} gauge\n\
+         # UNIT {age} seconds\n{age} {oldest}\n"
+    )
 }
 
 fn readiness(fleet: &FleetSnapshot, now: Timestamp) -> BTreeMap<&'static str, usize> {

@@ -144,8 +144,11 @@ async fn ask<B: Body + 'static>(
 /// It was not asked.
 fn unreached(target: &Target<'_>, why: &str) -> Failure {
     let Target { leader, api, changes, .. } = target;
-    let unauthorized = if *changes { "Unauthorized: this node does not lead; " } else { "" };
-    Failure::later(format!("{unauthorized}the leader {leader} is not reached at {api}: {why}"))
+    let why = format!("the leader {leader} is not reached at {api}: {why}");
+    match changes {
+        true => Failure::unauthorized(&format!("this node does not lead; {why}")),
+        false => Failure::later(why),
+    }
 }
 
 /// It was asked, and did not answer.

@@ -103,7 +103,7 @@ impl Raft {
     /// Proves that this node leads, for a change that is about to be made.
     pub(crate) async fn prove(&self) -> Result<(), Failure> {
         let proof = self.node.prove(PROOF_WITHIN).await;
-        proof.map(|_| ()).map_err(|error| Failure::later(format!("Unauthorized: {error}")))
+        proof.map(|_| ()).map_err(|error| Failure::unauthorized(&error.to_string()))
     }
 
     /// Where the API of a leader is.

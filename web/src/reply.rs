@@ -114,6 +114,12 @@ impl Failure {
         Self { status, retry_after_seconds, ..Self::new(message) }
     }
 
+    /// Somebody else leads, or may: 503, and when to ask again. Programs look for this very message;
+    /// why is in the details.
+    pub(crate) fn unauthorized(why: &str) -> Self {
+        Self::later("Unauthorized").with_details(&why)
+    }
+
     /// With a status of its own.
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
@@ -169,7 +175,7 @@ impl From<ProposeError> for Failure {
     fn from(error: ProposeError) -> Self {
         match error {
             // It led when it was asked, and no longer when it was to be done.
-            ProposeError::NotLeading(why) => Self::later(format!("Unauthorized: {why}")),
+            ProposeError::NotLeading(why) => Self::unauthorized(&why),
             error => Self::new(error.to_string()),
         }
     }

@@ -285,8 +285,8 @@ async fn api_answer(
         return (route.path, refusal);
     }
     let may_use = match *request.method() {
-        Method::GET | Method::HEAD => true,
-        Method::POST => route.access.changes(),
+        // Whoever posts to what only reads gets to read it.
+        Method::GET | Method::HEAD | Method::POST => true,
         _ => false,
     };
     if !may_use {
@@ -355,11 +355,12 @@ async fn elsewhere(
         Way::To(leader) => passed_on(raft, leader, changes, request, payload, state).await,
         Way::Nowhere(why) => {
             let why = raft.outside().unwrap_or(why);
-            Err(Failure::later(if changes {
-                format!("Unauthorized: this node does not lead; {why}")
+            let why = format!("this node does not lead; {why}");
+            Err(if changes {
+                Failure::unauthorized(&why)
             } else {
-                format!("this node does not lead; {why}; local=true asks for what this node sees")
-            }))
+                Failure::later(format!("{why}; local=true asks for what this node sees"))
+            })
         }
     };
     Some(answer.unwrap_or_else(|failure| respond(Err(failure))))
@@ -373,10 +374,12 @@ async fn passed_on(
     payload: web::Payload,
     state: &State,
 ) -> Result<HttpResponse, Failure> {
-    let unauthorized = if changes { "Unauthorized: this node does not lead; " } else { "" };
     let unknown = |why| {
-        let name = &leader.name;
-        Failure::later(format!("{unauthorized}the leader {name} does not answer: {why}"))
+        let why = format!("the leader {} does not answer: {why}", leader.name);
+        match changes {
+            true => Failure::unauthorized(&format!("this node does not lead; {why}")),
+            false => Failure::later(why),
+        }
     };
     let api = raft.api_of(&leader).await.map_err(unknown)?;
     let me = raft.seat();
@@ -455,7 +458,8 @@ fn greeting(state: &State) -> HttpResponse {
 fn figures(state: &State) -> HttpResponse {
     let services = &state.services;
     let fleet = services.snapshot.borrow().clone();
-    let text = metrics::render(&services.registry, &fleet, services.clock.now());
+    let hooks = services.hooks.running();
+    let text = metrics::render(&services.registry, &fleet, &hooks, services.clock.now());
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(text)

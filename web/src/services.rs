@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use baton_actors::clock::Clock;
+use baton_actors::hooks::HookRunner;
 use baton_actors::ports::{
     Discovery, History, Ledger, Operations, Recoveries, SnapshotReader, StoreHealth,
 };
@@ -27,6 +28,8 @@ pub struct Services {
     pub history: Arc<dyn History>,
     /// Changes servers.
     pub operations: Arc<dyn Operations>,
+    /// Which user processes run.
+    pub hooks: HookRunner,
     /// How the store is doing.
     pub store_health: watch::Receiver<StoreHealth>,
     /// The time.

@@ -7,8 +7,10 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use baton_topology::analysis::Analysis;
 use baton_topology::analysis::catalog::{self, Response};
 use baton_topology::cluster::ClusterId;
+use baton_topology::filter::any_matches;
 use baton_topology::history::DetectionEntry;
 use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::recovery::making::is_of_a_recovery;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
@@ -38,6 +40,21 @@ impl ClusterAnalysisActor {
         self.recorded = ledger.last_detection_id;
     }
 
+    /// Judges again what looked like a failure while a recovery made it.
+    pub(super) fn detect_held_back(
+        &mut self,
+        snapshot: &Arc<FleetSnapshot>,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) {
+        for key in std::mem::take(&mut self.held_back) {
+            let Some((cluster, _)) = snapshot.member(&key) else { continue };
+            for analysis in cluster.analyses.iter().filter(|it| it.key == key) {
+                self.detect(snapshot, &cluster.id, analysis, now, ctx);
+            }
+        }
+    }
+
     /// Has the ledger agree that this failure was detected.
     pub(super) fn detect(
         &mut self,
@@ -57,11 +74,16 @@ impl ClusterAnalysisActor {
         if !is_detectable {
             return;
         }
+        if is_of_a_recovery(analysis, &snapshot.ledger, now) {
+            // Should it stay so afterwards, it is a failure then.
+            self.held_back.insert(analysis.key.clone());
+            return;
+        }
         if self.detections.len() >= DETECTIONS_MAX {
             self.world.metrics.dropped("detection", 1);
             return;
         }
-        let entry = detection_entry(snapshot, cluster, analysis, now);
+        let entry = detection_entry(snapshot, cluster, analysis, &self.world.token, now);
         self.detections.push_back(Arc::new(entry));
         self.record_next(ctx);
     }
@@ -141,6 +163,7 @@ fn detection_entry(
     snapshot: &FleetSnapshot,
     cluster: &ClusterId,
     analysis: &Analysis,
+    token: &str,
     at: Timestamp,
 ) -> DetectionEntry {
     let found = snapshot.cluster(cluster);
@@ -153,5 +176,10 @@ fn detection_entry(
         cluster_alias: found.map(|cluster| cluster.alias.clone()).unwrap_or_default(),
         replicas: member.map(|member| member.replicas.clone()).unwrap_or_default(),
         node: snapshot.policy.node_name.clone(),
+        token: token.to_owned(),
+        auto_recover_primary: found
+            .is_some_and(|it| any_matches(&snapshot.policy.recover_primary, it)),
+        auto_recover_intermediate: found
+            .is_some_and(|it| any_matches(&snapshot.policy.recover_intermediate, it)),
     }
 }

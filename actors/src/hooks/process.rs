@@ -13,8 +13,9 @@ use tempfile::TempPath;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::HookFailure;
 
@@ -37,13 +38,22 @@ pub(super) struct Launch {
 }
 
 /// Runs a hook; returns how it ended, and the last of its output.
-pub(super) async fn run(launch: Launch, deadline: Instant) -> (Result<(), HookFailure>, String) {
+pub(super) async fn run(
+    launch: Launch,
+    deadline: Instant,
+    ended: Arc<Notify>,
+) -> (Result<(), HookFailure>, String) {
     let output = Output::default();
-    let result = run_into(&output, launch, deadline).await;
+    let result = run_into(&output, launch, deadline, &ended).await;
     (result, output.text())
 }
 
-async fn run_into(output: &Output, launch: Launch, deadline: Instant) -> Result<(), HookFailure> {
+async fn run_into(
+    output: &Output,
+    launch: Launch,
+    deadline: Instant,
+    by_hand: &Notify,
+) -> Result<(), HookFailure> {
     let Launch { shell, text, arguments, environment, input, timeout: allowed } = launch;
     let files = timeout_at(deadline, spawn_blocking(move || files(&text, &input)))
         .await
@@ -73,17 +83,22 @@ async fn run_into(output: &Output, launch: Launch, deadline: Instant) -> Result<
     // What the hook left running may go on writing until the deadline; then nobody listens.
     let mut listening =
         tokio::spawn(timeout_at(deadline + KILL_AFTER, output.clone().read(reader)));
-    let ended = match timeout_at(deadline, child.wait()).await {
+    let waited = tokio::select! {
+        status = child.wait() => Ok(status),
+        () = sleep_until(deadline) => Err(HookFailure::Deadline(allowed)),
+        () = by_hand.notified() => Err(HookFailure::Ended),
+    };
+    let ended = match waited {
         Ok(Ok(status)) => {
             group.leave();
             meaning(status)
         }
         Ok(Err(source)) => Err(HookFailure::Unknown(source)),
-        Err(_) => {
+        Err(why) => {
             group.end().await;
             // A process that hangs in the kernel dies later; nobody waits for that.
             let _ = timeout(KILL_AFTER, child.wait()).await;
-            Err(HookFailure::Deadline(allowed))
+            Err(why)
         }
     };
     let _ = timeout(OUTPUT_GRACE, &mut listening).await;

@@ -7,6 +7,9 @@ use std::io;
 use baton_topology::instance::{FailureKind, ProbeFailure};
 use mysql_async::{DriverError, Error, IoError, ServerError};
 
+/// What programs look for that knew the peer, where something took too long.
+pub(super) const IO_TIMEOUT: &str = "i/o timeout";
+
 /// Where in the conversation an error came up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -93,8 +96,12 @@ fn of_io(error: &io::Error, phase: Phase) -> ProbeFailure {
         return nonsense();
     }
     match (error.kind(), phase) {
+        // A resolver that knows no such name says so in words only.
+        (_, Phase::Connecting) if error.to_string().contains("failed to lookup address") => {
+            new(FailureKind::Connect, format!("cannot connect: {error}: no such host"))
+        }
         (io::ErrorKind::TimedOut, Phase::Connecting) => {
-            new(FailureKind::Timeout, "the host does not answer".to_owned())
+            new(FailureKind::Timeout, format!("the host does not answer: {IO_TIMEOUT}"))
         }
         (
             io::ErrorKind::UnexpectedEof
@@ -175,6 +182,17 @@ mod tests {
             ),
         ] {
             assert_eq!(of(&error, phase).kind, kind, "{error}");
+        }
+    }
+
+    #[test]
+    fn programs_find_the_words_they_look_for() {
+        let unknown = io::Error::other("failed to lookup address information: Name not known");
+        for (error, expected) in
+            [(io::Error::from(io::ErrorKind::TimedOut), "i/o timeout"), (unknown, "no such host")]
+        {
+            let found = of(&error.into(), Phase::Connecting).message;
+            assert!(found.contains(expected), "{found}");
         }
     }
 

@@ -140,7 +140,8 @@ impl MySqlSession {
             Ok(Live { connection, proven, dialect, refused: BTreeMap::new(), is_source: false })
         };
         timeout(deadline, connecting).await.unwrap_or_else(|_| {
-            let message = format!("no connection within {} ms", deadline.as_millis());
+            let within = deadline.as_millis();
+            let message = format!("no connection within {within} ms: {}", failure::IO_TIMEOUT);
             Err(failure::new(FailureKind::Timeout, message))
         })
     }
@@ -156,7 +157,8 @@ impl MySqlSession {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(failure::of(&error, Phase::Talking)),
             Err(_) => {
-                let message = format!("no answer within {} ms", deadline.as_millis());
+                let within = deadline.as_millis();
+                let message = format!("no answer within {within} ms: {}", failure::IO_TIMEOUT);
                 Some(failure::new(FailureKind::Timeout, message))
             }
         };

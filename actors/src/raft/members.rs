@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
+use baton_topology::names::is_same_seat;
 use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
@@ -300,8 +301,16 @@ impl Members {
         let _turn = self.change.lock().await;
         let hello = self.hello(name).await?;
         if hello.name != name {
-            return Err(MembersError::OtherName { name: name.into(), says: hello.name });
+            let says = hello.name.clone();
+            let other = || MembersError::OtherName { name: name.into(), says: says.clone() };
+            // Peers will know it by its own name, so that has to lead to it as well.
+            let is_reached = is_same_seat(name, &says)
+                && self.hello(&says).await.is_ok_and(|it| it.id == hello.id);
+            if !is_reached {
+                return Err(other());
+            }
         }
+        let name = hello.name.as_str();
         let version = self.newest.get();
         if hello.entries < version {
             let those = vec![format!("{name} (version {})", hello.entries)];
@@ -368,15 +377,16 @@ impl Members {
     pub(super) async fn remove(&self, name: &str) -> Result<(), MembersError> {
         let _turn = self.change.lock().await;
         let members = self.list();
+        let name = &meant(&members, name);
         let gone: BTreeSet<u64> =
-            members.iter().filter(|it| it.name == name).map(|it| it.id).collect();
+            members.iter().filter(|it| it.name == *name).map(|it| it.id).collect();
         if gone.is_empty() {
-            return Err(MembersError::NoMember { name: name.into() });
+            return Err(MembersError::NoMember { name: name.clone() });
         }
         let before = voters(&members);
         let after: BTreeSet<u64> = before.difference(&gone).copied().collect();
         if after.is_empty() {
-            return Err(MembersError::LastOne { name: name.into() });
+            return Err(MembersError::LastOne { name: name.clone() });
         }
         if after != before {
             self.check_majority(&members, &after).await?;
@@ -443,6 +453,38 @@ impl Members {
     }
 }
 
+/// The seat that is meant by a name: itself, or the only one that has more labels, or fewer.
+fn meant(members: &[Member], name: &str) -> String {
+    let seats: BTreeSet<&str> = members.iter().map(|it| it.name.as_str()).collect();
+    let mut same = seats.iter().filter(|it| is_same_seat(it, name));
+    match (seats.contains(name), same.next(), same.next()) {
+        (false, Some(only), None) => (*only).to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
 fn voters(members: &[Member]) -> BTreeSet<u64> {
     members.iter().filter(|it| it.is_voter).map(|it| it.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_may_be_named_by_more_labels_or_fewer() {
+        let member = |name: &str| Member { name: name.into(), id: 1, is_voter: true };
+        let members =
+            ["orc-0.ns.svc:10008", "orc-1.ns:10008", "orc-1.ns.svc:7"].map(member).to_vec();
+        for (name, expected) in [
+            ("orc-0.ns.svc:10008", "orc-0.ns.svc:10008"),
+            ("orc-0.ns:10008", "orc-0.ns.svc:10008"),
+            ("orc-0:10008", "orc-0.ns.svc:10008"),
+            ("orc-1.ns.svc.cluster.local:10008", "orc-1.ns:10008"),
+            ("orc:10008", "orc:10008"),
+            ("orc-0.ns:7", "orc-0.ns:7"),
+        ] {
+            assert_eq!(meant(&members, name), expected, "{name}");
+        }
+    }
 }

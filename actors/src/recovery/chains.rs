@@ -238,7 +238,7 @@ async fn look(
     until: Instant,
 ) -> (Box<dyn ControlSession>, Looked) {
     let at_most = until.saturating_duration_since(Instant::now());
-    let outcome = match timeout_at(until, session.look()).await {
+    let outcome = match timeout(at_most, session.look()).await {
         Ok(outcome) => outcome.map(|reading| Arc::new(reading.facts)),
         Err(_) => Err(silent(at_most)),
     };

@@ -20,6 +20,8 @@ use baton_topology::recovery::{Cause, End, Fencing, Hooks, Kind, Phase, Recovery
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
+use tokio::task::JoinHandle;
+
 use super::RecoveryWorld;
 use super::chains::{Patience, Sessions};
 use crate::discovery::LookNow;
@@ -39,6 +41,9 @@ const PROPOSAL_PAUSE: Duration = Duration::from_millis(500);
 const SEEN_ROUNDS: u32 = 20;
 /// One of those pauses.
 const SEEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// So long user processes are waited for that are told of what is done already.
+const TELLING_WITHIN: Duration = Duration::from_secs(60);
 
 /// How this node comes to drive it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,14 +291,7 @@ impl Drive {
             | Kind::Regroup
             | Kind::SemiSync => None,
         };
-        let world = self.world.clone();
-        let opened = recovery.clone();
-        let told = async {
-            match list {
-                Some(list) => announce(&world, list, &opened).await.lines,
-                None => Vec::new(),
-            }
-        };
+        let told = list.map(|list| Telling::begin(&self.world, vec![list], recovery));
         let fleet = self.world.snapshot.borrow().clone();
         let [first, last] = in_turns(stage, &self.situation(recovery, &fleet));
         let (sessions, mandate) = (&mut self.sessions, &self.mandate);
@@ -303,10 +301,12 @@ impl Drive {
             sessions.until_connected(stage, &mut ran).await;
             Ok::<_, ProposeError>(ran)
         };
-        let (ran, lines) = tokio::join!(run, told);
-        let ran = ran?;
-        let now = self.world.clock.now();
-        lines.iter().for_each(|line| recovery.say(now, line));
+        let ran = run.await?;
+        if let Some(told) = told {
+            let lines = told.lines().await;
+            let now = self.world.clock.now();
+            lines.iter().for_each(|line| recovery.say(now, line));
+        }
         self.ask_for_looks(recovery);
         Ok(ran)
     }
@@ -398,10 +398,7 @@ impl Drive {
         if recovery.kind == Kind::Takeover && is_successful {
             lists.push(HookList::PostGracefulTakeover);
         }
-        let mut lines = Vec::new();
-        for list in lists {
-            lines.extend(announce(&self.world, list, recovery).await.lines);
-        }
+        let lines = Telling::begin(&self.world, lists, recovery).lines().await;
         if lines.is_empty() {
             return;
         }
@@ -411,6 +408,47 @@ impl Drive {
         let command = Command::LogRecovery { id, lines: recovery.log.clone() };
         if let Err(error) = self.mandate.propose(command).await {
             tracing::warn!(id, %error, "the last lines of a recovery's log are lost");
+        }
+    }
+}
+
+/// User processes that are told of what is done already: it does not depend on them, so nobody waits
+/// for them for as long as they may take. Dropped before that, they are ended.
+struct Telling {
+    telling: Option<JoinHandle<Vec<String>>>,
+}
+
+impl Telling {
+    fn begin(world: &RecoveryWorld, lists: Vec<HookList>, recovery: &Recovery) -> Self {
+        let (world, recovery) = (world.clone(), recovery.clone());
+        let telling = tokio::task::spawn_local(async move {
+            let mut lines = Vec::new();
+            for list in lists {
+                lines.extend(announce(&world, list, &recovery).await.lines);
+            }
+            lines
+        });
+        Self { telling: Some(telling) }
+    }
+
+    /// What they said, or that they still run.
+    async fn lines(mut self) -> Vec<String> {
+        let Some(mut telling) = self.telling.take() else { return Vec::new() };
+        match tokio::time::timeout(TELLING_WITHIN, &mut telling).await {
+            Ok(told) => told.unwrap_or_default(),
+            Err(_) => vec![format!(
+                "user processes still run after {} s, and are not waited for any longer; what \
+                 becomes of them is in the log of this node",
+                TELLING_WITHIN.as_secs()
+            )],
+        }
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if let Some(telling) = &self.telling {
+            telling.abort();
         }
     }
 }

@@ -120,7 +120,13 @@ const RECOVERY: &[Key] = &[
 
 const HOOKS: &[Key] = &[
     live("ProcessesShellCommand", Text, "bash", "Shell that runs the hooks."),
-    live("HookTimeoutSeconds", Uint, "60", "A hook that runs longer is killed."),
+    live(
+        "HookTimeoutSeconds",
+        Uint,
+        "86400",
+        "A hook that runs longer is killed. When not given, those of OnFailureDetectionProcesses have \
+         60 and all others a day: `/api/running-hooks` tells which run, `/api/end-hook/ID` ends one.",
+    ),
     live(
         "UnquotedHookPlaceholders",
         Bool,

@@ -118,6 +118,7 @@ const STORE: &[Key] = &[
 ];
 
 const RAFT: &[Key] = &[
+    ignored("RaftEnabledSingleNode", "a raft of one is one whose RaftNodes names no other"),
     fixed("RaftEnabled", Bool, "false", "Run as one node of a raft."),
     fixed("RaftBind", Text, "127.0.0.1:10008", "Address raft listens on."),
     fixed(

@@ -70,6 +70,9 @@ fn detected(host: &str, code: Code, when: i64) -> DetectionEntry {
         cluster_alias: String::new(),
         replicas: Vec::new(),
         node: String::new(),
+        token: String::new(),
+        auto_recover_primary: false,
+        auto_recover_intermediate: false,
     }
 }
 

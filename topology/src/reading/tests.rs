@@ -371,6 +371,8 @@ fn answers_of_configured_queries_are_read_leniently() {
         (Some("3.7"), Some(3)),
         (Some("-2"), Some(0)),
         (Some(" 12 "), Some(12)),
+        (Some("18446744073709551615"), Some(0)),
+        (Some("18446744073709551600"), Some(0)),
         (Some("soon"), None),
         (Some("nan"), None),
         (None, None),

@@ -27,6 +27,7 @@ mod gathering;
 mod mariadb;
 mod groups;
 mod loss;
+mod making;
 mod occasions;
 mod recent;
 mod replaced;

@@ -63,7 +63,9 @@ fn failed_on(member: &Member, channel: &Channel) -> Result<GtidSet, Refused> {
 /// The errant transactions of a server, or why nothing is done about them.
 fn errant<'a>(what: &str, member: &'a Member) -> Result<&'a GtidSet, Refused> {
     let key = member.key();
-    if member.instance.facts.gtid.mode != "ON" {
+    let facts = &member.instance.facts;
+    // MariaDB has no such mode, and programs look for the text below there too.
+    if facts.gtid.mode != "ON" && !facts.version.is_mariadb() {
         return Err(Refused(format!("{what} requested for {key} but it is not using oracle-gtid")));
     }
     if member.errant.is_empty() {

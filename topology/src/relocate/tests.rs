@@ -718,7 +718,7 @@ fn one_server_is_refused_with_the_reason() {
     type Change = fn(&mut Facts);
     let nothing: Change = |_| {};
     let purge = |safety| Control::PurgeLogs { to: "latest".into(), safety };
-    let cases: [(&str, By, &str, Change, Control, &str); 15] = [
+    let cases: [(&str, By, &str, Change, Control, &str); 16] = [
         ("no replica", By::Gtid, "a", nothing, Control::Start, "instance is not a replica: a:3306"),
         ("not there", By::Gtid, "a", nothing, Control::Reset, "instance is not a replica: a:3306"),
         (
@@ -779,6 +779,14 @@ fn one_server_is_refused_with_the_reason() {
             nothing,
             Control::ErrantInjectEmpty,
             "gtid-errant-inject-empty will not operate on b:3306 because no errant GTID is found",
+        ),
+        (
+            "no errant on MariaDB",
+            By::File,
+            "b",
+            |it| it.version = crate::version::Version::parse("10.11.6-MariaDB", ""),
+            Control::ErrantResetLogs,
+            "gtid-errant-reset-master will not operate on b:3306 because no errant GTID is found",
         ),
         (
             "no GTID",

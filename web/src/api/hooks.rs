@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use baton_actors::hooks::RunningHook;
 use baton_topology::hooks::{HookCommand, HookList, HookPolicy, OnFailure, Waits, environment};
 use baton_topology::recovery::gate::Runner;
 use baton_topology::recovery::occasions::{Occasion, occasions};
 use baton_topology::recovery::preview::{self, Readiness};
+use baton_topology::time::Timestamp;
 use serde::Serialize;
 
 use crate::call::Call;
-use crate::compat::{KeyJson, hook_context};
+use crate::compat::{KeyJson, hook_context, timestamp};
 use crate::reply::{Failure, Outcome, Reply};
 
 /// Stands for the name that a recovery gets when it begins.
@@ -49,6 +51,54 @@ struct HookJson {
     shown: String,
     script: String,
     in_background: bool,
+}
+
+/// A hook that runs.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RunningJson {
+    id: u64,
+    list: String,
+    number: usize,
+    of: usize,
+    in_background: bool,
+    command: String,
+    about: String,
+    since: String,
+    running_seconds: u64,
+    timeout_seconds: u64,
+}
+
+fn shown(hook: RunningHook, now: Timestamp) -> RunningJson {
+    RunningJson {
+        id: hook.id,
+        list: hook.label.list,
+        number: hook.label.number,
+        of: hook.label.of,
+        in_background: hook.label.waits == Waits::Background,
+        command: hook.command,
+        about: hook.about,
+        since: timestamp(now.minus(hook.elapsed)),
+        running_seconds: hook.elapsed.as_secs(),
+        timeout_seconds: hook.timeout.as_secs(),
+    }
+}
+
+/// Which hooks this node runs, since when, and for what.
+pub(super) async fn running(call: Call) -> Outcome {
+    let hooks = call.services.hooks.running().into_iter();
+    Reply::bare(&hooks.map(|hook| shown(hook, call.now)).collect::<Vec<_>>())
+}
+
+/// Ends one of them, as if it had failed.
+pub(super) async fn end(call: Call) -> Outcome {
+    let id = call.param("id");
+    let number = id.parse().map_err(|_| Failure::new(format!("Invalid hook id: {id}")))?;
+    let ended = call.services.hooks.end(number);
+    let hook = ended.ok_or_else(|| Failure::new(format!("No hook with id {number} runs here")))?;
+    let text = format!("{}: {}", hook.label, hook.command);
+    call.audit("end-hook", None, text.clone());
+    Reply::ok(&format!("Hook ended: {text}"), shown(hook, call.now))
 }
 
 pub(super) async fn preview(call: Call) -> Outcome {

@@ -80,7 +80,8 @@ pub(super) async fn replicas(call: Call) -> Outcome {
 }
 
 pub(super) async fn all_instances(call: Call) -> Outcome {
-    let all = call.fleet.cluster_of.iter().filter_map(|(key, _)| call.fleet.member(key));
+    // In the order of a search that finds everybody.
+    let all = search::search(&call.fleet, "").into_iter();
     Reply::bare(&render(&call, all.map(|(cluster, member)| (&**cluster, member))))
 }
 

@@ -54,7 +54,8 @@ pub(super) async fn refresh(call: Call) -> Outcome {
 }
 
 pub(super) async fn forget(call: Call) -> Outcome {
-    let key = call.raw_key()?;
+    let raw = call.raw_key()?;
+    let key = if call.fleet.cluster_of.contains_key(&raw) { raw } else { call.key()? };
     known(&call, &key, "ForgetInstance()")?;
     forget_all(&call, vec![key.clone()], Some(&key)).await?;
     Reply::ok(&format!("Instance forgotten: {key}"), KeyJson::from(&key))
@@ -79,7 +80,7 @@ async fn forget_all(
     Ok(())
 }
 
-/// Writes never guess which instance is meant: it is known by that very name.
+/// What is set on an instance that nobody knows would be set on nothing.
 fn known(call: &Call, key: &InstanceKey, what: &str) -> Result<(), Failure> {
     if call.fleet.cluster_of.contains_key(key) {
         return Ok(());
@@ -140,6 +141,7 @@ pub(super) async fn maintenance(call: Call) -> Outcome {
 
 pub(super) async fn begin_downtime(call: Call) -> Outcome {
     let key = call.key()?;
+    known(&call, &key, "begin-downtime")?;
     let duration = if call.has("duration") {
         parse_duration(call.param("duration"))?
     } else {
@@ -199,6 +201,7 @@ pub(super) async fn register_candidate(call: Call) -> Outcome {
         }
         Some(rule) => rule,
     };
+    known(&call, &key, "register-candidate")?;
     let expires_at = call.now.plus(call.fleet.policy.candidate_expiry);
     let candidate = Candidate { rule, registered_at: call.now, expires_at };
     let command = Command::RegisterCandidate { key: key.clone(), candidate };

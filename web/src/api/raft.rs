@@ -151,7 +151,8 @@ pub(super) async fn snapshot(call: Call) -> Outcome {
 }
 
 pub(super) async fn add_peer(call: Call) -> Outcome {
-    let (raft, seat) = (call.raft()?, seat(&call)?);
+    let raft = call.raft()?;
+    let seat = &seat(&call, raft)?;
     let added = raft.node().add_peer(seat).await;
     added.map_err(|error| {
         let message = format!("Cannot add {seat}: {}", chain(&error));
@@ -165,19 +166,24 @@ pub(super) async fn add_peer(call: Call) -> Outcome {
 }
 
 pub(super) async fn remove_peer(call: Call) -> Outcome {
-    let (raft, seat) = (call.raft()?, seat(&call)?);
+    let raft = call.raft()?;
+    let seat = &seat(&call, raft)?;
     let removed = raft.node().remove_peer(seat).await;
     removed.map_err(|error| Failure::new(format!("Cannot remove {seat}: {}", chain(&error))))?;
     call.audit("raft-remove-peer", None, seat.to_owned());
     Reply::bare(&seat)
 }
 
-/// The seat a route names.
-fn seat(call: &Call) -> Result<&str, Failure> {
+/// The seat a route names; without a port, with that of this node, as nodes usually have one port.
+fn seat(call: &Call, raft: &Raft) -> Result<String, Failure> {
     let text = call.param("addr");
-    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port),
+        None => (text, raft.seat().rsplit_once(':').map_or("", |(_, port)| port)),
+    };
     let wants = || Failure::new(format!("Invalid address: {text}: want host:port"));
-    port.map(|_| text).ok_or_else(wants)
+    let is_seat = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+    is_seat.then(|| format!("{host}:{port}")).ok_or_else(wants)
 }
 
 pub(super) async fn yield_to(call: Call) -> Outcome {
@@ -226,7 +232,8 @@ fn leading(call: &Call) -> Result<&Raft, Failure> {
         return Ok(raft);
     }
     let leader = now.leader.unwrap_or_else(|| "nobody".to_owned());
-    Err(Failure::new(format!("Unauthorized: this node does not lead; {leader} does")))
+    let why = format!("this node does not lead; {leader} does");
+    Err(Failure::unauthorized(&why).with_status(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 pub(super) async fn grab_election(call: Call) -> Outcome {

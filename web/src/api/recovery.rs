@@ -85,7 +85,12 @@ async fn list(call: &Call, select: DetectionSelect) -> Outcome {
     let active_since = call.now.minus(block);
     let shown = found.iter().map(|it| {
         let answer = answer_to(it, block, &fleet.ledger).map_or(0, |recovery| recovery.id);
-        RecoveryJson::of_detection(it, active_since, answer)
+        // Whoever acknowledges what was done about it has seen it.
+        let is_seen = fleet.ledger.recoveries.values().any(|recovery| {
+            let acknowledged = recovery.acknowledged.as_ref();
+            *recovery.failed() == it.analysis.key && acknowledged.is_some_and(|ack| ack.at >= it.at)
+        });
+        RecoveryJson::of_detection(it, it.at >= active_since && !is_seen, answer)
     });
     Reply::bare(&shown.collect::<Vec<_>>())
 }

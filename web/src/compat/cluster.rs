@@ -14,9 +14,9 @@ pub(crate) struct ClusterInfoJson {
     pub(super) cluster_alias: String,
     pub(super) cluster_domain: String,
     pub(super) count_instances: usize,
-    heuristic_lag: u64,
-    has_automated_master_recovery: bool,
-    has_automated_intermediate_master_recovery: bool,
+    pub(super) heuristic_lag: u64,
+    pub(super) has_automated_master_recovery: bool,
+    pub(super) has_automated_intermediate_master_recovery: bool,
 }
 
 impl ClusterInfoJson {

@@ -17,7 +17,11 @@ use super::json::{BinlogJson, KeyJson, keys, sql_timestamp, timestamp};
 impl ClusterInfoJson {
     /// What a detection keeps of its cluster.
     pub(super) fn of_detection(detection: &DetectionEntry) -> Self {
-        Self::named(&detection.cluster_name, &detection.cluster_alias)
+        Self {
+            has_automated_master_recovery: detection.auto_recover_primary,
+            has_automated_intermediate_master_recovery: detection.auto_recover_intermediate,
+            ..Self::named(&detection.cluster_name, &detection.cluster_alias)
+        }
     }
 }
 
@@ -135,20 +139,16 @@ pub(crate) struct RecoveryJson {
 }
 
 impl RecoveryJson {
-    /// Renders a detected failure; `active_since` is the oldest time at which one still counts,
-    /// and `answer` the recovery from it, or 0.
-    pub(crate) fn of_detection(
-        detection: &DetectionEntry,
-        active_since: Timestamp,
-        answer: u64,
-    ) -> Self {
+    /// Renders a detected failure, whether it still counts, and `answer`: the recovery from it, or 0.
+    pub(crate) fn of_detection(detection: &DetectionEntry, is_active: bool, answer: u64) -> Self {
         Self {
             id: detection.id,
             related_recovery_id: answer,
             analysis_entry: AnalysisJson::of_detection(detection),
-            is_active: detection.at >= active_since,
+            is_active,
             recovery_start_timestamp: timestamp(detection.at),
             processing_node_hostname: detection.node.clone(),
+            processing_node_token: detection.token.clone(),
             ..Self::default()
         }
     }

@@ -167,6 +167,7 @@ fn services(
         discovery: Arc::clone(&handles.discovery),
         recoveries: Arc::clone(&handles.recoveries),
         history: Arc::clone(&handles.history),
+        hooks: operations.hooks.clone(),
         operations: Arc::new(operations),
         store_health: handles.store_health.clone(),
         reloader: Arc::new(NoConfiguration),
@@ -249,6 +250,12 @@ impl Answer {
 
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Why a node that does not lead refuses: the message itself is what programs look for.
+    pub(crate) fn why(&self) -> String {
+        assert_eq!(self.message(), "Unauthorized");
+        self.json()["Details"].as_str().unwrap_or_default().to_owned()
     }
 
     pub(crate) fn message(&self) -> String {

@@ -220,6 +220,7 @@ fn the_verdict_follows_from_who_answers_and_who_replicates() {
     use Code::*;
     let cases: Vec<Case> = vec![
         ("all is well", Scene::healthy(), &[]),
+        ("no-problem-downtime", Scene::healthy().downtimed(&["p", "r1", "r2"]), &[]),
         (
             "a lone primary dies",
             Scene::pair().without("r1").dead(&["p"]),
@@ -691,6 +692,11 @@ fn structure_warnings_tell_what_will_hurt_later() {
                 })
                 .with("r2", |facts| facts.channels[0].connect_tries = Some(0)),
             &[],
+        ),
+        (
+            "semi-sync-no-valid-replicas",
+            Scene::healthy().with("p", semi_sync(0)),
+            &[NotEnoughValidSemiSyncReplicas],
         ),
     ];
     for (case, scene, expected) in cases {
