@@ -123,7 +123,9 @@ fn a_hand_made_primary_is_left_alone_by_one_baton_and_by_three() {
         stop_replication(&servers[1]);
         let (reset, open) = match flavor {
             Flavor::MySql97 => ("RESET REPLICA", "SET GLOBAL super_read_only = OFF"),
-            Flavor::MariaDb1011 | Flavor::MariaDb118 => ("RESET SLAVE", "SET GLOBAL read_only = OFF"),
+            Flavor::MariaDb1011 | Flavor::MariaDb118 => {
+                ("RESET SLAVE", "SET GLOBAL read_only = OFF")
+            }
         };
         servers[1].exec(reset);
         servers[1].exec(open);
@@ -159,8 +161,8 @@ fn a_hand_made_primary_is_left_alone_by_one_baton_and_by_three() {
 enum No {
     /// The password is another one.
     AccessDenied,
-    /// The account may have no more connections.
-    NoRoom,
+    /// The account is locked.
+    Locked,
     /// Only administrators are let in.
     OfflineMode,
 }
@@ -170,8 +172,9 @@ impl No {
         match self {
             Self::AccessDenied => server
                 .run_unlogged(&format!("ALTER USER '{USER}'@'%' IDENTIFIED BY 'another-s3cret'")),
-            Self::NoRoom => server
-                .run_unlogged(&format!("ALTER USER '{USER}'@'%' WITH MAX_CONNECTIONS_PER_HOUR 1")),
+            Self::Locked => {
+                server.run_unlogged(&format!("ALTER USER '{USER}'@'%' ACCOUNT LOCK"));
+            }
             Self::OfflineMode => server.exec("SET GLOBAL offline_mode = ON"),
         }
         server.end_connections_of(USER);
@@ -182,8 +185,9 @@ impl No {
             Self::AccessDenied => {
                 server.run_unlogged(&format!("ALTER USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"))
             }
-            Self::NoRoom => server
-                .run_unlogged(&format!("ALTER USER '{USER}'@'%' WITH MAX_CONNECTIONS_PER_HOUR 0")),
+            Self::Locked => {
+                server.run_unlogged(&format!("ALTER USER '{USER}'@'%' ACCOUNT UNLOCK"));
+            }
             Self::OfflineMode => server.exec("SET GLOBAL offline_mode = OFF"),
         }
     }
@@ -196,7 +200,7 @@ fn a_primary_that_says_no_lives_and_a_replica_that_people_stopped_stays_stopped(
         (Flavor::MySql97, No::AccessDenied),
         (Flavor::MySql97, No::OfflineMode),
         (Flavor::MariaDb1011, No::AccessDenied),
-        (Flavor::MariaDb1011, No::NoRoom),
+        (Flavor::MariaDb1011, No::Locked),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");

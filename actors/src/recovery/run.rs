@@ -256,13 +256,9 @@ impl Drive {
         let tells = |key: &InstanceKey| {
             fleet.instance(key).is_some_and(|it| it.is_valid() && it.facts.tells_its_source())
         };
-        let leaves_alone = recovery.ends_when_it_answers();
-        let is_there = fleet.instance(&failed).is_some_and(|it| it.is_valid());
+        let fence = fence_patience(recovery, &fleet);
         let patience = |key: &InstanceKey| match is_dead {
-            true if *key == failed && leaves_alone => Patience::Witness,
-            // Whoever was there a moment ago is waited for: it would be open beside the new one.
-            true if *key == failed && is_there => Patience::Usual,
-            true if *key == failed => Patience::Fence,
+            true if *key == failed => fence,
             true if is_freezing && tells(key) => Patience::FreezeTelling,
             true if is_freezing => Patience::Freeze,
             _ => Patience::Usual,
@@ -450,6 +446,16 @@ impl Drop for Telling {
         if let Some(telling) = &self.telling {
             telling.abort();
         }
+    }
+}
+
+fn fence_patience(recovery: &Recovery, fleet: &FleetSnapshot) -> Patience {
+    let is_there = fleet.instance(recovery.failed()).is_some_and(|it| it.is_valid());
+    match recovery.ends_when_it_answers() {
+        true => Patience::Witness,
+        // Whoever was there a moment ago is waited for: it would be open beside the new one.
+        false if is_there => Patience::Usual,
+        false => Patience::Fence,
     }
 }
 

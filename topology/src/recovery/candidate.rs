@@ -247,11 +247,7 @@ fn cannot_be_followed(instance: &Instance, common: &Common, policy: &Policy) -> 
     found
 }
 
-fn not_ready(
-    member: &Member,
-    recovery: &Recovery,
-    situation: &Situation<'_>,
-) -> Vec<Objection> {
+fn not_ready(member: &Member, recovery: &Recovery, situation: &Situation<'_>) -> Vec<Objection> {
     let mut found = Vec::new();
     let policy = situation.policy;
     let facts = &member.instance.facts;

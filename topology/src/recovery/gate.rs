@@ -24,7 +24,7 @@ use super::former::{replaced, replacement, rivals};
 use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
 use super::scene::scene;
-use super::scouts::is_under_test;
+use super::scouts::{is_under_test, may_be_stopped_for_test};
 use super::{Acknowledging, Cause, End, Fencing, Hooks, Kind, Phase, Recovery, Refused};
 
 /// A recovery that changed nothing for good is tried again after this: what stood against it may
@@ -128,7 +128,7 @@ fn settled<'a>(
     fleet: &'a FleetSnapshot,
 ) -> Result<(Recovery, &'a Cluster), Refused> {
     recovery.acknowledging = acknowledging(member, &fleet.ledger);
-    recovery.stood_still = standing_still(cluster, member, &fleet.ledger);
+    recovery.stood_still = standing_still(cluster, member, &fleet.ledger, recovery.begun_at);
     let replaced = replaced(member, fleet);
     match (recovery.kind, replaced) {
         (Kind::Rejoin, _) => {
@@ -172,16 +172,18 @@ fn standing_still(
     cluster: &Cluster,
     member: &Member,
     ledger: &LedgerState,
+    now: Timestamp,
 ) -> BTreeMap<InstanceKey, Threads> {
-    let is_ours = |key: &InstanceKey| {
+    let is_left_behind = |key: &InstanceKey| {
         let newest = ledger.recoveries.values().rfind(|it| it.changes(key));
-        ledger.scouts.contains_key(key) || newest.is_some_and(|it| it.failed_on.contains(key))
+        newest.is_some_and(|it| it.failed_on.contains(key))
     };
     let replicas = member.replicas.iter().filter_map(|key| cluster.member(key));
-    let standing = replicas.filter(|it| !is_ours(it.key())).filter_map(|it| {
+    let standing = replicas.filter(|it| !is_left_behind(it.key())).filter_map(|it| {
         let channel = it.instance.facts.main_channel()?;
-        let stands = |thread| thread == ThreadState::Stopped;
-        let threads = match (stands(channel.receiver), stands(channel.applier)) {
+        let is_tested = may_be_stopped_for_test(it.key(), member.key(), ledger, now);
+        let receiver = channel.receiver == ThreadState::Stopped && !is_tested;
+        let threads = match (receiver, channel.applier == ThreadState::Stopped) {
             (true, true) => Threads::Both,
             (true, false) => Threads::Receiver,
             (false, true) => Threads::Applier,

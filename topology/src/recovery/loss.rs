@@ -10,13 +10,14 @@
 
 use crate::binlog::BinlogCoordinates;
 use crate::cluster::Member;
+use crate::errant::imported;
 use crate::gtid::{GtidSet, Gtids};
 use crate::key::InstanceKey;
 use crate::remembered::received_or_executed;
 use crate::time::Timestamp;
 
 use super::candidate::Situation;
-use super::holding::Holding;
+use super::holding::{Holding, holdings};
 use super::{Acknowledging, Cause, Loss, Recovery, Refused};
 
 /// The key that lets baton accept a known loss by itself.
@@ -133,7 +134,7 @@ struct Seen {
     read: BinlogCoordinates,
 }
 
-fn seen_on(member: &Member, witnesses: &Witnesses<'_>) -> Option<Seen> {
+fn seen_on(member: &Member, held: &Holding, witnesses: &Witnesses<'_>) -> Option<Seen> {
     let instance = &member.instance;
     let is_newest = |at: Option<Timestamp>| at > witnesses.source_seen();
     let now = is_newest(instance.health.last_seen);
@@ -141,20 +142,35 @@ fn seen_on(member: &Member, witnesses: &Witnesses<'_>) -> Option<Seen> {
     if !now && had.is_none() {
         return None;
     }
-    let mut gtids = if now { received_or_executed(&instance.facts) } else { Gtids::None };
+    let mut gtids = if now { held.received().clone() } else { Gtids::None };
     let channel = instance.facts.main_channel().filter(|_| now);
     let mut read = channel.map(|it| it.read.clone()).unwrap_or_default();
     if let Some(had) = had {
-        gtids = gtids.union(&had.gtids);
+        gtids = gtids.union(&counted(&had.gtids, member, witnesses));
         if read.is_before(&had.read) {
             read = had.read.clone();
         }
     }
-    let gtids = match gtids {
-        Gtids::MySql(set) => Gtids::MySql(without_own(&set, member, witnesses.source_had)),
-        other => other,
-    };
     Some(Seen { key: member.key().clone(), gtids, read })
+}
+
+/// What counts of what a replica had: nothing that it imported, or wrote itself; and no domain of
+/// MariaDB that is in nobody's log.
+fn counted(had: &Gtids, member: &Member, witnesses: &Witnesses<'_>) -> Gtids {
+    match had {
+        Gtids::MySql(set) => {
+            let own = without_own(set, member, witnesses.source_had);
+            Gtids::MySql(own.subtract(&imported(&member.instance.facts, &[])))
+        }
+        Gtids::MariaDb(had) => {
+            let family = || witnesses.replicas().chain(witnesses.failed);
+            let logs = || family().map(|it| &it.instance.facts.gtid.logged_by);
+            let knows_logs = logs().any(|it| !it.is_empty());
+            let is_logged = |domain| logs().any(|it| it.has_domain(domain));
+            Gtids::MariaDb(had.filtered(|it| !knows_logs || is_logged(it.domain)))
+        }
+        Gtids::None => Gtids::None,
+    }
 }
 
 /// Without what only this replica wrote.
@@ -184,8 +200,10 @@ pub(super) fn loss(
         }
     };
     let by_position = kept.first().is_some_and(|it| !it.uses_gtid());
-    let seen: Vec<Seen> =
-        witnesses.replicas().filter_map(|member| seen_on(member, witnesses)).collect();
+    let replicas: Vec<&Member> = witnesses.replicas().collect();
+    let held = holdings(&replicas, witnesses.failed, witnesses.source_had);
+    let seen = replicas.iter().zip(&held);
+    let seen: Vec<Seen> = seen.filter_map(|(it, held)| seen_on(it, held, witnesses)).collect();
     let compare = |gtids: &Gtids, read: &BinlogCoordinates| match gtids {
         // Where places are found by position, a relay log does not count in MariaDB's GTIDs.
         Gtids::MySql(set) if !set.is_empty() => lacks(gtids, &received(kept)),

@@ -181,9 +181,8 @@ pub(in crate::recovery) fn would_lose(facts: &Facts, source: Option<&Instance>) 
 /// Starts those threads of a replica that ran before (I9), but for an applier that failed since.
 pub(in crate::recovery) fn start_again(member: &Member, recovery: &Recovery) -> Option<Action> {
     let channel = member.instance.facts.main_channel();
-    let has_failed = channel.is_some_and(|it| {
-        it.applier == ThreadState::Stopped && it.applier_error.number != 0
-    });
+    let has_failed = channel
+        .is_some_and(|it| it.applier == ThreadState::Stopped && it.applier_error.number != 0);
     let threads = match (recovery.start_again(member.key())?, has_failed) {
         (Threads::Applier, true) => return None,
         (Threads::Both, true) => Threads::Receiver,

@@ -21,6 +21,9 @@ use super::{Chain, Need, Stage};
 /// So long a replica that is made to connect anew counts as it did before: whoever waits for it has
 /// an answer by then.
 pub(crate) const TESTED_FOR: Duration = Duration::from_secs(5);
+/// A look at a receiver that stood still for the test may be taken in this much later, when the ledger
+/// says that it was started again.
+const STANDS_FOR: Duration = Duration::from_secs(2);
 /// By then whoever sent a scout has started it, or has not.
 const SENT_FOR: Duration = Duration::from_secs(30);
 /// A receiver that stands still for so long may have been stopped by people since.
@@ -40,9 +43,20 @@ pub(crate) fn is_under_test(
     now: Timestamp,
 ) -> bool {
     let Some(channel) = replica.facts.main_channel() else { return false };
-    let is_ours = ledger.scouts.contains_key(&replica.key);
+    let is_ours = may_be_stopped_for_test(&replica.key, source, ledger, now);
     test_ends_at(source, ledger).is_some_and(|end| now < end)
         && (channel.is_connecting() || (is_ours && channel.receiver == ThreadState::Stopped))
+}
+
+/// Whether a receiver that stands still was stopped by baton, to find out whether its source is there.
+pub(crate) fn may_be_stopped_for_test(
+    replica: &InstanceKey,
+    source: &InstanceKey,
+    ledger: &LedgerState,
+    now: Timestamp,
+) -> bool {
+    let began = ledger.chores.get(source);
+    ledger.scouts.contains_key(replica) || began.is_some_and(|at| now < at.plus(STANDS_FOR))
 }
 
 /// Until when what is said of a source by whoever was made to connect anew is not counted.

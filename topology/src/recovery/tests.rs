@@ -24,10 +24,10 @@ mod clocks;
 mod closed;
 mod donors;
 mod gathering;
-mod mariadb;
 mod groups;
 mod loss;
 mod making;
+mod mariadb;
 mod occasions;
 mod recent;
 mod replaced;
@@ -89,6 +89,12 @@ fn fleet_with(
     inputs.extend(seen.map(FleetInput::Probed));
     inputs.extend(silent.iter().chain(&["p"]).map(|it| FleetInput::Probed(refused(it, 30))));
     advance(&empty, inputs, now()).snapshot
+}
+
+/// The same, but `p` answers again, with what it had.
+fn answering(fleet: &FleetSnapshot) -> FleetSnapshot {
+    let facts = (*fleet.instance(&key("p")).unwrap().facts).clone();
+    advance(fleet, vec![FleetInput::Probed(answered("p", 90, facts))], now()).snapshot
 }
 
 fn runner() -> Runner {
@@ -192,7 +198,7 @@ fn who_was_stopped_is_not_waited_for_by_a_takeover() {
     for (change, expected) in stopped {
         let running: Change = |it| it.channels[0].receiver = ThreadState::Running;
         let a = with(with(replica("a", "1-9", "1-9"), running), change);
-        let fleet = fleet_with(everywhere(), "1-9", &[a], &[]);
+        let fleet = answering(&fleet_with(everywhere(), "1-9", &[a], &[]));
         let ready = begin(&request(Cause::Takeover, Some("a")), &fleet, &runner(), now());
         match ready {
             Ok(_) => assert_eq!(expected, "a"),

@@ -500,7 +500,8 @@ fn a_receiver_under_test_counts_as_it_did_before() {
         ("it did long ago", connecting, Some(14), false, DeadPrimary),
         ("it could not", refused_there, Some(19), false, DeadPrimary),
         ("it stands still for it", stopped, Some(19), true, UnreachablePrimary),
-        ("people stopped it", stopped, Some(19), false, DeadPrimary),
+        ("a look at it comes late", stopped, Some(19), false, UnreachablePrimary),
+        ("people stopped it", stopped, Some(17), false, DeadPrimary),
     ] {
         assert_eq!(codes(&judge(replica, tested_at, is_scout)), [expected], "{case}");
     }
@@ -788,8 +789,7 @@ fn the_mere_plugin_makes_no_group_member() {
     let loaded = |facts: &mut Facts| {
         facts.group = Some(GroupMember { state: "OFFLINE".into(), ..GroupMember::default() });
     };
-    let scene =
-        Scene::healthy().with("p", loaded).with("r1", loaded).dead(&["p"]).broken(ALL_BELOW);
+    let scene = Scene::healthy().with("p", loaded).with("r1", loaded).dead(&["p"]).deaf(ALL_BELOW);
     assert_eq!(scene.codes(), [("p".to_owned(), Code::DeadPrimary)]);
 }
 

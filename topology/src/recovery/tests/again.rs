@@ -12,6 +12,7 @@ fn in_phase(
     replicas: [(String, Facts); 2],
 ) -> (FleetSnapshot, Situated) {
     let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let fleet = if cause.is_takeover() { answering(&fleet) } else { fleet };
     let recovery = begin(&request(cause, None), &fleet, &runner(), now()).unwrap();
     let scene = super::super::scene::scene(&recovery, &fleet);
     let recovery = Recovery { phase, ..recovery };

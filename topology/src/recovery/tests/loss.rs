@@ -300,7 +300,7 @@ fn an_unknown_lag_objects_where_there_is_a_limit() {
     };
     let unapplied = || {
         let mut facts = null(Other, Running);
-        facts.channels[0].read.position += 1;
+        facts.gtid.executed = of_p("1-8");
         facts
     };
     let p = || p(of_p("1-9"), 0);
