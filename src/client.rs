@@ -1,6 +1,7 @@
 //! The client: what `orchestrator-client` does, without bash, curl and jq.
 
 mod commands;
+mod once;
 mod options;
 mod print;
 mod request;
@@ -47,6 +48,12 @@ enum ClientError {
         #[source]
         source: Option<ureq::Error>,
     },
+    /// Nobody is to guess, and nothing is sent twice.
+    #[error(
+        "nobody knows what became of {url}: {why}. It was asked once (request {id}), may have been \
+         done or may still be, and is not asked again: look first, such as at audit-recovery"
+    )]
+    InDoubt { url: String, why: String, id: String },
     #[error("{0} takes no --dry-run; see help")]
     NoDryRun(String),
     #[error("the service knows no {0}: it is too old for this command, or not a service")]
@@ -114,7 +121,11 @@ fn execute(options: &ClientOptions) -> Result<Vec<String>, ClientError> {
         refusal(&answer, command)?;
         return Ok(print::message(&answer));
     }
-    let answer = service.ask(&format!("{endpoint}/{path}"))?;
+    let answer = if baton_web::changes(&path) {
+        service.ask_once(&endpoint, &path)?
+    } else {
+        service.ask(&format!("{endpoint}/{path}"))?
+    };
     refusal(&answer, command)?;
     Ok(print::lines(command.print, &answer, options.get("destination")))
 }
@@ -229,6 +240,8 @@ impl Service {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_DEADLINE))
+            // One that was kept may be gone when it is used: whether that was asked nobody knows.
+            .max_idle_connections(0)
             .build();
         Self { agent: config.into(), endpoints: endpoints.collect(), headers }
     }

@@ -7,13 +7,16 @@ use std::sync::mpsc;
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 
+/// The status of a service that hangs up instead of answering.
+const HANGS_UP: u16 = 0;
+
 /// A service that answers each path in its own way, and tells what it was asked.
 struct Service {
     url: String,
     asked: mpsc::Receiver<String>,
 }
 
-fn service(answer: fn(&str) -> (u16, &'static str)) -> Service {
+fn service(answer: impl Fn(&str) -> (u16, &'static str) + Send + 'static) -> Service {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let (tell, asked) = mpsc::channel();
@@ -34,6 +37,9 @@ fn service(answer: fn(&str) -> (u16, &'static str)) -> Service {
                 request.lines().find(|line| line.to_lowercase().starts_with("authorization"));
             // A test that has ended listens no more.
             let _ = tell.send(format!("{first}{}", login.unwrap_or_default()));
+            if status == HANGS_UP {
+                continue;
+            }
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -264,4 +270,59 @@ fn help_fits_a_terminal() {
     let wide: Vec<&str> = help.lines().filter(|line| line.chars().count() > 80).collect();
     assert!(wide.is_empty(), "{wide:#?}");
     assert!(help.contains("--dry-run") && help.contains(" *recover "), "{help}");
+}
+
+const TAKEOVER: [&str; 4] = ["-c", "graceful-master-takeover", "-a", "shop"];
+
+/// How often something was asked for that begins like this.
+fn times(asked: &[String], beginning: &str) -> usize {
+    asked.iter().filter(|it| it.starts_with(beginning)).count()
+}
+
+#[test]
+fn a_write_is_sent_once_and_what_became_of_it_is_asked() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let finished = r#"{"Code":"OK","Message":"","Details":{"State":"finished","Status":200,
+        "Answer":{"Code":"OK","Message":"","Details":{"SuccessorKey":{"Hostname":"b","Port":1}}}}}"#;
+    let running = r#"{"Code":"OK","Message":"","Details":{"State":"running"}}"#;
+    let outcome = move |request: &str| -> (u16, &'static str) {
+        if request.contains("/api/request-outcome/") {
+            let is_first = ASKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+            return (200, if is_first { running } else { finished });
+        }
+        (HANGS_UP, "")
+    };
+    let hangs_up = service(outcome);
+    let gateway = service(move |request| match outcome(request) {
+        (HANGS_UP, _) => (502, "<html>bad gateway</html>"),
+        answer => answer,
+    });
+    let passes_on = service(move |request| match outcome(request) {
+        (HANGS_UP, _) => {
+            (502, r#"{"Code":"ERROR","Message":"the leader was asked","Details":null}"#)
+        }
+        answer => answer,
+    });
+    for (case, service) in [("hangs up", hangs_up), ("html", gateway), ("502", passes_on)] {
+        let told = shown(&client(&service.url, &TAKEOVER));
+        assert_eq!(told, ("b:1".to_owned(), String::new(), Some(0)), "{case}");
+        let asked = asked_for(&service);
+        assert_eq!(times(&asked, "/api/graceful-master-takeover/shop"), 1, "{case}: {asked:?}");
+        assert_eq!(times(&asked, "/api/request-outcome/"), 2, "{case}: {asked:?}");
+    }
+}
+
+#[test]
+fn a_write_that_nobody_knows_of_is_not_sent_again_and_said_to_be_in_doubt() {
+    // orchestrator has no such route; a baton that was restarted does not know.
+    let old = service(|request| match request {
+        it if it.contains("/api/request-outcome/") => (404, "404 page not found"),
+        _ => (HANGS_UP, ""),
+    });
+    let (out, error, code) = shown(&client(&old.url, &TAKEOVER));
+    assert!(out.is_empty() && error.contains("nobody knows what became of"), "{error}");
+    assert!(error.contains("look first") && !error.contains("Unauthorized"), "{error}");
+    assert_eq!(code, Some(1));
+    assert_eq!(times(&asked_for(&old), "/api/graceful-master-takeover/shop"), 1);
 }

@@ -388,7 +388,7 @@ fn the_composition_names_what_there_is() {
 
 #[test]
 fn haproxy_takes_its_files() {
-    for file in ["haproxy/haproxy.cfg", "kubernetes/haproxy.cfg"] {
+    for file in ["haproxy/haproxy.cfg", "haproxy/orchestrator.cfg", "kubernetes/haproxy.cfg"] {
         let mut command = Command::new(haproxy());
         command.args(["-c", "-f"]).arg(deploy(file)).env("POD_NAMESPACE", "default");
         let said = passes(&mut command);

@@ -86,6 +86,34 @@ fn haproxy_finds_the_next_leader_when_one_dies() {
     until_up(&proxy, "baton-leader", &[new]);
 }
 
+/// The file of orchestrator's documentation, in today's words.
+#[test]
+fn the_old_file_leads_to_the_leader_alone_too() {
+    let config = include_str!("../deploy/haproxy/orchestrator.cfg");
+    let mut raft = Raft::over(BATON, &[]);
+    let names = [0, 1, 2].map(|number| format!("orchestrator-node-{number}.fqdn.com:3000"));
+    let nodes: Vec<String> =
+        raft.nodes.iter().map(|node| format!("{}:{}", node.host(), node.port)).collect();
+    let replaced = names.iter().map(String::as_str).zip(nodes.iter().map(String::as_str));
+    // Here each has a port of its own.
+    let replaced: Vec<_> =
+        replaced.chain([("default-server port 3000", "default-server")]).collect();
+    let proxy = Proxy::start(config, &[":80"], &replaced);
+    let until_leads = |node: usize| {
+        let expected = [format!("orchestrator-node-{node}")];
+        wait_until(PATIENCE, "the leader is found", || {
+            (proxy.up("orchestrator") == expected).then_some(())
+        });
+    };
+    let old = raft.leader(&[0, 1, 2]);
+    until_leads(old);
+    change_something(&proxy, ":80");
+    raft.nodes[old].kill_9();
+    let new = raft.leader(&Raft::others(old));
+    until_leads(new);
+    assert_eq!(reached(&proxy, ":80")["RaftAdvertise"], raft.seats[new]);
+}
+
 #[test]
 fn haproxy_follows_a_leader_that_yields() {
     let raft = Raft::over(BATON, &[]);

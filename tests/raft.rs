@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
 use support::{
     Baton, Flavor, PATIENCE, Raft, Server, at, free_seats, is_writable, role, seat_settings, shop,
     told, until_recovered, wait_until,
@@ -123,5 +127,101 @@ fn a_change_that_reaches_a_follower_is_made_by_the_leader_and_known_to_all() {
         node.until("/api/check-global-recoveries?local=true", "it knows", |it| {
             (it["Details"] == "disabled").then_some(())
         });
+    }
+}
+
+/// Connections that are open, and asked, while nobody answers.
+const WAITING: usize = 12;
+
+/// The answers to requests that waited until a process went on.
+fn answers_on_waking(node: &Baton, path: &str, wake: impl FnOnce()) -> Vec<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: baton\r\nConnection: close\r\n\r\n");
+    let mut waiting: Vec<TcpStream> = (0..WAITING)
+        .map(|_| {
+            let mut stream = TcpStream::connect((node.host(), node.port)).expect("a backlog");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+            stream.write_all(request.as_bytes()).expect("room for it");
+            stream
+        })
+        .collect();
+    wake();
+    let answer = |stream: &mut TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        let status = text.split(' ').nth(1).and_then(|it| it.parse().ok());
+        let (_, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+        (status.expect("a status"), body.to_owned())
+    };
+    waiting.iter_mut().map(answer).collect()
+}
+
+/// The node that says it leads.
+fn leading(raft: &Raft) -> usize {
+    let says = |node: &Baton| node.try_get("/api/leader-check").is_some_and(|it| it.0 == 200);
+    wait_until(PATIENCE, "one leads", || raft.nodes.iter().position(says))
+}
+
+#[test]
+fn a_leader_woken_from_a_stop_is_not_taken_for_one_and_tells_nothing_stale() {
+    let raft = Raft::over(BATON, &[]);
+    let (leads, setting) = ("/api/leader-check", "/api/check-global-recoveries");
+    for (path, set, stale) in
+        [(leads, "disable", "OK"), (setting, "enable", "disabled"), (leads, "disable", "OK")]
+    {
+        let old = leading(&raft);
+        raft.nodes[old].signal("-STOP");
+        let new = raft.leader(&Raft::others(old));
+        let change = || raft.nodes[new].get(&format!("/api/{set}-global-recoveries"));
+        wait_until(PATIENCE, "it is set", || (change()["Code"] == "OK").then_some(()));
+        let wake = || raft.nodes[old].signal("-CONT");
+        let answers = answers_on_waking(&raft.nodes[old], path, wake);
+        let is_stale = |(status, body): &(u16, String)| *status == 200 && body.contains(stale);
+        // What it passes on to the new leader is right, and so is to know of no leader.
+        assert!(!answers.iter().any(is_stale), "{path}: {answers:?}");
+        wait_until(PATIENCE, "it follows", || {
+            (raft.nodes[old].get("/api/raft-state") == "Follower").then_some(())
+        });
+    }
+}
+
+/// A planned takeover, asked for by the client of all nodes of a raft.
+fn takeover(raft: &Raft, servers: &[Server]) -> Command {
+    let urls: Vec<String> =
+        raft.nodes.iter().map(|node| format!("http://{}:{}", node.host(), node.port)).collect();
+    let mut command = Command::new(BATON);
+    command.args(["client", "graceful-master-takeover-auto", "-i", &servers[0].address()]);
+    command.args(["-d", &servers[1].address()]).env("ORCHESTRATOR_API", urls.join(" "));
+    command.env_remove("BATON_API").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_takeover_whose_leader_dies_is_asked_for_once_and_its_end_is_told() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
+        let servers = shop(flavor);
+        let slow = [("BATON_PREGRACEFULTAKEOVERPROCESSES", "sleep 2")];
+        let mut raft = Raft::over_with(BATON, &servers, &slow);
+        let old = leading(&raft);
+        let client = takeover(&raft, &servers).spawn().expect("run the client");
+        let begun = |node: &Baton| {
+            let all = node.get("/api/audit-recovery?local=true");
+            all.as_array().and_then(|it| it.first().cloned())
+        };
+        let recovery = wait_until(PATIENCE, "it has begun", || begun(&raft.nodes[old]));
+        raft.nodes[old].kill_9();
+        let output = client.wait_with_output().expect("the client ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("Unauthorized"), "{said}");
+        let new = raft.leader(&Raft::others(old));
+        let all = raft.nodes[new].get("/api/audit-recovery");
+        let all = all.as_array().expect("a list");
+        assert_eq!(all.len(), 1, "it was asked for once: {all:#?}");
+        assert_eq!(all[0]["UID"], recovery["UID"]);
+        // Whichever way the next leader ended it: what the client says is what is so.
+        let (succeeded, primary) = (output.status.success(), writable(&servers));
+        let expected = if succeeded { servers[1].port } else { servers[0].port };
+        assert_eq!(primary, [expected], "{said}");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!succeeded || told.contains(&servers[1].port.to_string()), "{told}");
     }
 }

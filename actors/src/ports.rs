@@ -341,6 +341,16 @@ pub trait Recoveries: Send + Sync + 'static {
     fn recover(
         &self,
         request: recovery::gate::Request,
+    ) -> BoxFuture<'_, Result<Arc<Recovery>, RecoverError>> {
+        self.recover_as(request, None)
+    }
+
+    /// The same, under a name that nobody else gives: the UID of the recovery ends with it, so that
+    /// it is found by whoever asked, also when another node leads.
+    fn recover_as(
+        &self,
+        request: recovery::gate::Request,
+        name: Option<Arc<str>>,
     ) -> BoxFuture<'_, Result<Arc<Recovery>, RecoverError>>;
 }
 

@@ -27,6 +27,7 @@ mod state_machine;
 #[cfg(test)]
 mod tests;
 mod types;
+mod wakes;
 
 pub use client::{CallError, Connect, Encrypted, Plain, Stream};
 pub use disk::OpenDiskError;

@@ -5,6 +5,7 @@
 //! successor, after a panic or a restart, finds what is under way and goes on with it. So does the
 //! same actor of another node once that leads; on a node that does not lead this one stands still.
 
+mod asked;
 mod asking;
 mod chains;
 mod chore;
@@ -30,19 +31,20 @@ use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
+pub use asked::{Recover, RecoveryHandle};
+
+use asked::{Reply, answer, named};
 use asking::Asking;
 
 use crate::clock::Clock;
 use crate::discovery::LookNow;
 use crate::mandate::Mandate;
 use crate::metrics::Metrics;
-use crate::ports::{
-    Control, EventSender, Ledger, ProposeError, RecoverError, Recoveries, SnapshotReader, deadline,
-};
+use crate::ports::{Control, EventSender, Ledger, ProposeError, RecoverError, SnapshotReader};
 use crate::quorum::{Electorate, ROLL_CALL_EVERY};
-use crate::supervisor::{Child, Outlet, Queued};
+use crate::supervisor::{Outlet, Queued};
 
 /// Messages that may wait for the actor.
 pub const MAILBOX: usize = 1_000;
@@ -127,40 +129,6 @@ impl RecoveryWorld {
     }
 }
 
-/// Reaches the actor from outside.
-pub struct RecoveryHandle {
-    /// The actor.
-    pub child: Child<RecoveryActor>,
-}
-
-impl Recoveries for RecoveryHandle {
-    fn recover(&self, request: Request) -> BoxFuture<'_, Result<Arc<Recovery>, RecoverError>> {
-        let child = self.child.clone();
-        async move {
-            let (reply, ended) = oneshot::channel();
-            child.try_send(Recover { request, reply }).map_err(|_| RecoverError::Busy)?;
-            match tokio::time::timeout(deadline::RECOVER, ended).await {
-                Ok(Ok(ended)) => ended,
-                Ok(Err(_)) | Err(_) => Err(RecoverError::Busy),
-            }
-        }
-        .boxed()
-    }
-}
-
-/// Somebody wants a recovery.
-#[derive(Debug)]
-pub struct Recover {
-    /// What of.
-    pub request: Request,
-    /// Who wants to know how it ended.
-    pub reply: Reply,
-}
-
-impl Message for Recover {
-    type Result = ();
-}
-
 /// A failure was recorded that was not on record.
 #[derive(Debug)]
 pub struct Detected(pub Box<Analysis>);
@@ -168,8 +136,6 @@ pub struct Detected(pub Box<Analysis>);
 impl Message for Detected {
     type Result = ();
 }
-
-type Reply = oneshot::Sender<Result<Arc<Recovery>, RecoverError>>;
 
 /// Recovers.
 pub struct RecoveryActor {
@@ -390,7 +356,8 @@ impl RecoveryActor {
                 .and_then(|mandate| Ok((act.judge(&request)?, mandate)));
             match judged {
                 Ok((recovery, mandate)) => {
-                    act.agree(act.attested(recovery), mandate, reply, ctx);
+                    let recovery = named(act.attested(recovery), reply.as_ref());
+                    act.agree(recovery, mandate, reply, ctx);
                 }
                 Err(error) => act.let_be(&request.key, error, reply),
             }
@@ -473,13 +440,6 @@ impl RecoveryActor {
             }
             answer(reply, ended.map_err(RecoverError::from));
         }));
-    }
-}
-
-fn answer(reply: Option<Reply>, outcome: Result<Arc<Recovery>, RecoverError>) {
-    if let Some(reply) = reply {
-        // Whoever asked may have stopped waiting.
-        let _ = reply.send(outcome);
     }
 }
 

@@ -32,11 +32,18 @@ pub struct Raft {
 impl Raft {
     /// Three nodes that know one of these servers, and a leader among them.
     pub fn over(program: &str, servers: &[Server]) -> Self {
+        Self::over_with(program, servers, &[])
+    }
+
+    /// The same, with further settings.
+    pub fn over_with(program: &str, servers: &[Server], settings: &[(&str, &str)]) -> Self {
         let seats: [String; 3] = free_seats();
         let all = seats.join(",");
         let seeds: Vec<String> = servers.first().map(Server::address).into_iter().collect();
-        let start =
-            |seat: &String| Baton::start(program, seeds.clone(), &seat_settings(seat, &all));
+        let start = |seat: &String| {
+            let settings = [&seat_settings(seat, &all), settings].concat();
+            Baton::start(program, seeds.clone(), &settings)
+        };
         let nodes: Vec<Baton> = seats.iter().map(start).collect();
         let raft = Self { nodes, seats };
         raft.leader(&[0, 1, 2]);

@@ -1,5 +1,6 @@
 //! The routes of the HTTP API, as data: path, who may call it, and what answers.
 
+mod asked;
 #[cfg(test)]
 mod doc;
 mod extra;
@@ -333,6 +334,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     (Read Here) meta::headers { "headers" }
     (Read Here) meta::health { "health", "status" }
     (Read Here) meta::ok { "lb-check", "_ping" }
+    Read asked::outcome { "request-outcome/:id" }
     (Read Here) raft::leader_check { "leader-check/:status", "leader-check" }
     Read raft::leader_check { "routed-leader-check/:status", "routed-leader-check" }
     (Write Here) raft::grab_election { "grab-election" }
@@ -389,6 +391,13 @@ pub(crate) fn find(path: &str) -> Option<(&'static Route, Vec<(&'static str, Str
             .all(|(wanted, segment)| wanted.starts_with(':') || wanted == segment);
         (wanted.next().is_none() && matches).then_some((route, params))
     })
+}
+
+/// Whether something may be different after a request for this path below `/api/`. Of what this
+/// baton does not know that has to be assumed.
+pub fn changes(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    find(path).is_none_or(|(route, _)| route.access.changes())
 }
 
 /// A decoded segment. One that is no text matches nothing.

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::ports::Applied;
+use baton_actors::ports::{Applied, RecoverError};
 use baton_topology::cluster::{Cluster, Member};
 use baton_topology::history::NewAuditEntry;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
-use baton_topology::recovery::gate::Runner;
+use baton_topology::recovery::Recovery;
+use baton_topology::recovery::gate::{Request, Runner};
 use baton_topology::search::{cluster_by_hint, fuzzy_match, target};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 
+use crate::asked::Requests;
 use crate::auth::Verdict;
 use crate::compat::{InstanceJson, NodeName};
 use crate::events::Events;
@@ -46,6 +48,10 @@ pub(crate) struct Call {
     pub(crate) display: Arc<Display>,
     /// Who would take over where, as of a moment ago.
     pub(crate) readiness: Arc<Kept>,
+    /// What became of requests that change something.
+    pub(crate) requests: Arc<Requests>,
+    /// What the client calls this one, if it gave it a name.
+    pub(crate) name: Option<Arc<str>>,
     /// The newest fleet when the request came.
     pub(crate) fleet: Arc<FleetSnapshot>,
     pub(crate) now: Timestamp,
@@ -152,6 +158,11 @@ impl Call {
     pub(crate) fn node(&self) -> NodeName<'_> {
         let node = &self.services.node;
         NodeName { hostname: &node.hostname, token: &node.token }
+    }
+
+    /// Has a recovery made, under the name of the request.
+    pub(crate) async fn recover(&self, request: Request) -> Result<Arc<Recovery>, RecoverError> {
+        self.services.recoveries.recover_as(request, self.name.clone()).await
     }
 
     /// Who would run a recovery that is only supposed.

@@ -1,6 +1,7 @@
 //! The face of baton: HTTP API, metrics and the old JSON shapes.
 
 mod api;
+mod asked;
 pub mod auth;
 mod call;
 mod compat;
@@ -15,4 +16,5 @@ pub mod server;
 pub mod services;
 mod view;
 
+pub use api::changes;
 pub use compat::hook_context;

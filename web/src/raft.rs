@@ -82,9 +82,9 @@ impl Raft {
         &self.node
     }
 
-    /// Who leads, as far as this node can tell.
+    /// Who leads, as far as this node can tell at this moment.
     pub(crate) fn leadership(&self) -> Leadership {
-        self.node.leadership().borrow().clone()
+        self.node.leadership_now()
     }
 
     /// The seat of this node, taken or not.

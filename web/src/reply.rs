@@ -137,6 +137,17 @@ impl Failure {
     }
 }
 
+/// Status and text of an answer, to be told once more later.
+pub(crate) fn read_back(outcome: &Outcome) -> (u16, Option<String>) {
+    match outcome {
+        Ok(Reply { status, body: Body::Text(text) }) => {
+            (status.as_u16(), Some(String::from_utf8_lossy(text).into_owned()))
+        }
+        Ok(Reply { status, .. }) => (status.as_u16(), None),
+        Err(failure) => (failure.status.as_u16(), Some(failure.body())),
+    }
+}
+
 /// Sends an answer.
 pub(crate) fn respond(outcome: Outcome) -> HttpResponse {
     match outcome {

@@ -14,6 +14,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use baton_actors::raft::Role;
 
 use crate::api::{self, Access, Place, Route};
+use crate::asked::{self, Fate, Requests};
 use crate::auth::{AccessRules, Verdict};
 use crate::call::Call;
 use crate::dashboard;
@@ -22,7 +23,7 @@ use crate::kept::Kept;
 use crate::metrics::{self, HttpMetrics};
 use crate::proxy::{self, Proxy};
 use crate::raft::{Asked, Leader, Raft, Way, way};
-use crate::reply::{Failure, respond};
+use crate::reply::{Failure, Outcome, read_back, respond};
 use crate::services::Services;
 
 /// Threads that answer requests.
@@ -92,6 +93,7 @@ struct State {
     metrics: HttpMetrics,
     events: Arc<Events>,
     readiness: Arc<Kept>,
+    requests: Arc<Requests>,
     display: Arc<RwLock<Arc<Display>>>,
     prefix: String,
     status_path: String,
@@ -115,6 +117,7 @@ impl Server {
             metrics,
             events: Arc::clone(&events),
             readiness: Arc::default(),
+            requests: Arc::default(),
             display: Arc::clone(&display),
             prefix: options.prefix,
             status_path: options.status_path,
@@ -297,9 +300,15 @@ async fn api_answer(
     if let Some(elsewhere) = elsewhere(route, &query, request, payload, state).await {
         return (route.path, elsewhere);
     }
+    let name = match asked::name_in(request.headers()) {
+        Ok(name) => name.filter(|_| route.access.changes()),
+        Err(why) => return (route.path, respond(Err(Failure::new(why)))),
+    };
     let services = Arc::clone(&state.services);
     let fleet = services.snapshot.borrow().clone();
     let call = Call {
+        name: name.map(Arc::from),
+        requests: Arc::clone(&state.requests),
         route: route.path,
         params,
         query,
@@ -322,15 +331,47 @@ async fn api_answer(
     if let Err(failure) = prove(route, &call).await {
         return (route.path, respond(Err(failure)));
     }
-    let deadline = if route.access.changes() { CHANGE_DEADLINE } else { ANSWER_DEADLINE };
-    let outcome = actix_web::rt::time::timeout(deadline, (route.handler)(call)).await;
-    let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("no answer in time")));
-    let response = respond(outcome);
+    let response = respond(if route.access.changes() && !call.is_dry_run() {
+        to_its_end(route, call).await
+    } else {
+        answered(route, call, ANSWER_DEADLINE).await
+    });
     if *request.method() == Method::HEAD {
         // There is nobody to read events.
         return (route.path, response.map_body(|_, _| BoxBody::new(())));
     }
     (route.path, response)
+}
+
+async fn answered(route: &Route, call: Call, deadline: Duration) -> Outcome {
+    let outcome = actix_web::rt::time::timeout(deadline, (route.handler)(call)).await;
+    outcome.unwrap_or_else(|_| Err(Failure::new("no answer in time")))
+}
+
+/// What changes something is done to its end, whoever hangs up, and once, whoever asks twice. Who
+/// named the request can ask what became of it.
+async fn to_its_end(route: &'static Route, call: Call) -> Outcome {
+    let (requests, name) = (Arc::clone(&call.requests), call.name.clone());
+    if let Some(name) = &name
+        && let Err(fate) = requests.begin(name)
+    {
+        let so_far = match fate {
+            Fate::Running => "is under way".to_owned(),
+            Fate::Answered { status, .. } => format!("was answered with {status}"),
+        };
+        let text = format!("request {name} {so_far}, and is not made again: ask request-outcome");
+        return Err(Failure::new(text).with_status(StatusCode::CONFLICT));
+    }
+    let done = actix_web::rt::spawn(answered(route, call, CHANGE_DEADLINE));
+    let remembered = actix_web::rt::spawn(async move {
+        let outcome = done.await.unwrap_or_else(|_| Err(Failure::new("it broke off")));
+        if let Some(name) = &name {
+            let (status, body) = read_back(&outcome);
+            requests.end(name, status, body.as_deref());
+        }
+        outcome
+    });
+    remembered.await.unwrap_or_else(|_| Err(Failure::new("it broke off")))
 }
 
 /// The answer of the leader, or that there is none; nothing if this node is to answer.

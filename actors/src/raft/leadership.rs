@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::setup::Timing;
 use super::types::Raft;
+use super::wakes::Wakes;
 
 /// Who answered none of so many heartbeats is not asked to take over while somebody else can.
 const HEARTBEATS_MISSED_MAX: u32 = 3;
@@ -49,6 +50,16 @@ impl Leadership {
 #[derive(Debug, Clone)]
 pub(super) struct Heard(Arc<watch::Sender<Option<Instant>>>);
 
+/// What tells who leads, whenever that is asked.
+#[derive(Clone)]
+pub(super) struct Lookout {
+    pub(super) raft: Raft,
+    pub(super) heard: Heard,
+    /// How long a leader may rely on what a majority confirmed.
+    pub(super) lease: Duration,
+    pub(super) wakes: Wakes,
+}
+
 impl Heard {
     pub(super) fn never() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
@@ -58,26 +69,25 @@ impl Heard {
         self.0.send_replace(Some(Instant::now()));
     }
 
-    fn ago(&self) -> Option<Duration> {
-        self.0.borrow().map(|at| at.elapsed())
+    fn at(&self) -> Option<Instant> {
+        *self.0.borrow()
     }
 }
 
 /// Publishes changes until raft ends.
 pub(super) async fn publish(
-    raft: Raft,
-    heard: Heard,
+    lookout: Lookout,
     timing: Timing,
     leadership: watch::Sender<Leadership>,
 ) {
     // Not those of the server alone: that a majority confirmed it is no change of those.
-    let mut metrics = raft.metrics();
-    let mut heard_again = heard.0.subscribe();
+    let mut metrics = lookout.raft.metrics();
+    let mut heard_again = lookout.heard.0.subscribe();
     // Silence is no event.
     let mut tick = interval(timing.heartbeat);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let now = look(&raft, &heard, timing.election_max);
+        let now = lookout.look();
         let has_ended = now.role == Role::Stopped;
         leadership.send_if_modified(|before| {
             let is_news = *before != now;
@@ -125,25 +135,37 @@ pub(super) async fn note_terms(
     }
 }
 
-fn look(raft: &Raft, heard: &Heard, lease: Duration) -> Leadership {
-    // Cloned at once: holding it holds raft up.
-    let metrics = raft.metrics().borrow_watched().clone();
-    let membership = metrics.membership_config.membership();
-    let role = role(&Signs {
-        state: if metrics.running_state.is_ok() { metrics.state } else { ServerState::Shutdown },
-        voters: membership.voter_ids().count(),
-        confirmed: metrics.last_quorum_acked.map(|at| at.elapsed()),
-        heard: heard.ago().filter(|_| metrics.current_leader.is_some()),
-        lease,
-    });
-    let is_known = match role {
-        Role::Leader | Role::Follower => true,
-        Role::Learner => heard.ago().is_some_and(|ago| ago <= lease),
-        Role::Candidate | Role::Stopped => false,
-    };
-    let leader = metrics.current_leader.filter(|_| is_known);
-    let leader = leader.and_then(|leader| membership.get_node(&leader)).map(|it| it.name.clone());
-    Leadership { role, term: metrics.current_term, leader }
+impl Lookout {
+    /// Who leads at this moment. What was published may be from before this process was stopped,
+    /// or its machine was asleep: whoever tells others has to look again.
+    pub(super) fn look(&self) -> Leadership {
+        // Cloned at once: holding it holds raft up.
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let awake_for = self.wakes.newest().map(|woken| woken.elapsed());
+        let counts = |ago: &Duration| awake_for.is_none_or(|awake| *ago < awake);
+        let heard = self.heard.at().map(|at| at.elapsed()).filter(counts);
+        let role = role(&Signs {
+            state: if metrics.running_state.is_ok() {
+                metrics.state
+            } else {
+                ServerState::Shutdown
+            },
+            voters: membership.voter_ids().count(),
+            confirmed: metrics.last_quorum_acked.map(|at| at.elapsed()).filter(counts),
+            heard: heard.filter(|_| metrics.current_leader.is_some()),
+            lease: self.lease,
+        });
+        let is_known = match role {
+            Role::Leader | Role::Follower => true,
+            Role::Learner => heard.is_some_and(|ago| ago <= self.lease),
+            Role::Candidate | Role::Stopped => false,
+        };
+        let leader = metrics.current_leader.filter(|_| is_known);
+        let leader =
+            leader.and_then(|leader| membership.get_node(&leader)).map(|it| it.name.clone());
+        Leadership { role, term: metrics.current_term, leader }
+    }
 }
 
 /// What tells the role of a node.

@@ -7,6 +7,7 @@
 mod start;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -25,7 +26,7 @@ pub(super) use self::start::{Parts, assemble};
 use super::client::CallError;
 use super::disk::Disk;
 use super::heirloom::{self, CarriedOver};
-use super::leadership::{self, Leadership, Role};
+use super::leadership::{self, Leadership, Lookout, Role};
 use super::members::{Hello, Member, Members, MembersError, Standing};
 use super::network::chain;
 use super::peers::Switchboard;
@@ -105,12 +106,39 @@ struct Inner {
     switchboard: Arc<Switchboard>,
     state: watch::Receiver<Arc<LedgerState>>,
     leadership: watch::Receiver<Leadership>,
+    lookout: Lookout,
+    yields: Yields,
     standing: watch::Receiver<Standing>,
     leading: watch::Receiver<Option<u64>>,
     carried_over: watch::Receiver<CarriedOver>,
     /// None where there is no network.
     server: Option<ServerHandle>,
     runtime: Own,
+}
+
+/// How many are having another node lead at the moment: it may do so long before the lease here
+/// has run out.
+#[derive(Default)]
+pub(super) struct Yields(AtomicU32);
+
+/// One that is under way until it is dropped.
+struct Yielding<'a>(&'a Yields);
+
+impl Yields {
+    fn begin(&self) -> Yielding<'_> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Yielding(self)
+    }
+
+    fn are_under_way(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Drop for Yielding<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// A runtime that may be dropped anywhere.
@@ -164,6 +192,18 @@ impl RaftNode {
     /// Who leads, as far as this node can tell: a hint.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// The same, as of this moment: what was published last may be from before this process was
+    /// stopped, or its machine was asleep.
+    pub fn leadership_now(&self) -> Leadership {
+        self.inner.lookout.look()
+    }
+
+    /// Whether this node leads at this moment: a majority confirmed it within the lease, and it is
+    /// not giving leadership away.
+    pub fn leads_now(&self) -> bool {
+        !self.inner.yields.are_under_way() && self.leadership_now().role == Role::Leader
     }
 
     /// Whether this node takes part.
@@ -306,6 +346,7 @@ impl RaftNode {
             .filter(|it| to.is_none_or(|to| it.name == to))
             .max_by_key(|it| welcome(it.id));
         let Some(heir) = heir else { return Err(NotLeading::NoMajority) };
+        let _yielding = self.inner.yields.begin();
         let told = self.inner.raft.trigger().transfer_leader(heir.id).await;
         told.map_err(|error| NotLeading::Stopped(chain(&error)))?;
         let mut leadership = self.leadership();

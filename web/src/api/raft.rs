@@ -27,7 +27,7 @@ pub(super) async fn leader_check(call: Call) -> Outcome {
     if call.has("status") && code.is_none() {
         return Err(Failure::new(format!("Invalid status code: {status}")));
     }
-    let leads = call.raft.as_deref().is_none_or(|raft| raft.leadership().role == Role::Leader);
+    let leads = call.raft.as_deref().is_none_or(|raft| raft.node().leads_now());
     if leads {
         return Reply::bare(&"OK");
     }

@@ -36,7 +36,7 @@ async fn recover_from(call: &Call, hooks: Hooks) -> Outcome {
         return show(call, &request);
     }
     let given = KeyJson::from(&key);
-    match call.services.recoveries.recover(request).await {
+    match call.recover(request).await {
         Ok(recovery) => match &recovery.successor {
             Some(successor) => {
                 audit(call, &recovery);
@@ -119,8 +119,6 @@ async fn take_over(call: &Call, cause: Cause) -> Outcome {
         return show(call, &request);
     }
     let ended = call
-        .services
-        .recoveries
         .recover(request)
         .await
         .map_err(|error| Failure::new(format!("GracefulMasterTakeover: {error}")))?;
@@ -135,7 +133,7 @@ pub(super) async fn force_failover(call: Call) -> Outcome {
     if call.is_dry_run() {
         return show(&call, &request);
     }
-    let ended = call.services.recoveries.recover(request).await?;
+    let ended = call.recover(request).await?;
     let failed = "Recovery attempted yet no replica promoted";
     ended_well(&call, &ended, "Master failed over", failed)
 }
@@ -163,7 +161,7 @@ pub(super) async fn force_takeover(call: Call) -> Outcome {
     if call.is_dry_run() {
         return show(&call, &request);
     }
-    let ended = call.services.recoveries.recover(request).await?;
+    let ended = call.recover(request).await?;
     let failed = "Recovery attempted yet no replica promoted";
     ended_well(&call, &ended, "Master failed over", failed)
 }
@@ -208,7 +206,7 @@ pub(super) async fn rejoin(call: Call) -> Outcome {
     if call.is_dry_run() {
         return show(&call, &request);
     }
-    let ended = call.services.recoveries.recover(request).await?;
+    let ended = call.recover(request).await?;
     match &ended.successor {
         Some(primary) if ended.is_successful() => {
             audit(&call, &ended);
@@ -243,6 +241,28 @@ fn ended_well(call: &Call, recovery: &Arc<Recovery>, message: &str, failed: &str
     let message = &words.join("; ");
     let active_since = call.now.minus(call.fleet.policy.recovery.block);
     Reply::ok(message, RecoveryJson::of(recovery, active_since, &call.fleet.ledger))
+}
+
+/// What is answered to whoever asked for this recovery and did not hear its end.
+pub(super) fn told_later(call: &Call, recovery: &Arc<Recovery>) -> Outcome {
+    let key = recovery.failed();
+    let Some(successor) = &recovery.successor else {
+        let message = "Recovery attempted but no instance promoted";
+        let given = KeyJson::from(key);
+        return Err(Failure::new(explained(message, &recovery.errors)).with_details(&given));
+    };
+    match recovery.cause {
+        Cause::Asked => Reply::ok(&format!("Recovery executed on {key}"), KeyJson::from(successor)),
+        Cause::Rejoin if recovery.is_successful() => {
+            Reply::ok(&format!("{key} replicates from {successor}"), KeyJson::from(key))
+        }
+        Cause::Rejoin => Err(Failure::new(explained("Not rejoined", &recovery.errors))),
+        _ => {
+            let active_since = call.now.minus(call.fleet.policy.recovery.block);
+            let shown = RecoveryJson::of(recovery, active_since, &call.fleet.ledger);
+            Reply::ok(&format!("{successor} succeeded {key}"), shown)
+        }
+    }
 }
 
 fn audit(call: &Call, recovery: &Recovery) {

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::super::client::Client;
 use super::super::disk::{Disk, OpenDiskError};
 use super::super::heirloom;
-use super::super::leadership::{self, Heard, Leadership};
+use super::super::leadership::{self, Heard, Leadership, Lookout};
 use super::super::log_store::LogStore;
 use super::super::members::{Identity, Members, Standing};
 use super::super::network::{Network, chain};
@@ -27,7 +27,8 @@ use super::super::server::{self, Office};
 use super::super::setup::{Compaction, RaftSetup, Timing};
 use super::super::state_machine::StateMachine;
 use super::super::types::Raft;
-use super::{Inner, Own, RaftNode};
+use super::super::wakes::Wakes;
+use super::{Inner, Own, RaftNode, Yields};
 use crate::strand;
 
 /// Why a node did not start.
@@ -133,7 +134,9 @@ pub(in super::super) async fn assemble(
         ears: switchboard.ears.clone(),
     };
     let server = serve(office).map_err(StartError::Listen)?;
-    strand::spawn(leadership::publish(raft.clone(), heard, timing, told));
+    let lookout =
+        Lookout { raft: raft.clone(), heard, lease: timing.election_max, wakes: Wakes::default() };
+    strand::spawn(leadership::publish(lookout.clone(), timing, told));
     strand::spawn(Arc::clone(&members).settle(leadership.clone(), stands));
     let newcomer = heirloom::Newcomer {
         members: Arc::clone(&members),
@@ -150,6 +153,8 @@ pub(in super::super) async fn assemble(
         switchboard,
         state: published,
         leadership,
+        lookout,
+        yields: Yields::default(),
         standing,
         leading,
         carried_over,
