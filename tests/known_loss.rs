@@ -166,8 +166,11 @@ fn until_seen_to(baton: &Baton, former: &mut Server) {
         });
         let problems = baton.get("/api/problems").to_string();
         assert!(problems.contains("unhandled_failover"), "{problems}");
-        let fleet = baton.get("/api/fleet").to_string();
-        assert!(fleet.contains(&number) && fleet.contains(names[0]), "{fleet}");
+        // What is worst goes first there.
+        baton.until("/api/fleet", &format!("{} is told", names[0]), |fleet| {
+            let fleet = fleet.to_string();
+            (fleet.contains(&number) && fleet.contains(names[0])).then_some(())
+        });
     };
     warned(&["FormerMasterNotFenced", "FailoverLostTransactions"]);
     former.restart();

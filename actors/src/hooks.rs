@@ -178,6 +178,8 @@ impl HookReport {
 pub struct HookRunner {
     inherited: Arc<[(OsString, OsString)]>,
     places: Arc<Semaphore>,
+    /// Places of their own for those that something waits for before it is done.
+    gates: Arc<Semaphore>,
     register: Register,
 }
 
@@ -190,8 +192,8 @@ impl HookRunner {
     /// A runner whose hooks inherit `environment`, but not the secrets of baton in it.
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let inherited = environment.into_iter().filter(|(name, _)| !is_secret(name)).collect();
-        let places = Arc::new(Semaphore::new(HOOKS_MAX));
-        Self { inherited, places, register: Register::default() }
+        let places = || Arc::new(Semaphore::new(HOOKS_MAX));
+        Self { inherited, places: places(), gates: places(), register: Register::default() }
     }
 
     /// What runs now, the oldest first.
@@ -224,7 +226,7 @@ impl HookRunner {
             let label = HookLabel { list: configured.name.clone(), number, of, waits };
             let launch = self.launch(text, context, policy, list);
             let about = about(context);
-            let run = run(label, shown, about, launch, self.clone(), Arc::clone(listener));
+            let run = run(label, shown, about, launch, self.for_list(list), Arc::clone(listener));
             if waits == Waits::Background {
                 tokio::spawn(run);
                 continue;
@@ -262,6 +264,13 @@ impl HookRunner {
             input: serde_json::to_vec(context).unwrap_or_default(),
             timeout: policy.timeout_of(list),
         }
+    }
+
+    /// The same, with the places that hooks of this list wait for.
+    fn for_list(&self, list: HookList) -> Self {
+        let is_waited_for = matches!(list, HookList::PreFailover | HookList::PreGracefulTakeover);
+        let places = if is_waited_for { &self.gates } else { &self.places };
+        Self { places: Arc::clone(places), ..self.clone() }
     }
 }
 

@@ -623,26 +623,36 @@ async fn replication_runs_up_to_a_place_and_stops_there() {
 }
 
 #[tokio::test]
-async fn a_named_channel_is_the_one_that_is_changed() {
+async fn the_channel_that_places_a_server_is_the_one_that_is_changed() {
     for flavor in FLAVORS {
         let sources = Server::start_all(std::iter::repeat_n(Options::new(flavor), 3));
-        let server = admitted(Options::new(flavor));
-        let name = "o'clock; east";
-        server.replicate_channel(&name.replace('\'', "''"), &sources[0]);
-        server.replicate_channel("west", &sources[1]);
-        let mut session = control(&server);
-        act(&mut session, &Action::Stop(Threads::Both)).await;
-        act(&mut session, &below(&sources[2], Place::Same)).await;
-        act_twice(&mut session, &server, &Action::SetDelay { seconds: 5 }).await;
-        let seen = facts(&mut session).await;
-        let shown: Vec<_> =
-            seen.channels.iter().map(|it| (it.name.as_str(), it.is_running())).collect();
-        assert_eq!(shown, [(name, false), ("west", true)], "{flavor:?}");
-        assert_eq!(seen.source(), Some(&key(&sources[2])));
-        act(&mut session, &Action::ForgetSource).await;
-        let seen = facts(&mut session).await;
-        assert_eq!(seen.channels.len(), 1);
-        assert!(seen.channels[0].is_running(), "{flavor:?}");
+        let only = "o'clock; east";
+        for (name, other) in [(only, None), ("", Some("west"))] {
+            let server = admitted(Options::new(flavor).read_only());
+            match name {
+                "" => server.replicate_from(&sources[0]),
+                name => server.replicate_channel(&name.replace('\'', "''"), &sources[0]),
+            }
+            if let Some(other) = other {
+                server.replicate_channel(other, &sources[1]);
+            }
+            let mut session = control(&server);
+            act(&mut session, &Action::Stop(Threads::Both)).await;
+            act(&mut session, &below(&sources[2], Place::Same)).await;
+            act_twice(&mut session, &server, &Action::SetDelay { seconds: 5 }).await;
+            let seen = facts(&mut session).await;
+            let shown: Vec<_> =
+                seen.channels.iter().map(|it| (it.name.as_str(), it.is_running())).collect();
+            let kept = || other.into_iter().map(|other| (other, true));
+            let expected: Vec<_> = std::iter::once((name, false)).chain(kept()).collect();
+            assert_eq!(shown, expected, "{flavor:?}");
+            assert_eq!(seen.source(), Some(&key(&sources[2])), "{flavor:?} {name:?}");
+            act(&mut session, &Action::ForgetSource).await;
+            let seen = facts(&mut session).await;
+            let left: Vec<_> =
+                seen.channels.iter().map(|it| (it.name.as_str(), it.is_running())).collect();
+            assert_eq!(left, kept().collect::<Vec<_>>(), "{flavor:?} {name:?}");
+        }
     }
 }
 

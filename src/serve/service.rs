@@ -53,8 +53,7 @@ impl Service {
         let config = &loaded.config;
         let node_name = gethostname::gethostname().to_string_lossy().into_owned();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(wall_clock()));
-        let metrics = Metrics::new();
-        let token = random_text();
+        let (metrics, token) = (Metrics::new(), random_text());
         let arbiters: Vec<Arbiter> = (0..PROBE_THREADS).map(|_| Arbiter::new()).collect();
         let lateness = measure_lateness(&arbiters);
         let seeds = seeds(config, options)?;

@@ -252,12 +252,18 @@ fn deploy(servers: &[Server]) {
             "DROP DATABASE IF EXISTS test",
             "RESET BINARY LOGS AND GTIDS",
         ] {
-            server.exec(sql);
+            // baton may be closing the former primary right now, once more.
+            wait_until(PATIENCE, sql, || {
+                server.try_query("SET GLOBAL super_read_only = OFF").ok()?;
+                server.try_query(sql).ok()
+            });
         }
     }
-    servers[0].exec("SET GLOBAL read_only = OFF");
+    wait_until(PATIENCE, "the primary may be written to", || {
+        servers[0].try_query("SET GLOBAL read_only = OFF").ok()?;
+        servers[0].try_query("CREATE DATABASE test").ok()
+    });
     servers[1..].iter().for_each(|replica| replica.replicate_from(&servers[0]));
-    servers[0].exec("CREATE DATABASE test");
     servers[0].exec(
         "CREATE TABLE test.heartbeat \
          (id INT PRIMARY KEY, ts TIMESTAMP NOT NULL, hint VARCHAR(64) NOT NULL)",

@@ -206,6 +206,8 @@ pub struct GtidFacts {
     pub logged: MariaDbPosition,
     /// Whose transactions its binary log had: MariaDB's `gtid_binlog_state`.
     pub logged_by: MariaDbState,
+    /// MariaDB's `gtid_ignore_duplicates`: what comes by several channels counts once.
+    pub ignores_duplicates: bool,
 }
 
 impl GtidFacts {

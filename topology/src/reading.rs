@@ -253,6 +253,7 @@ fn gtid(basics: &Row<'_>, is_mariadb: bool) -> Result<GtidFacts, ReadingError> {
         replicated: table::position(basics, "gtid_slave_pos")?,
         logged: table::position(basics, "gtid_binlog_pos")?,
         logged_by: table::position(basics, "gtid_binlog_state")?,
+        ignores_duplicates: basics.flag("gtid_ignore_duplicates"),
     })
 }
 

@@ -128,7 +128,9 @@ impl ClusterAnalysisActor {
                 tracing::debug!(reason, "detections not recorded");
                 self.world.ledger.state().borrow().clone()
             }
-            Err(ProposeError::NotLeading(reason)) => {
+            Err(ProposeError::NotLeading(reason))
+                if self.world.ledger.leading().borrow().is_none() =>
+            {
                 // Whoever leads finds them too.
                 tracing::debug!(reason, "detections not recorded");
                 self.detections.clear();
@@ -156,7 +158,7 @@ impl ClusterAnalysisActor {
 
 /// Whether the same proposal may be taken a moment later.
 fn is_passing(error: &ProposeError) -> bool {
-    !matches!(error, ProposeError::Refused(_) | ProposeError::NotLeading(_))
+    !matches!(error, ProposeError::Refused(_))
 }
 
 fn detection_entry(

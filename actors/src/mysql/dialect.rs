@@ -141,6 +141,7 @@ fn mariadb(question: Question) -> Option<&'static str> {
             ", @@global.gtid_current_pos gtid_executed, @@global.gtid_slave_pos gtid_slave_pos, \
              @@global.gtid_binlog_pos gtid_binlog_pos, \
              @@global.gtid_binlog_state gtid_binlog_state, \
+             @@global.gtid_ignore_duplicates gtid_ignore_duplicates, \
              @@global.log_slave_updates log_replica_updates"
         ),
         Question::ReplicaStatus => "SHOW ALL SLAVES STATUS",

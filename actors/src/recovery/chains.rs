@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_topology::action::{Action, Credentials, Switch};
+use baton_topology::action::{Action, Credentials};
 use baton_topology::binlog::BinlogCoordinates;
 use baton_topology::gtid::Gtids;
 use baton_topology::instance::{Facts, FailureKind, ProbeFailure, ThreadState};
@@ -16,6 +16,9 @@ use baton_topology::recovery::{Chain, Stage};
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
+mod close;
+
+use self::close::close;
 use crate::clock::Clock;
 use crate::lateness::timeout;
 use crate::mandate::Mandate;
@@ -30,10 +33,6 @@ const ACTION_DEADLINE: Duration = Duration::from_secs(5);
 const FREEZE_DEADLINE: Duration = Duration::from_millis(400);
 /// A receiver that tells its source that it goes has a second for that, and runs on until then.
 const TELLING_DEADLINE: Duration = Duration::from_millis(2_500);
-/// How often clients are sent away while a server is being closed to writes.
-const SEND_AWAY_EVERY: Duration = Duration::from_millis(20);
-/// So often they are, before the server stops to wait for acknowledgements.
-const GIVE_UP_ACKNOWLEDGEMENTS_AFTER: u32 = 4;
 /// What the session adds to the deadline of an action before it is given up from outside.
 const GRACE: Duration = Duration::from_secs(2);
 /// Applying a backlog takes no longer than this, however steadily it goes on.
@@ -295,101 +294,6 @@ impl Patience {
             Self::Usual => ACTION_DEADLINE,
             Self::Witness | Self::Fence | Self::Freeze | Self::FreezeTelling => FREEZE_DEADLINE,
         }
-    }
-}
-
-/// What a server says before it is closed, and whether it closed. Who is dead in all likelihood has
-/// little time to answer; who answers lives, and has all the time that a server needs.
-async fn close(
-    mandate: &Mandate,
-    on: &InstanceKey,
-    session: &mut dyn ControlSession,
-    aside: Option<Aside>,
-    patience: Patience,
-) -> (Option<ProbeResult>, Result<(), ActionFailure>) {
-    let Some(Aside { session: mut aside, clock }) = aside else {
-        return (None, Err(ActionFailure::Impossible("a server is closed once".into())));
-    };
-    let (began, started_at) = (Instant::now(), clock.now());
-    let looked = timeout(patience.at_most(), session.look()).await;
-    let looked = looked.unwrap_or_else(|_| Err(silent(patience.at_most())));
-    let outcome = looked.map(|reading| Arc::new(reading.facts));
-    let failure = outcome.as_ref().err().cloned();
-    let (key, ended_at, silent_since) = (on.clone(), clock.now(), None);
-    let seen = ProbeResult { key, started_at, ended_at, outcome, silent_since };
-    let closed = match failure {
-        Some(failure) => Err(ActionFailure::Server(failure)),
-        None if patience == Patience::Witness => {
-            Err(ActionFailure::Refused("it answers again, and is left as it is".into()))
-        }
-        None => {
-            let end = began + ACTION_DEADLINE;
-            match close_now(mandate, session, &mut *aside, end).await {
-                Ok(()) => Ok(()),
-                Err(failure) => Err(with_holders(failure, &mut *aside).await),
-            }
-        }
-    };
-    (Some(seen), closed)
-}
-
-/// Says who may hold the lock that keeps a server from being closed, where that is one of our own.
-async fn with_holders(failure: ActionFailure, aside: &mut dyn ControlSession) -> ActionFailure {
-    let spared = timeout(FREEZE_DEADLINE, aside.spared()).await.unwrap_or_default();
-    if spared.is_empty() {
-        return failure;
-    }
-    let spared = spared.join("; ");
-    let holders =
-        format!("connections of baton's own account are not ended, and may hold a lock: {spared}");
-    match failure {
-        ActionFailure::Refused(text) => ActionFailure::Refused(format!("{text} ({holders})")),
-        ActionFailure::Server(failure) => {
-            let message = format!("{} ({holders})", failure.message);
-            ActionFailure::Server(ProbeFailure { message, ..failure })
-        }
-        other => other,
-    }
-}
-
-/// Makes a server refuse writes. Clients whose commits wait would hold that up, so over a
-/// connection aside they are sent away while it waits for its turn; from then on nobody else gets
-/// to commit. Who waits for the acknowledgement of a replica waits on even so: that is given up
-/// last, when nobody is left who could take it for one (I5): not before the server has heard that it
-/// is to close, for until then others take the places of those who were sent away.
-///
-/// A server lists whoever is only logging in as nobody's, to be sent away: `session` is logged in.
-async fn close_now(
-    mandate: &Mandate,
-    session: &mut dyn ControlSession,
-    aside: &mut dyn ControlSession,
-    end: Instant,
-) -> Result<(), ActionFailure> {
-    let at_most = end.saturating_duration_since(Instant::now());
-    let closing = act(session, &Action::SetReadOnly, at_most);
-    let sending_away = async {
-        let mut waits = true;
-        for round in 1_u32.. {
-            tokio::time::sleep(SEND_AWAY_EVERY).await;
-            if mandate.check().await.is_err() {
-                return;
-            }
-            // Whoever is left is tried again, and told of by the action that follows.
-            let _ = aside.act(&Action::KillClients, at_most).await;
-            let is_due = waits && round >= GIVE_UP_ACKNOWLEDGEMENTS_AFTER;
-            if is_due && timeout(at_most, aside.is_closing()).await == Ok(true) {
-                waits = false;
-                let off = Action::SetSemiSyncSource(Switch::Off);
-                // Where there is no such thing nobody waits for it.
-                let _ = aside.act(&off, at_most).await;
-            }
-        }
-    };
-    tokio::pin!(closing);
-    tokio::select! {
-        biased;
-        closed = &mut closing => closed,
-        () = sending_away => closing.await,
     }
 }
 

@@ -216,7 +216,13 @@ impl Drive {
         Ok(match effect {
             Effect::Announce => {
                 self.mandate.prove().await?;
-                Some(Event::Announced(self.announce_begin(recovery).await))
+                // A hook may take a day, and another node may lead by then: it tells them again.
+                let told = tokio::select! {
+                    biased;
+                    error = self.mandate.lost() => return Err(error),
+                    told = self.announce_begin(recovery) => told,
+                };
+                Some(Event::Announced(told))
             }
             Effect::Look(keys) => {
                 self.look(&keys).await;
@@ -372,7 +378,28 @@ impl Drive {
                 return Err(refusal);
             }
         }
-        Ok(())
+        self.moved_meanwhile(recovery).map_or(Ok(()), Err)
+    }
+
+    /// Whether people moved a replica elsewhere while hooks ran: they took matters into their own hands.
+    fn moved_meanwhile(&self, recovery: &Recovery) -> Option<String> {
+        if !matches!(recovery.kind, Kind::Primary | Kind::CoPrimary) {
+            return None;
+        }
+        let failed = recovery.failed();
+        let fleet = self.world.snapshot.borrow().clone();
+        let followed = |key: &&InstanceKey| {
+            self.scene.member(key).is_some_and(|it| it.source.as_ref() == Some(failed))
+        };
+        let is_elsewhere = |key: &&InstanceKey| {
+            fleet.member(key).is_some_and(|(_, it)| {
+                it.instance.is_valid()
+                    && it.instance.health.facts_from > Some(recovery.begun_at)
+                    && it.source.as_ref() != Some(failed)
+            })
+        };
+        let moved = recovery.replicas.iter().filter(followed).find(is_elsewhere)?;
+        Some(format!("{moved} does not follow {failed} any more: somebody acted meanwhile"))
     }
 
     /// Tells user processes that it is over. What they say changes nothing any more, but is kept.
@@ -429,15 +456,17 @@ impl Telling {
 
     /// What they said, or that they still run.
     async fn lines(mut self) -> Vec<String> {
-        let Some(mut telling) = self.telling.take() else { return Vec::new() };
-        match tokio::time::timeout(TELLING_WITHIN, &mut telling).await {
-            Ok(told) => told.unwrap_or_default(),
-            Err(_) => vec![format!(
+        // Held until then: whoever drops this while it waits ends them.
+        let Some(telling) = self.telling.as_mut() else { return Vec::new() };
+        let told = tokio::time::timeout(TELLING_WITHIN, telling).await;
+        self.telling = None;
+        told.map(Result::unwrap_or_default).unwrap_or_else(|_| {
+            vec![format!(
                 "user processes still run after {} s, and are not waited for any longer; what \
                  becomes of them is in the log of this node",
                 TELLING_WITHIN.as_secs()
-            )],
-        }
+            )]
+        })
     }
 }
 

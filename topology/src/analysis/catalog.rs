@@ -391,7 +391,7 @@ pub static PROBLEMS: [Problem; 36] = [
         Code::UnreachableGroupMemberWithReplicas,
         Show,
         "Group member cannot be reached but it has replicating replicas; possibly a network/host issue",
-        |e, _| !e.is_valid && e.replicating_replicas > 0,
+        |e, _| !e.is_refusing && out_of_sight_but_receiving(e),
     ),
     row(
         Code::GroupWithoutMajority,

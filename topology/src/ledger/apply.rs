@@ -402,15 +402,15 @@ fn record_detections(
     fresh_for: Duration,
 ) -> Result<Vec<InstanceKey>, Refusal> {
     let mut recorded = Vec::new();
-    let mut repeated = None;
+    let mut refused = None;
     for entry in entries {
         match record_detection(state, entry, fresh_for) {
             Ok(()) => recorded.push(entry.analysis.key.clone()),
-            Err(refusal @ Refusal::RepeatedDetection { .. }) => repeated = Some(refusal),
-            Err(refusal) => return Err(refusal),
+            // One that cannot be recorded is no reason to lose the others.
+            Err(refusal) => refused = Some(refusal),
         }
     }
-    match repeated {
+    match refused {
         Some(refusal) if recorded.is_empty() => Err(refusal),
         _ => Ok(recorded),
     }
@@ -425,7 +425,11 @@ fn record_detection(
     check_key(key)?;
     let subject = (key.clone(), code);
     let fresh_after = at.minus(fresh_for);
-    if let Some(known) = state.detections.get(&subject).filter(|known| known.at > fresh_after) {
+    let is_same = |known: &Detection| {
+        known.at == at && known.entry.as_ref().is_some_and(|it| it.node == entry.node)
+    };
+    let is_repeated = |known: &&Detection| known.at > fresh_after || is_same(known);
+    if let Some(known) = state.detections.get(&subject).filter(is_repeated) {
         return Err(Refusal::RepeatedDetection { key: key.clone(), code, id: known.id });
     }
     let id = state.last_detection_id.saturating_add(1);
@@ -443,7 +447,8 @@ fn purge(state: &mut LedgerState, before: Timestamp) {
     drop_where(&mut state.pools, |it| it.expires_at <= before);
     drop_where(&mut state.forgotten, |until| *until <= before);
     drop_where(&mut state.detections, |it| it.fresh_until <= before);
-    drop_where(&mut state.chores, |at| *at <= before);
+    // As long as it is known who was replaced: who was closed once is not closed again for that.
+    drop_where(&mut state.chores, |at| at.plus(REPLACED_KEPT_FOR) <= before);
     drop_where(&mut state.scouts, |at| *at <= before);
     drop_where(&mut state.recoveries, |it| {
         let kept_for = if it.kind.promotes() { REPLACED_KEPT_FOR } else { Duration::ZERO };

@@ -23,7 +23,7 @@ pub fn check(plan: &Plan, recovery: &Recovery, situation: &Situation<'_>) -> Res
     broken.extend(leaves_nobody_stopped(plan, recovery, situation));
     broken.extend(touches_only_members(plan, situation));
     broken.extend(keeps_relay_logs(&super::plan::freeze(recovery, situation), situation));
-    broken.extend(plan.prepare.iter().flat_map(|stage| keeps_relay_logs(stage, situation)));
+    broken.extend(keeps_relay_logs_when_prepared(plan, situation));
     if recovery.kind == Kind::SemiSync {
         broken.extend(only_switches(plan, recovery));
         broken.extend(leaves_enough(plan, recovery, situation));
@@ -141,6 +141,24 @@ fn leaves_nobody_stopped(
     };
     let left = stopped.filter(|chain| !has_place(&chain.on));
     left.map(|chain| format!("I9: {} would stay stopped", chain.on)).collect()
+}
+
+/// The same of all that is prepared: whoever had to apply everything in a stage has nothing to lose
+/// in the next one.
+fn keeps_relay_logs_when_prepared(plan: &Plan, situation: &Situation<'_>) -> Vec<String> {
+    let mut applied: BTreeSet<&InstanceKey> = BTreeSet::new();
+    let mut broken = Vec::new();
+    let waits = |chain: &&Chain| {
+        let is_wait = |it: &Action| matches!(it, Action::WaitExecuted { .. });
+        chain.need == Need::Must && chain.actions.iter().any(is_wait)
+    };
+    for stage in &plan.prepare {
+        let mut left = stage.clone();
+        left.chains.retain(|it| !applied.contains(&it.on));
+        broken.extend(keeps_relay_logs(&left, situation));
+        applied.extend(stage.chains.iter().filter(waits).map(|it| &it.on));
+    }
+    broken
 }
 
 /// MariaDB throws away what is received and not applied when a thread is started while none runs:

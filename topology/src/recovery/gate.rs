@@ -536,7 +536,7 @@ pub fn blocking<'a>(
         };
         !is_other
             && it.acknowledged.is_none()
-            && now.since(it.begun_at) < block(it)
+            && now.since(it.ended_at.unwrap_or(it.begun_at)) < block(it)
             && (it.cluster == recovery.cluster || it.successor.as_ref() == Some(recovery.failed()))
     })
 }

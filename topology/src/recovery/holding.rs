@@ -41,7 +41,10 @@ pub(super) fn everything(member: &Member) -> Gtids {
     if facts.main_channel().is_none() && facts.binlog.enabled {
         return Gtids::MariaDb(facts.gtid.logged.clone());
     }
-    Gtids::MariaDb(received_by_mariadb(member))
+    let had = received_by_mariadb(member);
+    // So does one that accepts writes, whatever it follows besides.
+    let gives = facts.binlog.enabled && !facts.read_only;
+    Gtids::MariaDb(if gives { had.union(&facts.gtid.logged) } else { had })
 }
 
 /// What a MariaDB server applied, or has in its relay log, of what others wrote.
@@ -202,6 +205,32 @@ pub(super) fn without_imports(
         Gtids::MariaDb(received) => had.without_imports(received, ours, kept),
         _ => had,
     })
+}
+
+/// Why MariaDB would turn a replica away: what it imports is ahead of what the source has of it.
+pub(super) fn turned_away(replica: &Member, source: &Member) -> Option<String> {
+    let (ours, theirs) = (&replica.instance.facts, &source.instance.facts.gtid);
+    if ours.gtid.ignores_duplicates {
+        return None;
+    }
+    let is_imported = |it: &MariaDbGtid| {
+        ours.other_channels().any(|channel| match &channel.received {
+            Gtids::MariaDb(received) => received
+                .iter()
+                .any(|last| (last.domain, last.server_id) == (it.domain, it.server_id)),
+            _ => false,
+        })
+    };
+    let ahead = ours.gtid.replicated.iter().filter(is_imported).find(|it| {
+        theirs.logged_by.has_domain(it.domain)
+            && theirs.logged_by.last_of(it.domain, it.server_id) < Some(it.sequence)
+    })?;
+    Some(format!(
+        "{} imports by another channel and is at {ahead} there, which {} does not have: MariaDB turns \
+         it away (error 1236) unless gtid_ignore_duplicates is ON",
+        replica.key(),
+        source.key()
+    ))
 }
 
 /// What a replica wrote itself: proven errant before, or under its own name and nowhere else.

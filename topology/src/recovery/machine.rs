@@ -129,7 +129,7 @@ pub fn step(recovery: &Recovery, event: Event, situation: &Situation<'_>) -> Ste
         (Phase::Opening, Event::Ran(ran)) => opened(next, &ran, situation),
         (Phase::Gathering, Event::Ran(ran)) => {
             note_failures(&mut next, &ran);
-            end(next, if held(&ran) { End::Done } else { End::Stuck }, situation)
+            end(next, if brought(&ran) { End::Done } else { End::Stuck }, situation)
         }
         (Phase::RollingBack, Event::Looked) => roll_back_now(next, situation),
         (Phase::RollingBack, Event::Ran(ran)) => rolled_back(next, &ran, situation),
@@ -176,6 +176,12 @@ fn held(ran: &[Ran]) -> bool {
     ran.iter().all(|it| it.need == Need::Should || it.outcome == Outcome::Done)
 }
 
+/// Whether everybody has a place: whoever does not get through to it yet tries again by itself.
+fn brought(ran: &[Ran]) -> bool {
+    let has_place = |it: &Ran| matches!(it.outcome, Outcome::Done | Outcome::Unconnected { .. });
+    ran.iter().all(|it| it.need == Need::Should || has_place(it))
+}
+
 fn begin_takeover(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
     match arrange(&recovery, situation) {
         Ok((designated, stage)) => {
@@ -198,7 +204,13 @@ fn arranged(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> S
     to(recovery, Phase::Announcing, Effect::Announce)
 }
 
-fn begin_freezing(recovery: Recovery, situation: &Situation<'_>) -> Step {
+fn begin_freezing(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
+    // In the ledger before it is done: whoever goes on sees it closed, and must know who did that.
+    let failed = situation.cluster.member(recovery.failed());
+    let is_open = failed.is_some_and(|it| it.instance.is_valid() && !it.instance.facts.read_only);
+    let replaces = matches!(recovery.kind, Kind::Primary | Kind::CoPrimary);
+    let is_to_close = !recovery.ends_when_it_answers() && !may_be_open(&recovery);
+    recovery.closed |= replaces && is_open && is_to_close;
     let stage = freeze(&recovery, situation);
     if !stage.chains.is_empty() {
         return to(recovery, Phase::Freezing, Effect::Run(stage));
@@ -468,6 +480,8 @@ fn roll_back_now(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
         if !recovery.errors.contains(&why) {
             note(&mut recovery, why);
         }
+        // It is started once its source is back (I9).
+        recovery.failed_on.insert(key);
     }
     let stage = roll_back(&recovery, situation);
     if stage.chains.is_empty() {

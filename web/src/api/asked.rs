@@ -62,5 +62,5 @@ pub(super) async fn outcome(call: Call) -> Outcome {
 /// The newest recovery that was asked for under this name.
 fn named<'a>(call: &'a Call, name: &str) -> Option<&'a Arc<Recovery>> {
     let ending = format!(":{name}");
-    call.fleet.ledger.recoveries.values().filter(|it| it.uid.ends_with(&ending)).last()
+    call.fleet.ledger.recoveries.values().rfind(|it| it.uid.ends_with(&ending))
 }

@@ -92,8 +92,11 @@ fn dead(replicas: &[(&str, Option<ThreadState>, &str)]) -> serde_json::Value {
         let mut facts = with_gtids(replica_facts(&key("p")), number, executed);
         let channel = &mut facts.channels[0];
         channel.received.clone_from(&facts.gtid.executed);
-        channel.receiver = receiver.unwrap_or(ThreadState::Running);
-        inputs.push(probed(name, facts));
+        // All received until it died.
+        channel.receiver = ThreadState::Running;
+        inputs.push(probed(name, facts.clone()));
+        facts.channels[0].receiver = receiver.unwrap_or(ThreadState::Running);
+        inputs.push(FleetInput::Probed(answered(name, 11, facts)));
         if receiver.is_none() {
             inputs.push(FleetInput::Probed(refused(name, 12)));
         }

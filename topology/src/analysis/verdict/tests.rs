@@ -610,6 +610,7 @@ fn semi_sync_and_read_only_verdicts_depend_on_policy() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table with a row for each case")]
 fn structure_warnings_tell_what_will_hurt_later() {
     use StructureWarning::*;
     let format = |format| move |facts: &mut Facts| facts.binlog.format = format;

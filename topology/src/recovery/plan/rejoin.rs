@@ -8,7 +8,7 @@ use crate::errant::imported;
 use crate::gtid::{Gtids, MariaDbPosition, Relation};
 
 use super::super::candidate::Situation;
-use super::super::holding::{everything, extra_of_mariadb, without_imports};
+use super::super::holding::{everything, extra_of_mariadb, turned_away, without_imports};
 use super::super::{Chain, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::account::no_account;
 use super::{acknowledge_no_more, follow};
@@ -31,6 +31,9 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         return Err(Refused::because(format!("{key} is a writable primary with replicas")));
     }
     nothing_of_its_own(former, primary)?;
+    if let Some(why) = turned_away(former, primary) {
+        return Err(Refused::because(why));
+    }
     if let Some(why) = no_account(former) {
         return Err(Refused::because(why));
     }

@@ -8,7 +8,7 @@ use crate::instance::{Positioning, ThreadState};
 use crate::key::InstanceKey;
 
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
-use super::super::holding::{everything, holdings};
+use super::super::holding::{everything, holdings, turned_away};
 use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::account::no_account;
 use super::{acknowledge_no_more, bring, imports_left, lost, members, obstacle, open};
@@ -157,6 +157,10 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     let at_most = situation.policy.reasonable_maintenance_lag;
     let until = match everything(primary) {
         Gtids::None => Until::Source(primary.instance.facts.binlog.position.clone()),
+        // Whatever it follows besides: what it wrote is in its log, and it is closed by now.
+        Gtids::MariaDb(set) => {
+            Until::Gtids(Gtids::MariaDb(set.union(&primary.instance.facts.gtid.logged)))
+        }
         set => Until::Gtids(set),
     };
     let wait = Chain {
@@ -175,6 +179,7 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     let step_down = Chain { on: old.clone(), actions, need: Need::Should };
     let mut why = vec![format!("{} takes over from {old}", successor.key())];
     why.extend(imports_left(primary, successor.key()));
+    why.extend(turned_away(primary, successor));
     let silent = members(recovery, situation);
     let silent = silent.iter().filter(|member| !member.instance.is_valid());
     let silent = silent.map(|member| lost(member, "it does not answer"));

@@ -82,6 +82,7 @@ fn who_still_follows_a_replaced_primary_is_brought_to_the_one_that_replaced_it()
                 it.successor = None;
                 it.phase = Phase::Ended(End::RolledBack);
                 it.begun_at = Timestamp::from_secs(0);
+                it.ended_at = Some(Timestamp::from_secs(1));
             }),
             "Primary",
         ),

@@ -189,6 +189,7 @@ fn just_started(facts: Facts) -> Facts {
 
 /// I1: whatever it replicates from, and however often its successors were replaced since.
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table with a row for each case")]
 fn whoever_was_replaced_in_whatever_way_is_fenced_when_it_comes_back() {
     const FENCED: &str = "p [SetReadOnly, KillClients]";
     let as_is: BendRecovery = |_| {};

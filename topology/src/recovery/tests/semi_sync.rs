@@ -268,7 +268,8 @@ fn it_needs_no_cluster_filter_but_heeds_everything_else_also_for_a_person() {
             done.cluster = crate::cluster::ClusterId::new("another");
         }
         let ended = Recovery { kind, successor: Some(key(successor)), phase, ..done };
-        let ended = Recovery { begun_at: now().minus(SECONDS_61), ended_at: Some(now()), ..ended };
+        let ended_at = Some(now().minus(SECONDS_61));
+        let ended = Recovery { begun_at: now().minus(SECONDS_61), ended_at, ..ended };
         [Command::BeginRecovery { recovery: Arc::new(ended) }]
     };
     let done = Phase::Ended(End::Done);
