@@ -175,9 +175,9 @@ fn galera(shares_gtids: bool) -> Vec<Server> {
             .line("wsrep_gtid_domain_id=9")
     };
     let mut servers = Vec::new();
-    for index in 0..2 {
+    for (index, port) in sql.iter().enumerate().take(2) {
         let mut server = Server::start(node(index));
-        server.port = sql[index];
+        server.port = *port;
         wait_until(PATIENCE, "the node is in the cluster", || {
             let state = server.try_query("SHOW STATUS LIKE 'wsrep_local_state_comment'").ok()?;
             (state.first()?.get(1)?.as_deref() == Some("Synced")).then_some(())

@@ -67,6 +67,7 @@ fn pod(number: usize) -> (String, String) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "its calls, in the order it makes them")]
 fn every_call_of_perconas_operator_is_answered() {
     let memory = operated();
     until_healthy(&memory);

@@ -1,5 +1,5 @@
 //! Former primaries: who replaced them, and which of them could come back as replicas. Those that
-//! come back as primaries are fenced in [`super::returned`].
+//! come back as primaries are fenced in `returned`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
