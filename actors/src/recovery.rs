@@ -201,31 +201,12 @@ impl RecoveryActor {
                 self.take_up(&recovery, ctx);
             }
         }
-        for key in rejoinable(&fleet, self.world.clock.now()) {
-            let cause = Cause::RejoinAuto;
-            self.attempt(
-                &Request {
-                    key,
-                    cause,
-                    wanted: None,
-                    hooks: Hooks::Skip,
-                    fencing: Fencing::Required,
-                },
-                ctx,
-            );
-        }
-        for key in regroupable(&fleet) {
-            let cause = Cause::RegroupAuto;
-            self.attempt(
-                &Request {
-                    key,
-                    cause,
-                    wanted: None,
-                    hooks: Hooks::Skip,
-                    fencing: Fencing::Required,
-                },
-                ctx,
-            );
+        let rejoining = rejoinable(&fleet, self.world.clock.now());
+        let rejoining = rejoining.into_iter().map(|key| (key, Cause::RejoinAuto));
+        let regrouping = regroupable(&fleet).into_iter().map(|key| (key, Cause::RegroupAuto));
+        for (key, cause) in rejoining.chain(regrouping) {
+            let (hooks, fencing) = (Hooks::Skip, Fencing::Required);
+            self.attempt(&Request { key, cause, wanted: None, hooks, fencing }, ctx);
         }
         let recoverable = fleet.clusters.values().flat_map(|cluster| &cluster.analyses);
         let recoverable = recoverable.filter(|analysis| {

@@ -15,7 +15,7 @@ use baton_topology::ledger::Command;
 use baton_topology::recovery::candidate::Situation;
 use baton_topology::recovery::machine::{Effect, Event, Outcome, Ran, Step, step};
 use baton_topology::recovery::plan::{in_turns, keepers};
-use baton_topology::recovery::scene::{refresh, scene};
+use baton_topology::recovery::scene::{moved_meanwhile, refresh, scene};
 use baton_topology::recovery::{Cause, End, Fencing, Hooks, Kind, Phase, Recovery, Stage};
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
@@ -378,28 +378,8 @@ impl Drive {
                 return Err(refusal);
             }
         }
-        self.moved_meanwhile(recovery).map_or(Ok(()), Err)
-    }
-
-    /// Whether people moved a replica elsewhere while hooks ran: they took matters into their own hands.
-    fn moved_meanwhile(&self, recovery: &Recovery) -> Option<String> {
-        if !matches!(recovery.kind, Kind::Primary | Kind::CoPrimary) {
-            return None;
-        }
-        let failed = recovery.failed();
         let fleet = self.world.snapshot.borrow().clone();
-        let followed = |key: &&InstanceKey| {
-            self.scene.member(key).is_some_and(|it| it.source.as_ref() == Some(failed))
-        };
-        let is_elsewhere = |key: &&InstanceKey| {
-            fleet.member(key).is_some_and(|(_, it)| {
-                it.instance.is_valid()
-                    && it.instance.health.facts_from > Some(recovery.begun_at)
-                    && it.source.as_ref() != Some(failed)
-            })
-        };
-        let moved = recovery.replicas.iter().filter(followed).find(is_elsewhere)?;
-        Some(format!("{moved} does not follow {failed} any more: somebody acted meanwhile"))
+        moved_meanwhile(recovery, &self.scene, &fleet).map_or(Ok(()), Err)
     }
 
     /// Tells user processes that it is over. What they say changes nothing any more, but is kept.

@@ -12,7 +12,7 @@ use crate::key::InstanceKey;
 use crate::probe::{ProbeResult, fold};
 use crate::snapshot::FleetSnapshot;
 
-use super::Recovery;
+use super::{Kind, Recovery};
 
 /// Everybody a recovery has to do with, as the fleet knows them.
 pub fn scene(recovery: &Recovery, fleet: &FleetSnapshot) -> Cluster {
@@ -60,4 +60,28 @@ pub fn refresh(scene: &mut Cluster, seen: &[ProbeResult]) {
             member.instance = Arc::new(fold(Some(&member.instance), result));
         }
     }
+}
+
+/// Why a failover ends before anything is done: a replica that followed what failed was moved
+/// elsewhere while hooks ran, so people took matters into their own hands.
+pub fn moved_meanwhile(
+    recovery: &Recovery,
+    scene: &Cluster,
+    fleet: &FleetSnapshot,
+) -> Option<String> {
+    if !matches!(recovery.kind, Kind::Primary | Kind::CoPrimary) {
+        return None;
+    }
+    let failed = recovery.failed();
+    let followed =
+        |key: &&InstanceKey| scene.member(key).is_some_and(|it| it.source.as_ref() == Some(failed));
+    let is_elsewhere = |key: &&InstanceKey| {
+        fleet.member(key).is_some_and(|(_, it)| {
+            it.instance.is_valid()
+                && it.instance.health.facts_from > Some(recovery.begun_at)
+                && it.source.as_ref() != Some(failed)
+        })
+    };
+    let moved = recovery.replicas.iter().filter(followed).find(is_elsewhere)?;
+    Some(format!("{moved} does not follow {failed} any more: somebody acted meanwhile"))
 }

@@ -239,3 +239,19 @@ fn what_a_takeover_arranged_is_taken_back() {
         assert_eq!(of("a"), [Action::Start(Threads::Both)], "{phase:?}");
     }
 }
+
+#[test]
+fn a_failover_that_waited_for_a_hook_undoes_nothing_that_people_did_meanwhile() {
+    let both = ["a", "b"].map(|name| replica(name, "1-9", "1-9"));
+    let (fleet, (recovery, scene)) = in_phase(Cause::Found, Phase::Announcing, both.clone());
+    let seen = |source: &str| {
+        let mut b = both[1].1.clone();
+        b.channels[0].source = SourceLink::Attached(key(source));
+        let probed = FleetInput::Probed(answered("b", 200, b));
+        let fleet = advance(&fleet, vec![probed], Timestamp::from_secs(200)).snapshot;
+        super::super::scene::moved_meanwhile(&recovery, &scene, &fleet)
+    };
+    assert_eq!(seen("p"), None, "nobody did anything");
+    let moved = "b:3306 does not follow p:3306 any more: somebody acted meanwhile";
+    assert_eq!(seen("a").as_deref(), Some(moved));
+}
