@@ -183,6 +183,17 @@ async fn an_operation_outlives_whoever_asked_for_it() {
 }
 
 #[actix::test]
+async fn a_stop_may_wait_a_minute_for_the_rest_of_a_transaction() {
+    tokio::time::pause();
+    let (world, workshop) = tree().await;
+    world.fleet.fail_action(&key("d"), 1, ActionFault::Hang);
+    let began = tokio::time::Instant::now();
+    let stop = Request::Control { key: key("d"), control: Control::Stop };
+    workshop.perform(stop).await.expect_err("it never stops");
+    assert!(began.elapsed() > Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[actix::test]
 async fn threads_that_do_not_run_after_all_are_an_error() {
     tokio::time::pause();
     let (world, workshop) = tree().await;

@@ -21,6 +21,10 @@ use crate::ports::{ActionFailure, ControlSession};
 
 /// One action takes no longer, but for those that wait by intent.
 const ACTION_DEADLINE: Duration = Duration::from_secs(30);
+/// The same of one that stops an applier: where that has the beginning of a transaction only, MySQL
+/// gives the rest a minute to come before the thread ends, and the account may lack the right to end
+/// it sooner.
+const STOP_DEADLINE: Duration = Duration::from_secs(70);
 /// One look takes no longer.
 const LOOK_DEADLINE: Duration = Duration::from_secs(15);
 /// A session that does not keep its deadline is given up so much later.
@@ -282,6 +286,7 @@ async fn act(
     let action = by_virtual_name(workshop, action);
     let at_most = match &action {
         Action::WaitExecuted { at_most, .. } => *at_most,
+        Action::Stop(Threads::Both | Threads::Applier) | Action::ForgetSource => STOP_DEADLINE,
         _ => ACTION_DEADLINE,
     };
     let what = baton_topology::relocate::words(&action);
