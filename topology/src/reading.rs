@@ -9,6 +9,7 @@
 mod channels;
 mod galera;
 mod group;
+mod host;
 mod replicas;
 mod semi_sync;
 mod table;
@@ -220,8 +221,8 @@ fn canonical_key(addressed_as: &InstanceKey, basics: &Row<'_>, method: NameMetho
         NameMethod::Hostname => basics.text("hostname"),
         NameMethod::ReportHost => basics.text("report_host"),
     };
-    let told = told.trim();
-    if told.is_empty() { addressed_as.clone() } else { InstanceKey::new(told, addressed_as.port()) }
+    let told = host::told(&told).map(|told| InstanceKey::new(told, addressed_as.port()));
+    told.unwrap_or_else(|| addressed_as.clone())
 }
 
 /// MariaDB 12 knows several degrees of read-only (`READ_ONLY`, `NO_LOCK`...) besides on and off.

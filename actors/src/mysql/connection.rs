@@ -62,9 +62,10 @@ impl Connection {
     pub(super) async fn ask(&mut self, asked: &[(Question, &str)]) -> Result<Vec<Answer>, Error> {
         let conn = self.conn.as_mut().ok_or(DriverError::ConnectionClosed)?;
         let mut answers: Vec<Answer> = Vec::with_capacity(asked.len());
+        let mut budget = Budget::default();
         // Each round settles at least one statement.
         while let Some(rest) = asked.get(answers.len()..).filter(|rest| !rest.is_empty()) {
-            if let Some(refusal) = ask_packet(conn, rest, &mut answers).await?
+            if let Some(refusal) = ask_packet(conn, rest, &mut answers, &mut budget).await?
                 && let Some((question, _)) = asked.get(answers.len())
             {
                 answers.push((*question, Err(refusal)));
@@ -85,7 +86,11 @@ impl Connection {
             Err(Error::Server(refusal)) => return Ok(Err(refusal)),
             Err(error) => return Err(error),
         };
-        let table = read_table(&mut result).await;
+        let table = read_table(&mut result, &mut Budget::default()).await;
+        if let Err(error @ Error::Other(_)) = table {
+            // There is more than is read.
+            return Err(error);
+        }
         let rest = result.drop_result().await;
         match (table, rest) {
             (Ok(table), Ok(())) => Ok(Ok(table)),
@@ -124,6 +129,7 @@ async fn ask_packet(
     conn: &mut Conn,
     asked: &[(Question, &str)],
     answers: &mut Vec<Answer>,
+    budget: &mut Budget,
 ) -> Result<Option<ServerError>, Error> {
     // The line break ends a comment that a statement may end with.
     let packet = asked.iter().map(|(_, text)| *text).collect::<Vec<_>>().join("\n;");
@@ -133,7 +139,7 @@ async fn ask_packet(
         Err(error) => return Err(error),
     };
     for (question, _) in asked {
-        match read_table(&mut result).await {
+        match read_table(&mut result, budget).await {
             Ok(table) => answers.push((*question, Ok(table))),
             Err(Error::Server(refusal)) => return Ok(Some(refusal)),
             Err(error) => return Err(error),
@@ -143,18 +149,53 @@ async fn ask_packet(
     if result.is_empty() { Ok(None) } else { Err(unexpected()) }
 }
 
+/// How much is read of the answers to one packet. A server has no reason to tell more, and one that
+/// does is not let to fill the memory.
+struct Budget {
+    bytes: usize,
+    rows: usize,
+}
+
+/// Several sets of a hundred thousand intervals fit.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// A server has at most 100,000 connections (`max_connections`).
+const ANSWER_ROWS_MAX: usize = 200_000;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the server answers with more than {ANSWER_BYTES_MAX} bytes or {ANSWER_ROWS_MAX} rows")]
+pub(super) struct TooLong;
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { bytes: ANSWER_BYTES_MAX, rows: ANSWER_ROWS_MAX }
+    }
+}
+
+impl Budget {
+    fn spend(&mut self, rows: usize, bytes: usize) -> Result<(), Error> {
+        let left = (self.rows.checked_sub(rows), self.bytes.checked_sub(bytes));
+        let (Some(rows), Some(bytes)) = left else { return Err(Error::Other(Box::new(TooLong))) };
+        *self = Self { bytes, rows };
+        Ok(())
+    }
+}
+
 /// Reads one result set.
 async fn read_table(
     result: &mut mysql_async::QueryResult<'_, '_, mysql_async::TextProtocol>,
+    budget: &mut Budget,
 ) -> Result<RawTable, Error> {
     let columns = result.columns();
     let mut rows = Vec::new();
     while let Some(row) = result.next().await? {
-        rows.push(row.unwrap_raw().into_iter().map(bytes).collect());
+        let row: Vec<Option<Vec<u8>>> = row.unwrap_raw().into_iter().map(bytes).collect();
+        budget.spend(1, row.iter().flatten().map(Vec::len).sum())?;
+        rows.push(row);
     }
     // No columns at all, not even none of them: there was no such result.
     let columns = columns.ok_or_else(unexpected)?;
-    let columns = columns.iter().map(|column| column.name_str().into_owned()).collect();
+    let columns: Vec<_> = columns.iter().map(|it| it.name_str().into_owned()).collect();
+    budget.spend(0, columns.iter().map(String::len).sum())?;
     Ok(RawTable { columns, rows })
 }
 
@@ -201,4 +242,21 @@ fn opts_for(base: &OptsBuilder, key: &InstanceKey, addresses: &[IpAddr]) -> Opts
         .tcp_port(key.port())
         .resolved_ips(Some(addresses))
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_a_limit_of_bytes_and_of_rows() {
+        for (rows, bytes) in [(1, 0), (0, 1)] {
+            let mut budget = Budget::default();
+            budget.spend(ANSWER_ROWS_MAX, ANSWER_BYTES_MAX).unwrap();
+            budget.spend(0, 0).unwrap();
+            let error = budget.spend(rows, bytes).unwrap_err();
+            let failure = failure::of(&error, Phase::Talking);
+            assert!(failure.message.contains("more than 33554432 bytes"), "{}", failure.message);
+        }
+    }
 }

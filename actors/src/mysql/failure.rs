@@ -7,6 +7,8 @@ use std::io;
 use baton_topology::instance::{FailureKind, ProbeFailure};
 use mysql_async::{DriverError, Error, IoError, ServerError};
 
+use super::connection::TooLong;
+
 /// What programs look for that knew the peer, where something took too long.
 pub(super) const IO_TIMEOUT: &str = "i/o timeout";
 
@@ -32,6 +34,9 @@ pub(super) fn of(error: &Error, phase: Phase) -> ProbeFailure {
         ),
         Error::Io(IoError::Tls(error)) => new(FailureKind::Tls, format!("TLS failed: {error}")),
         Error::Io(IoError::Io(error)) => of_io(error, phase),
+        Error::Other(error) if error.is::<TooLong>() => {
+            new(FailureKind::Protocol, error.to_string())
+        }
         Error::Other(_) | Error::Url(_) => {
             new(FailureKind::Protocol, "the server's answer makes no sense".to_owned())
         }

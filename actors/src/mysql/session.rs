@@ -269,7 +269,8 @@ impl Live {
     fn settle(&mut self, answers: Vec<Answer>, progress: &mut Progress) {
         for (question, answer) in answers {
             match answer {
-                Ok(table) => {
+                Ok(mut table) => {
+                    table.cut();
                     progress.answers.insert(question, table);
                 }
                 Err(refusal) if question.is_essential() => {

@@ -3,8 +3,8 @@
 
 use uuid::Uuid;
 
-use super::ReadingError;
 use super::table::{self, RawTable, Row, is_on};
+use super::{ReadingError, host};
 use crate::binlog::BinlogCoordinates;
 use crate::instance::{
     Channel, ChannelTls, Positioning, ReplicationError, SourceLink, ThreadState,
@@ -51,7 +51,7 @@ fn channel(row: &Row<'_>, is_mariadb: bool) -> Result<Channel, ReadingError> {
     let seconds_behind = row.number_any::<i64>(&["Seconds_Behind_Source", "Seconds_Behind_Master"]);
     Ok(Channel {
         name: channel_name(row),
-        source: SourceLink::from_host_port(&host, port),
+        source: SourceLink::from_host_port(&host::of_source(&host), port),
         source_uuid: row
             .get_any(&["Source_UUID", "Master_UUID"])
             .and_then(|text| Uuid::parse_str(&text).ok()),

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::table::{RawTable, Row, is_on};
-use super::{Answers, Question};
+use super::{Answers, Question, host};
 use crate::instance::{GroupKind, GroupMember};
 use crate::key::InstanceKey;
 
@@ -59,7 +59,7 @@ fn member_id(row: &Row<'_>) -> Option<Uuid> {
 }
 
 fn member_key(row: &Row<'_>) -> Option<InstanceKey> {
-    let host = row.get("member_host").filter(|host| !host.is_empty())?;
+    let host = row.get("member_host")?;
     let port = row.number::<u16>("member_port").filter(|port| *port > 0)?;
-    Some(InstanceKey::new(host.into_owned(), port))
+    Some(InstanceKey::new(host::told(&host)?, port))
 }

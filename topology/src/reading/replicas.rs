@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::Row;
-use super::{Answers, Question, RawTable, ReplicaListing};
+use super::{Answers, Question, RawTable, ReplicaListing, host};
 use crate::key::InstanceKey;
 
 /// One registered replica.
@@ -137,7 +137,7 @@ fn registrations(source: &InstanceKey, table: Option<&RawTable>) -> Vec<Registra
     let read = |row: Row<'_>| Registration {
         uuid: row.text_any(&["Replica_UUID", "Slave_UUID"]).to_ascii_lowercase(),
         // MariaDB fills in the address of the connection where report_host is not set.
-        host: seen_from_afar(source, row.text("Host").trim()).to_owned(),
+        host: seen_from_afar(source, host::told(&row.text("Host")).unwrap_or_default()).to_owned(),
         port: row.number("Port").unwrap_or(0),
     };
     table.map(|table| table.rows().map(read).collect()).unwrap_or_default()
@@ -153,9 +153,7 @@ fn connections(source: &InstanceKey, table: Option<&RawTable>) -> Vec<Connection
         }
         let (address, host) = (row.text("Address"), row.text("Host"));
         let host = if address.is_empty() { strip_port(host.trim()) } else { address.trim() };
-        if host.is_empty() {
-            continue;
-        }
+        let Some(host) = host::told(host) else { continue };
         let uuid = row.text("Replica_UUID").to_ascii_lowercase();
         connections.push(Connection { uuid, host: seen_from_afar(source, host).to_owned() });
     }

@@ -15,6 +15,12 @@ pub struct RawTable {
     pub rows: Vec<Vec<Option<Vec<u8>>>>,
 }
 
+/// A text of a server is cut where it is longer, in bytes. Sets of GTIDs are longer by right; how long
+/// all answers together may be is up to who reads them.
+const TEXT_BYTES_MAX: usize = 4 << 10;
+/// What stands at the end of a text that was cut.
+const CUT: &str = "\u{2026}";
+
 /// One row of a [`RawTable`].
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
@@ -23,6 +29,21 @@ pub struct Row<'a> {
 }
 
 impl RawTable {
+    /// Cuts texts that are longer than any a server has reason to tell. For answers of probes: other
+    /// tables hold sets of GTIDs where the column does not say so.
+    pub fn cut(&mut self) {
+        let is_set = |name: &String| name.to_ascii_lowercase().contains("gtid");
+        let sets: Vec<bool> = self.columns.iter().map(is_set).collect();
+        for row in &mut self.rows {
+            let texts = row.iter_mut().zip(sets.iter().copied().chain(std::iter::repeat(false)));
+            for (text, _) in texts.filter(|(_, is_set)| !is_set) {
+                if let Some(text) = text.as_mut().filter(|text| text.len() > TEXT_BYTES_MAX) {
+                    cut(text);
+                }
+            }
+        }
+    }
+
     /// The first row.
     pub fn first(&self) -> Option<Row<'_>> {
         self.rows().next()
@@ -84,6 +105,15 @@ impl<'a> Row<'a> {
     }
 }
 
+/// At the beginning of a character: no other byte of UTF-8 begins with the bits 10.
+fn cut(text: &mut Vec<u8>) {
+    let ends = (0..=TEXT_BYTES_MAX).rev().take(4);
+    let end = ends.into_iter().find(|at| text[*at] & 0b1100_0000 != 0b1000_0000);
+    text.truncate(end.unwrap_or(TEXT_BYTES_MAX));
+    text.shrink_to_fit();
+    text.extend_from_slice(CUT.as_bytes());
+}
+
 /// Whether a value means "yes" in any of the ways servers write it.
 pub(super) fn is_on(value: &str) -> bool {
     value == "1" || value.eq_ignore_ascii_case("on") || value.eq_ignore_ascii_case("yes")
@@ -111,4 +141,27 @@ pub(super) fn parse_gtids(text: &str, what: &'static str) -> Result<GtidSet, Rea
 /// Reads one of MariaDB's positions; empty where there is no such column.
 pub(super) fn position<T: FromStr>(row: &Row<'_>, column: &'static str) -> Result<T, ReadingError> {
     row.text(column).parse().map_err(|_| ReadingError::BadGtids(column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_and_sets_are_not() {
+        let value = |text: &str| Some(text.as_bytes().to_vec());
+        let long = "\u{e9}".repeat(5_000);
+        let mut table = RawTable {
+            columns: vec!["Last_IO_Error".into(), "Executed_Gtid_Set".into(), "Host".into()],
+            rows: vec![vec![value(&long), value(&long), value("db1"), value(&long)], vec![None]],
+        };
+        table.cut();
+        let row = table.first().unwrap();
+        let cut = row.text("Last_IO_Error");
+        assert!(cut.len() <= TEXT_BYTES_MAX + CUT.len() && cut.ends_with(CUT), "{}", cut.len());
+        assert!(!cut.contains('\u{fffd}'), "no character is cut in two");
+        assert_eq!(row.text("Executed_Gtid_Set"), long);
+        assert_eq!(row.text("Host"), "db1");
+        assert!(row.at(3).unwrap().ends_with(CUT), "also what has no column");
+    }
 }
