@@ -28,6 +28,8 @@ pub use running::RunningHook;
 pub const HOOKS_MAX: usize = 64;
 /// What Linux lets one variable of an environment hold, with its name.
 const VARIABLE_BYTES_MAX: usize = 128 * 1024;
+/// A secret of so many bytes is one wherever in a value it stands.
+const FOUND_WITHIN_LENGTH: usize = 8;
 /// The longest a hook waits for a place: those that hold one may do so for a day.
 const PLACE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -196,6 +198,22 @@ impl HookRunner {
         Self { inherited, places: places(), gates: places(), register: Register::default() }
     }
 
+    /// The same, but its hooks inherit no variable that holds one of these secrets, whatever the
+    /// variable is called. A short secret would be found in innocent values, so it has to be all of
+    /// the value.
+    #[must_use]
+    pub fn without(mut self, secrets: &[&str]) -> Self {
+        let holds = |value: &str, secret: &str| {
+            value == secret || (secret.len() >= FOUND_WITHIN_LENGTH && value.contains(secret))
+        };
+        let is_told = |(_, value): &&(OsString, OsString)| {
+            let value = value.to_string_lossy();
+            !secrets.iter().any(|secret| !secret.is_empty() && holds(&value, secret))
+        };
+        self.inherited = self.inherited.iter().filter(is_told).cloned().collect();
+        self
+    }
+
     /// What runs now, the oldest first.
     pub fn running(&self) -> Vec<RunningHook> {
         self.register.list()
@@ -317,7 +335,7 @@ fn is_secret(name: &OsStr) -> bool {
     let Some(key) = name.strip_prefix("BATON_") else { return false };
     // Keys are found whatever their case and underscores.
     let key = key.replace('_', "").to_ascii_uppercase();
-    ["PASSWORD", "TOKEN"].iter().any(|secret| key.contains(secret))
+    ["PASSWORD", "TOKEN", "SECRET"].iter().any(|secret| key.contains(secret))
 }
 
 /// One variable that is too long would keep the hook from starting; its value is in the input too.

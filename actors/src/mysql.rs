@@ -2,6 +2,7 @@
 //! [`baton_topology::reading`], when to ask is up to the probe actors.
 
 mod connection;
+mod contained;
 mod control;
 mod dialect;
 mod failure;
@@ -179,14 +180,20 @@ impl Shared {
 
 impl ProbeTarget for MySqlTarget {
     fn session(&self, key: &InstanceKey) -> Box<dyn ProbeSession> {
-        Box::new(session::MySqlSession::new(key.clone(), self.shared.subscribe()))
+        let (key, newest) = (key.clone(), self.shared.subscribe());
+        Box::new(contained::ContainedProbe::new(move || {
+            Box::new(session::MySqlSession::new(key.clone(), newest.clone()))
+        }))
     }
 }
 
 impl Control for MySqlTarget {
     fn control(&self, key: &InstanceKey) -> Box<dyn ControlSession> {
-        let session = session::MySqlSession::new(key.clone(), self.shared.subscribe());
-        Box::new(control::MySqlControl::new(session))
+        let (key, newest) = (key.clone(), self.shared.subscribe());
+        Box::new(contained::ContainedControl::new(move || {
+            let session = session::MySqlSession::new(key.clone(), newest.clone());
+            Box::new(control::MySqlControl::new(session))
+        }))
     }
 }
 

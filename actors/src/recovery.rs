@@ -9,6 +9,7 @@ mod asked;
 mod asking;
 mod chains;
 mod chore;
+mod contained;
 mod run;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ pub use asked::{Recover, RecoveryHandle};
 
 use asked::{Reply, answer, named};
 use asking::Asking;
+use contained::{Breaks, contained, judged};
 
 use crate::clock::Clock;
 use crate::discovery::LookNow;
@@ -151,6 +153,8 @@ pub struct RecoveryActor {
     polls: Arc<Polls>,
     /// Who is asked about, and who is not asked about again yet.
     asking: Asking,
+    /// Recoveries that panicked.
+    breaks: Breaks,
 }
 
 impl RecoveryActor {
@@ -166,6 +170,7 @@ impl RecoveryActor {
             settled_at: Timestamp::EPOCH,
             polls,
             asking: Asking::default(),
+            breaks: Breaks::default(),
         }
     }
 
@@ -227,9 +232,9 @@ impl RecoveryActor {
         let Review { chores, looks, hung } = self.vigil.review(&fleet, self.world.clock.now());
         for chore in chores {
             let (world, source) = (self.world.clone(), chore.source.clone());
-            let done = chore::do_chore(world, chore, fleet.ledger.index).into_actor(self);
-            ctx.spawn(done.map(move |stuck, act, _ctx| {
-                if let (Some(source), Some(scout)) = (source, stuck) {
+            let done = contained(chore::do_chore(world, chore, fleet.ledger.index));
+            ctx.spawn(done.into_actor(self).map(move |stuck, act, _ctx| {
+                if let (Some(source), Some(scout)) = (source, stuck.flatten()) {
                     act.vigil.is_stuck(&source, scout);
                 }
             }));
@@ -321,9 +326,9 @@ impl RecoveryActor {
         if ledger.index > fleet.ledger.index {
             let mut newest = fleet.clone();
             newest.learn(ledger, now);
-            gate::begin(request, &newest, &world.runner(), now).map_err(refused)?;
+            judged(|| gate::begin(request, &newest, &world.runner(), now)).map_err(refused)?;
         }
-        gate::begin(request, &fleet, &world.runner(), now).map_err(refused)
+        judged(|| gate::begin(request, &fleet, &world.runner(), now)).map_err(refused)
     }
 
     /// Proves that this node leads, judges, has the ledger agree, and then drives.
@@ -413,7 +418,7 @@ impl RecoveryActor {
         ctx: &mut Context<Self>,
     ) {
         let key = recovery.failed().clone();
-        let driven = run::drive(self.world.clone(), mandate, recovery, entry);
+        let driven = self.breaks.drive(self.world.clone(), mandate, recovery, entry);
         ctx.spawn(driven.into_actor(self).map(move |ended, act, _ctx| {
             act.busy.remove(&key);
             if let Err(error @ ProposeError::NotLeading(_)) = &ended {
@@ -457,15 +462,16 @@ impl Handler<Queued<Detected>> for RecoveryActor {
         let fleet = world.snapshot.borrow().clone();
         let key = analysis.key.clone();
         let now = world.clock.now();
-        let Some(recovery) = gate::detection(*analysis, &fleet, &world.runner(), now) else {
+        let detection = || gate::detection(*analysis, &fleet, &world.runner(), now);
+        let Some(recovery) = contained::call(detection).flatten() else {
             return;
         };
-        let told = async move {
+        let told = contained(async move {
             let told = world.announcer.announce(HookList::FailureDetection, &recovery, &fleet);
             for line in told.await.lines {
                 tracing::info!(%key, line, "failure detection");
             }
-        };
-        ctx.spawn(told.into_actor(self));
+        });
+        ctx.spawn(told.map(|_told| ()).into_actor(self));
     }
 }

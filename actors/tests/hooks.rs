@@ -424,16 +424,20 @@ async fn hooks_inherit_the_environment_without_secrets() {
         variable("BATON_MYSQLTOPOLOGYPASSWORD"),
         variable("BATON_http_auth_pass_word"),
         variable("BATON_ConsulAclToken"),
+        variable("BATON_RAFT_SECRET"),
         variable("ORC_FAILED_HOST"),
+        (OsString::from("MINE_DSN"), OsString::from("mysql://orc:correct-horse@db1")),
+        (OsString::from("MINE_PW"), OsString::from("pw")),
+        (OsString::from("MINE_SHELL"), OsString::from("pwsh")),
     ];
     let list = HookList::PostFailover;
     let policy = policy(list, &["env | grep -E 'MINE|BATON|FAILED|ORC_IS_MASTER' | sort"]);
     let (listener, _heard) = ears();
-    let runner = HookRunner::new(inherited);
+    let runner = HookRunner::new(inherited).without(&["correct-horse", "pw", ""]);
     let report = runner.run_list(list, &context(), &policy, &listener).await;
     assert_eq!(
         report.outcomes[0].output,
-        "BATON_INSTANCE_POLL_SECONDS=1\nMINE=1\nORC_FAILED_HOST=db1\nORC_FAILED_PORT=3306\n\
+        "BATON_INSTANCE_POLL_SECONDS=1\nMINE=1\nMINE_SHELL=pwsh\nORC_FAILED_HOST=db1\nORC_FAILED_PORT=3306\n\
          ORC_IS_MASTER=true\n"
     );
 }

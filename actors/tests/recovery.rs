@@ -289,3 +289,34 @@ async fn a_replica_that_is_kept_far_behind_gets_its_place_after_all_others() {
         .collect();
     assert_eq!(moved, [key("d"), key("c")]);
 }
+
+#[actix::test]
+async fn a_recovery_that_panics_again_and_again_is_left_to_people_and_harms_no_other() {
+    tokio::time::pause();
+    let fleet = star();
+    fleet.add_primary(&key("x"));
+    fleet.add_replica(&key("y"), &key("x"));
+    fleet.add_replica(&key("z"), &key("x"));
+    let world = watch_with(Arc::clone(&fleet), MemoryStore::default(), &["a", "x"], |options| {
+        options.policy = Arc::new(everywhere());
+    })
+    .await;
+    world.until_valid(&["a", "b", "c", "d", "x", "y", "z"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for replica in ["b", "c", "d"] {
+        (1..100).for_each(|nth| fleet.fail_action(&key(replica), nth, ActionFault::Panic));
+    }
+    fleet.kill(&key("a"));
+    until_ledger(&world, "it was left to people", |state| {
+        state.recoveries.values().any(|it| it.phase == Phase::Ended(End::Stuck))
+    })
+    .await;
+    fleet.kill(&key("x"));
+    until_ledger(&world, "the other cluster is recovered", |state| {
+        state.recoveries.values().any(|it| it.phase == Phase::Ended(End::Done))
+    })
+    .await;
+    let stuck = recoveries(&world).into_iter().find(|it| *it.failed() == key("a"));
+    let stuck = stuck.expect("it is there");
+    assert!(stuck.errors.iter().any(|it| it.contains("a fault of baton's")), "{stuck:#?}");
+}

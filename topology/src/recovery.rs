@@ -184,6 +184,22 @@ impl Recovery {
         }
     }
 
+    /// The same, ended where it stands: going on with it panics again and again.
+    #[must_use]
+    pub fn broken_off(&self, now: Timestamp) -> Self {
+        let mut ended = self.clone();
+        let why = format!(
+            "a fault of baton's at {:?} keeps it from going on (see the log): look at every server \
+             of the cluster, what was stopped may still be stopped",
+            self.phase
+        );
+        ended.say(now, &why);
+        ended.errors.push(why);
+        ended.ended_at = Some(now);
+        ended.phase = Phase::Ended(End::Stuck);
+        ended
+    }
+
     /// What is known to be lost with it; `None` before the successor was opened, and when that is
     /// nothing.
     pub fn loss(&self) -> Option<&Loss> {

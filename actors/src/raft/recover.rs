@@ -115,7 +115,7 @@ pub fn begin_anew(folder: &Path, seat: &str) -> Result<(Remains, PathBuf), Recov
     let fresh = tempfile::tempdir_in(folder).map_err(cannot)?;
     write(&fresh.path().join(FILES[0]), memory, seat)?;
     let aside = free_folder(folder).map_err(cannot)?;
-    std::fs::create_dir(&aside).map_err(cannot)?;
+    baton_schema::private::create_folder(&aside).map_err(cannot)?;
     move_all(folder, &aside).and_then(|()| move_all(fresh.path(), folder)).map_err(cannot)?;
     std::fs::File::open(folder).and_then(|it| it.sync_all()).map_err(cannot)?;
     Ok((remains, aside))

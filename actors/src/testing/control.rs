@@ -31,6 +31,8 @@ pub enum ActionFault {
     Die,
     /// The server does it and dies.
     DieAfter,
+    /// Whoever asks panics.
+    Panic,
 }
 
 impl FakeFleet {
@@ -108,6 +110,7 @@ impl FakeFleet {
                 return Err(too_late(at_most));
             }
             Some(ActionFault::HangForever) => std::future::pending().await,
+            Some(ActionFault::Panic) => panic!("on purpose, over {key}"),
             Some(ActionFault::Die) => {
                 self.kill(key);
                 return Err(lost());
