@@ -6,6 +6,7 @@ mod options;
 mod print;
 mod request;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -82,7 +83,28 @@ pub fn run(args: &[String]) -> ExitCode {
 
 fn print_lines(lines: &[String]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line)))
+}
+
+/// Names and messages come from watched servers, and nothing in them moves a terminal's cursor or
+/// colours its text.
+fn printable(line: &str) -> Cow<'_, str> {
+    if !line.chars().any(moves_terminal) {
+        return Cow::Borrowed(line);
+    }
+    let mut shown = String::with_capacity(line.len());
+    for character in line.chars() {
+        match character {
+            it if moves_terminal(it) => shown.extend(it.escape_default()),
+            it => shown.push(it),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A line may have tabs and, where it holds several, line ends.
+fn moves_terminal(character: char) -> bool {
+    character.is_control() && !matches!(character, '\t' | '\n')
 }
 
 fn fail(error: &ClientError) -> ExitCode {
@@ -91,7 +113,8 @@ fn fail(error: &ClientError) -> ExitCode {
     }
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     // Nobody is left to tell when this cannot be written.
-    let _ = writeln!(io::stderr(), "{error}{}", cause.unwrap_or_default());
+    let text = format!("{error}{}", cause.unwrap_or_default());
+    let _ = writeln!(io::stderr(), "{}", printable(&text));
     ExitCode::FAILURE
 }
 
@@ -313,6 +336,12 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_servers_are_called_does_not_move_the_terminal() {
+        assert_eq!(printable("db1:3306\t|ok\nd\u{e9}j\u{e0}"), "db1:3306\t|ok\nd\u{e9}j\u{e0}");
+        assert_eq!(printable("a\u{1b}[2Jb\rc\u{9b}d\u{7f}"), r"a\u{1b}[2Jb\rc\u{9b}d\u{7f}");
+    }
 
     #[test]
     fn the_reference_is_in_step_with_the_table() {

@@ -78,6 +78,17 @@ pub struct EffectiveKey {
 }
 
 impl Loaded {
+    /// Everything that no other process is to know.
+    pub fn secrets(&self) -> Vec<&str> {
+        let given = self.settings.values().filter_map(|(setting, _)| match setting {
+            Setting::Secret(secret) => Some(secret.reveal()),
+            _ => None,
+        });
+        // Files of credentials may have them from the environment.
+        let of_files = &self.config.connections.credentials.password;
+        given.chain([of_files.reveal()]).filter(|secret| !secret.is_empty()).collect()
+    }
+
     /// Every key that has an effect, as configured or by default; secrets are masked.
     pub fn effective_config(&self) -> Vec<EffectiveKey> {
         keys::all()

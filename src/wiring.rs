@@ -2,6 +2,7 @@
 
 mod raft;
 mod tls;
+mod units;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -217,7 +218,7 @@ pub fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Open
         config::Backend::Mysql(_) => anyhow::bail!("the MySQL backend is not available"),
     };
     if let Some(folder) = path.as_deref().and_then(Path::parent) {
-        std::fs::create_dir_all(folder)
+        baton_schema::private::create_folder(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     let retention = Retention {

@@ -68,6 +68,41 @@ fn servers_are_watched_and_callers_answered_under_tls() {
     secure.kill_9();
 }
 
+#[test]
+fn callers_of_other_units_are_not_let_in() {
+    let folder = tempfile::tempdir().expect("a folder for certificates");
+    let ours = Certificates::make(folder.path());
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (ca, certificate, key) = (path(&ours.ca), path(&ours.server_cert), path(&ours.server_key));
+    let settings = [
+        ("BATON_USESSL", "true"),
+        ("BATON_USEMUTUALTLS", "true"),
+        ("BATON_SSLVALIDOUS", "dba,ops"),
+        ("BATON_SSLCAFILE", ca.as_str()),
+        ("BATON_SSLCERTFILE", certificate.as_str()),
+        ("BATON_SSLPRIVATEKEYFILE", key.as_str()),
+    ];
+    let mut secure = Baton::prepare(BATON, Vec::new(), &settings);
+    let command = secure.command();
+    secure.spawn(command);
+    let url = format!("https://127.0.0.1:{}/api/lb-check", secure.port);
+    let ask = |shown: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--cacert", &ca, &url]).args(shown);
+        curl.output().expect("run curl").stdout
+    };
+    let of = |(certificate, key): (std::path::PathBuf, std::path::PathBuf)| {
+        ask(&["--cert", &path(&certificate), "--key", &path(&key)])
+    };
+    support::wait_until(support::PATIENCE, "it lets its own unit in", || {
+        (of(ours.client_of("ops")) == b"\"OK\"").then_some(())
+    });
+    assert_eq!(of(ours.client_of("dba")), b"\"OK\"");
+    assert_eq!(of(ours.client_of("sales")), b"", "another unit");
+    assert_eq!(of((ours.client_cert.clone(), ours.client_key.clone())), b"", "of no unit");
+    assert_eq!(ask(&[]), b"", "without a certificate");
+}
+
 /// Nothing can be agreed with such a certificate, so it counts as none, but only where none is verified.
 #[test]
 fn a_server_with_a_certificate_of_version_1_is_watched_where_nothing_is_verified() {

@@ -5,6 +5,7 @@
 
 mod error;
 pub mod migrate;
+pub mod private;
 mod raft_store;
 mod store;
 

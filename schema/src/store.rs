@@ -23,6 +23,7 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use crate::error::{OpenError, StoreError};
 use crate::migrate;
+use crate::private;
 
 pub use history::{PURGE_ROWS_MAX, Purgeable};
 pub use ledger::LEDGER_ENTRIES_MAX;
@@ -108,6 +109,8 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |source| OpenError::of(shown(), source);
+    // Where that is not possible SQLite says why, in its own words.
+    let _ = private::create_file(path);
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     // SQLite falls back to reading alone where the file allows no more.
     if connection.is_readonly(MAIN_DB).map_err(failed)? {

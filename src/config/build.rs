@@ -59,10 +59,7 @@ fn http(r: &mut Reader<'_>) -> Http {
             ("token", Authentication::Token),
         ],
     );
-    let user = r.text("HTTPAuthUser");
-    if matches!(authentication, Authentication::Basic | Authentication::Multi) && user.is_empty() {
-        r.invalid("HTTPAuthUser", "is empty, so nobody could log in");
-    }
+    check_access(r, authentication);
     let advertise = r.some_text("HTTPAdvertise");
     if advertise.as_deref().is_some_and(|url| !is_origin(url)) {
         r.invalid("HTTPAdvertise", "is not of the form scheme://host:port, without a path");
@@ -74,14 +71,14 @@ fn http(r: &mut Reader<'_>) -> Http {
     Http {
         listen: listen(r, authentication),
         advertise,
+        host_names: r.list("HTTPHostNames"),
         url_prefix,
         web_message: r.text("WebMessage"),
         remove_from_hostname_display: r.text("RemoveTextFromHostnameDisplay"),
         status_endpoint: r.text("StatusEndpoint"),
-        status_checks_organizational_unit: r.flag("StatusOUVerify"),
         read_only: r.flag("ReadOnly"),
         authentication,
-        user,
+        user: r.text("HTTPAuthUser"),
         password: r.secret("HTTPAuthPassword"),
         user_header: r.text("AuthUserHeader"),
         power_users: r.list("PowerAuthUsers"),
@@ -92,6 +89,34 @@ fn http(r: &mut Reader<'_>) -> Http {
         verify_peers: !r.flag("SSLSkipVerify"),
         custom_identity: r.text("CustomOrcIdentity"),
         prepend_identity: r.text("PrependMessagesWithOrcIdentity"),
+    }
+}
+
+/// What is to keep people out keeps them out, or nothing starts.
+fn check_access(r: &mut Reader<'_>, authentication: Authentication) {
+    let asks_for_password = matches!(authentication, Authentication::Basic | Authentication::Multi);
+    if asks_for_password && r.text("HTTPAuthUser").is_empty() {
+        r.invalid("HTTPAuthUser", "is empty, so nobody could log in");
+    }
+    if asks_for_password && r.secret("HTTPAuthPassword").is_empty() {
+        r.invalid("HTTPAuthPassword", "is empty, so everybody who knows the user could log in");
+    }
+    if authentication == Authentication::Proxy && !r.is_given("PowerAuthUsers") {
+        r.invalid(
+            "PowerAuthUsers",
+            "is not given: name the users who may change things, or [\"*\"] for everybody, also \
+             for requests that did not come through the proxy",
+        );
+    }
+    let (tls, mutual) = (r.flag("UseSSL"), r.flag("UseMutualTLS"));
+    if mutual && !tls {
+        r.invalid("UseMutualTLS", "needs UseSSL: without it nobody is asked for a certificate");
+    }
+    if mutual && r.path("SSLCAFile").is_none() {
+        r.invalid("SSLCAFile", "is needed because UseMutualTLS is true");
+    }
+    if !r.list("SSLValidOUs").is_empty() && !mutual {
+        r.invalid("SSLValidOUs", "needs UseMutualTLS: without it nobody shows a certificate");
     }
 }
 

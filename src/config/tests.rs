@@ -189,6 +189,28 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
         ("raft without a folder", r#"{"RaftEnabled": true}"#, "RaftDataDir: is needed"),
         ("an advertised path", r#"{"HTTPAdvertise": "http://h:1/x"}"#, "scheme://host:port"),
         ("nobody to log in", r#"{"AuthenticationMethod": "basic"}"#, "nobody could log in"),
+        (
+            "a password that is misspelt",
+            r#"{"AuthenticationMethod": "multi", "HTTPAuthUser": "a", "HTTPAuthPasword": "p"}"#,
+            "HTTPAuthPassword: is empty",
+        ),
+        (
+            "a proxy that lets everybody do everything",
+            r#"{"AuthenticationMethod": "proxy"}"#,
+            "PowerAuthUsers: is not given",
+        ),
+        ("certificates without TLS", r#"{"UseMutualTLS": true}"#, "UseMutualTLS: needs UseSSL"),
+        (
+            "certificates of nobody",
+            r#"{"UseSSL": true, "SSLPrivateKeyFile": "k", "SSLCertFile": "c",
+            "UseMutualTLS": true}"#,
+            "SSLCAFile: is needed",
+        ),
+        (
+            "units of certificates that nobody shows",
+            r#"{"SSLValidOUs": ["ops"]}"#,
+            "SSLValidOUs: needs UseMutualTLS",
+        ),
         ("an unknown method", r#"{"AuthenticationMethod": "oauth"}"#, r#""oauth" is none of"#),
         ("a shrinking interval", r#"{"DeadInstancePollSecondsMultiplyFactor": 0.5}"#, "at least 1"),
         (
@@ -288,7 +310,7 @@ fn an_api_that_the_other_nodes_do_not_reach_is_told() {
         ("by default", "", true),
         ("on purpose", r#", "ListenAddress": "127.0.0.1:80""#, true),
         ("listening to others", r#", "ListenAddress": ":80""#, false),
-        ("authenticated", r#", "AuthenticationMethod": "proxy""#, false),
+        ("authenticated", r#", "AuthenticationMethod": "proxy", "PowerAuthUsers": ["ann"]"#, false),
         ("advertised", r#", "HTTPAdvertise": "https://a:443""#, false),
         (
             "all on one machine",
@@ -513,7 +535,11 @@ fn values_are_adjusted_as_operators_of_orchestrator_expect() {
 #[test]
 fn it_listens_to_others_only_with_authentication_or_when_told() {
     for (case, text, expected) in [
-        ("authenticated", r#"{"AuthenticationMethod": "proxy"}"#, tcp(None, 3000)),
+        (
+            "authenticated",
+            r#"{"AuthenticationMethod": "proxy", "PowerAuthUsers": ["ann"]}"#,
+            tcp(None, 3000),
+        ),
         ("told", r#"{"ListenAddress": "0.0.0.0:80"}"#, tcp(Some("0.0.0.0"), 80)),
         ("IPv6", r#"{"ListenAddress": "[::1]:80"}"#, tcp(Some("::1"), 80)),
         ("socket", r#"{"ListenSocket": "/s"}"#, Listen::Unix("/s".into())),

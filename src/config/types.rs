@@ -80,12 +80,12 @@ pub enum Authentication {
 pub struct Http {
     pub listen: Listen,
     pub advertise: Option<String>,
+    pub host_names: Vec<String>,
     /// Empty, or one leading and no trailing slash.
     pub url_prefix: String,
     pub web_message: String,
     pub remove_from_hostname_display: String,
     pub status_endpoint: String,
-    pub status_checks_organizational_unit: bool,
     pub read_only: bool,
     pub authentication: Authentication,
     pub user: String,

@@ -21,6 +21,7 @@ use baton_actors::system::{self, Handles, RecoverySetup};
 use baton_topology::key::InstanceKey;
 use baton_topology::time::Timestamp;
 use baton_web::auth::{AccessRules, Authentication};
+use baton_web::origin::HostNames;
 use baton_web::server::{Display, HttpOptions, Listen, Server};
 use baton_web::services::{Node, Reload, Services};
 use uuid::Uuid;
@@ -61,7 +62,7 @@ impl Service {
         let connect = wiring::connect_options(config);
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
         let raft = start_raft(config).await?;
-        let (target, hooks) = (Arc::new(MySqlTarget::new(connect)), HookRunner::of_process());
+        let (target, hooks) = (Arc::new(MySqlTarget::new(connect)), hook_runner(&loaded));
         let handles = system::start(system::Options {
             target: target.clone(),
             recovery: recovery_setup(target.clone(), &hooks, &node_name, &token),
@@ -149,6 +150,11 @@ impl Service {
     }
 }
 
+/// What runs hooks: they do not get to know what baton does.
+fn hook_runner(loaded: &Loaded) -> HookRunner {
+    HookRunner::of_process().without(&loaded.secrets())
+}
+
 /// Measures how late the threads run on which servers are spoken to.
 fn measure_lateness(arbiters: &[Arbiter]) -> Lateness {
     let lateness = Lateness::default();
@@ -189,7 +195,7 @@ async fn forget_ledger(node: RaftNode, handles: Handles) {
 }
 
 fn start_server(config: &Config, services: Services) -> anyhow::Result<Server> {
-    let options = http_options(config)?;
+    let options = http_options(config, &services.node.hostname)?;
     let listen = options.listen.clone();
     let server = Server::start(services, options)
         .with_context(|| format!("cannot listen on {}", shown(&listen)))?;
@@ -266,7 +272,7 @@ fn wall_clock() -> Timestamp {
     Timestamp::EPOCH.plus(since_epoch.unwrap_or_default())
 }
 
-fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+fn http_options(config: &Config, node_name: &str) -> anyhow::Result<HttpOptions> {
     let http = &config.http;
     let tls = http.tls.as_ref().map(wiring::server_tls).transpose()?;
     let peer_tls = http.tls.as_ref().map(wiring::peer_tls).transpose()?;
@@ -276,7 +282,7 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         status_path: http.status_endpoint.clone(),
         tls,
         peer_tls,
-        rules: access_rules(config),
+        rules: access_rules(config, node_name),
         display: display(config),
     })
 }
@@ -314,7 +320,7 @@ fn display(config: &Config) -> Display {
     }
 }
 
-fn access_rules(config: &Config) -> AccessRules {
+fn access_rules(config: &Config, node_name: &str) -> AccessRules {
     let http = &config.http;
     let user = || http.user.clone();
     let password = || http.password.reveal().to_owned();
@@ -334,7 +340,29 @@ fn access_rules(config: &Config) -> AccessRules {
     };
     // Nothing in this version makes tokens, so nobody has one and nobody may write.
     let nobody_may = http.authentication == config::Authentication::Token;
-    AccessRules { authentication, read_only: http.read_only || nobody_may }
+    AccessRules {
+        authentication,
+        read_only: http.read_only || nobody_may,
+        host_names: host_names(config, node_name),
+    }
+}
+
+/// What this node is called: browsers that pass a request through another node use that one's name.
+fn host_names(config: &Config, node_name: &str) -> HostNames {
+    let http = &config.http;
+    let listen = match &http.listen {
+        config::Listen::Tcp { host, .. } => host.as_deref(),
+        config::Listen::Unix(_) => None,
+    };
+    let advertised = http.advertise.iter().filter_map(|url| url.split_once("://"));
+    let seats = std::iter::once(&config.raft.advertise).chain(&config.raft.nodes);
+    let names = std::iter::once(node_name)
+        .chain(node_name.split('.').next())
+        .chain(listen)
+        .chain(advertised.map(|(_, authority)| authority))
+        .chain(seats.map(String::as_str))
+        .chain(http.host_names.iter().map(String::as_str));
+    HostNames::new(names)
 }
 
 /// Reads the configuration again, all or nothing.
@@ -361,8 +389,11 @@ impl Reload for Reloader {
         })?;
         let policy = wiring::policy(&loaded.config, &self.node_name)
             .map_err(|error| format!("cluster filters: {error}"))?;
-        super::warn_of(&loaded);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        keeps_asking(&current.config, &loaded.config).inspect_err(|why| {
+            tracing::error!("the configuration is not reloaded: {why}");
+        })?;
+        super::warn_of(&loaded);
         for key in config::diff_needing_restart(&current, &loaded) {
             tracing::warn!(key, "changed, and takes effect at the next start");
         }
@@ -370,11 +401,20 @@ impl Reload for Reloader {
         self.target.set_options(wiring::connect_options(&loaded.config));
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*server {
-            server.set_rules(access_rules(&loaded.config));
+            server.set_rules(access_rules(&loaded.config, &self.node_name));
             server.set_display(display(&loaded.config));
         }
         *current = loaded;
         tracing::info!("configuration reloaded");
         Ok(())
     }
+}
+
+/// A file that lost a line must not open the API to everybody.
+fn keeps_asking(current: &Config, new: &Config) -> Result<(), String> {
+    let asks = |config: &Config| config.http.authentication != config::Authentication::None;
+    if asks(current) && !asks(new) {
+        return Err("AuthenticationMethod: is switched off by a restart only".to_owned());
+    }
+    Ok(())
 }

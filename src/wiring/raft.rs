@@ -19,7 +19,7 @@ pub fn raft_setup(config: &Config) -> anyhow::Result<Option<RaftSetup>> {
         return Ok(None);
     }
     let folder = raft.data_folder.clone().context("RaftDataDir is needed")?;
-    std::fs::create_dir_all(&folder)
+    baton_schema::private::create_folder(&folder)
         .with_context(|| format!("RaftDataDir: cannot make the folder {}", folder.display()))?;
     let plain: Arc<dyn Connect> = Arc::new(Plain);
     let (tls, connect) = match &raft.tls {

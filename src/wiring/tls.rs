@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
+use super::units::OfUnits;
 use crate::config;
 
 /// TLS of the HTTP server.
@@ -34,7 +35,10 @@ pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerCon
             let ca_file = ca_file.as_ref().context("UseMutualTLS needs SSLCAFile")?;
             let roots = Arc::new(authorities(ca_file)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(match &tls.valid_organizational_units[..] {
+                [] => verifier,
+                units => Arc::new(OfUnits::new(verifier, units.to_vec())),
+            })
         }
     };
     Ok(Arc::new(builder.with_cert_resolver(Arc::new(identity))))

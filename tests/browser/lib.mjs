@@ -42,8 +42,9 @@ export async function until(text, probe, patience = PATIENCE) {
 }
 
 /** A browser, and everything that goes wrong in its pages. */
-export async function browse() {
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] });
+export async function browse(more = []) {
+  const args = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', ...more];
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args });
   const wrong = [];
   /** A page in a context of its own. */
   const visit = async (options = {}) => {

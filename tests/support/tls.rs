@@ -27,8 +27,8 @@ impl Certificates {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
              -subj /CN=baton-test-ca -keyout ca-key.pem -out ca.pem",
         );
-        sign(dir, "server", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
-        sign(dir, "client", "extendedKeyUsage=clientAuth\n");
+        sign(dir, "server", "", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+        sign(dir, "client", "", CLIENT);
         Certificates {
             folder: dir.to_owned(),
             ca: path("ca.pem"),
@@ -41,7 +41,13 @@ impl Certificates {
 
     /// Makes another one for the server, by the same authority.
     pub fn renew_server(&self) {
-        sign(&self.folder, "server", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+        sign(&self.folder, "server", "", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+    }
+
+    /// Certificate and key of a client of an organisational unit, by the same authority.
+    pub fn client_of(&self, unit: &str) -> (PathBuf, PathBuf) {
+        sign(&self.folder, unit, &format!("/OU={unit}"), CLIENT);
+        (self.folder.join(format!("{unit}.pem")), self.folder.join(format!("{unit}-key.pem")))
     }
 
     /// The same, of X.509 version 1: it has no extensions.
@@ -54,12 +60,14 @@ impl Certificates {
     }
 }
 
-fn sign(dir: &Path, name: &str, extensions: &str) {
+const CLIENT: &str = "extendedKeyUsage=clientAuth\n";
+
+fn sign(dir: &Path, name: &str, unit: &str, extensions: &str) {
     fs::write(dir.join(format!("{name}.ext")), extensions).expect("write the extensions");
     openssl(
         dir,
         &format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=baton-test-{name} \
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj {unit}/CN=baton-test-{name} \
              -keyout {name}-key.pem -out {name}.csr"
         ),
     );

@@ -331,7 +331,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Read show::move_targets { "move-targets/:host/:port" }
     (Read Here) show::session { "session" }
 
-    (Read Here) meta::headers { "headers" }
+    (PrivilegedRead Here) meta::headers { "headers" }
     (Read Here) meta::health { "health", "status" }
     (Read Here) meta::ok { "lb-check", "_ping" }
     Read asked::outcome { "request-outcome/:id" }

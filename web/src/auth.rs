@@ -5,6 +5,7 @@ use base64::Engine;
 use subtle::ConstantTimeEq;
 
 use crate::api::Access;
+use crate::origin::{HostNames, is_cross_site, is_from_browser};
 
 /// How callers prove who they are.
 #[derive(Clone, Default)]
@@ -42,6 +43,8 @@ pub struct AccessRules {
     pub authentication: Authentication,
     /// Nobody may write.
     pub read_only: bool,
+    /// What this node is called in browsers.
+    pub host_names: HostNames,
 }
 
 /// The verdict on a request.
@@ -57,6 +60,10 @@ pub(crate) enum Verdict {
     ReadOnly,
     /// Not from another site's page.
     CrossSite,
+    /// Not from a browser that knows this node by a name which is not its own.
+    ForeignName,
+    /// Several users are named.
+    ManyUsers,
 }
 
 const READONLY_USER: &str = "readonly";
@@ -81,6 +88,14 @@ impl AccessRules {
         if access.changes() && is_cross_site(headers) {
             return Verdict::CrossSite;
         }
+        self.rights(access, headers)
+    }
+
+    /// The same of a request that comes from where it should.
+    pub(crate) fn rights(&self, access: Access, headers: &HeaderMap) -> Verdict {
+        if self.is_rebound(headers) {
+            return Verdict::ForeignName;
+        }
         let may_write = match &self.authentication {
             Authentication::None => true,
             Authentication::Basic { user, password } => match credentials(headers) {
@@ -92,6 +107,9 @@ impl AccessRules {
                 Some((name, _)) if name == READONLY_USER => false,
                 _ => return Verdict::Unauthenticated,
             },
+            Authentication::Proxy { header, .. } if headers.get_all(header).count() > 1 => {
+                return Verdict::ManyUsers;
+            }
             Authentication::Proxy { header, powerful } => {
                 let user = headers.get(header).and_then(|value| value.to_str().ok());
                 let user = user.filter(|user| !user.is_empty());
@@ -108,6 +126,20 @@ impl AccessRules {
             }
             Access::PrivilegedRead | Access::Write | Access::Planned => Verdict::Denied,
         }
+    }
+
+    /// Whether a page that is not baton's may stand behind this name. A page that asks under a name
+    /// of its own has no password of the person's, so passwords are proof enough; a header that a
+    /// proxy would set, it can set as well.
+    fn is_rebound(&self, headers: &HeaderMap) -> bool {
+        let asks_for_password = matches!(
+            self.authentication,
+            Authentication::Basic { .. } | Authentication::Multi { .. }
+        );
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        !asks_for_password
+            && is_from_browser(headers)
+            && host.is_some_and(|host| !self.host_names.know(host))
     }
 }
 
@@ -131,22 +163,6 @@ fn matches(given: &(String, String), user: &str, password: &str) -> bool {
     (right_user & right_password).into()
 }
 
-/// Whether a browser sends this on behalf of a page of another site. Scripts and programs send
-/// neither header and are believed.
-fn is_cross_site(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = text("sec-fetch-site") {
-        return !matches!(site, "same-origin" | "none");
-    }
-    match (text("origin"), text("host")) {
-        (None, _) => false,
-        (Some(origin), Some(host)) => {
-            origin.split_once("://").is_none_or(|(_, origin)| !origin.eq_ignore_ascii_case(host))
-        }
-        (Some(_), None) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
@@ -154,13 +170,12 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| {
-                let name: HeaderName = name.parse().unwrap();
-                (name, HeaderValue::from_str(value).unwrap())
-            })
-            .collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
     }
 
     fn basic(text: &str) -> String {
@@ -202,7 +217,7 @@ mod tests {
             ("proxy, nobody", &proxy, headers(&[]), [Allowed, Denied, Denied]),
             ("proxy, anyone", &anyone, headers(&[]), [Allowed, Allowed, Allowed]),
         ] {
-            let rules = AccessRules { authentication: rules.clone(), read_only: false };
+            let rules = AccessRules { authentication: rules.clone(), ..AccessRules::default() };
             let found = [Read, PrivilegedRead, Write].map(|access| rules.judge(access, &headers));
             assert_eq!(found, expected, "case: {case}");
         }
@@ -214,19 +229,42 @@ mod tests {
     #[test]
     fn pages_of_other_sites_cannot_write() {
         let rules = AccessRules::default();
-        for (pairs, write) in [
-            (&[][..], Verdict::Allowed),
-            (&[("sec-fetch-site", "same-origin")], Verdict::Allowed),
-            (&[("sec-fetch-site", "none")], Verdict::Allowed),
-            (&[("sec-fetch-site", "same-site")], Verdict::CrossSite),
-            (&[("sec-fetch-site", "cross-site")], Verdict::CrossSite),
-            (&[("origin", "http://baton:3000"), ("host", "baton:3000")], Verdict::Allowed),
-            (&[("origin", "http://evil"), ("host", "baton:3000")], Verdict::CrossSite),
-            (&[("origin", "null"), ("host", "baton:3000")], Verdict::CrossSite),
-            (&[("origin", "http://baton:3000")], Verdict::CrossSite),
+        let of = |site: &str| headers(&[("sec-fetch-site", site), ("host", "127.0.0.1:3000")]);
+        assert_eq!(rules.judge(Access::Write, &of("cross-site")), Verdict::CrossSite);
+        assert_eq!(rules.judge(Access::Planned, &of("cross-site")), Verdict::CrossSite);
+        assert_eq!(rules.judge(Access::Read, &of("cross-site")), Verdict::Allowed);
+        assert_eq!(rules.judge(Access::Write, &of("same-origin")), Verdict::Allowed);
+    }
+
+    #[test]
+    fn a_browser_must_know_the_node_by_one_of_its_names() {
+        let (user, password) = ("admin".to_owned(), "s3cret".to_owned());
+        let none = Authentication::None;
+        let proxy =
+            Authentication::Proxy { header: "X-Forwarded-User".into(), powerful: vec!["*".into()] };
+        let basic = Authentication::Basic { user, password };
+        let page = |host: &str| headers(&[("host", host), ("accept-language", "en")]);
+        let program = headers(&[("host", "evil"), ("x-forwarded-user", "ann")]);
+        for (authentication, foreign) in [
+            (none, Verdict::ForeignName),
+            (proxy, Verdict::ForeignName),
+            (basic, Verdict::Unauthenticated),
         ] {
-            assert_eq!(rules.judge(Access::Write, &headers(pairs)), write, "{pairs:?}");
-            assert_eq!(rules.judge(Access::Read, &headers(pairs)), Verdict::Allowed, "{pairs:?}");
+            let host_names = HostNames::new(["baton-1"]);
+            let rules = AccessRules { authentication, host_names, ..AccessRules::default() };
+            assert_eq!(rules.judge(Access::Read, &page("evil:3000")), foreign);
+            assert_ne!(rules.judge(Access::Read, &page("baton-1:3000")), Verdict::ForeignName);
+            assert_ne!(rules.judge(Access::Read, &program), Verdict::ForeignName);
         }
+    }
+
+    #[test]
+    fn a_request_names_one_user() {
+        let proxy =
+            Authentication::Proxy { header: "X-Forwarded-User".into(), powerful: vec!["*".into()] };
+        let rules = AccessRules { authentication: proxy, ..AccessRules::default() };
+        let two = headers(&[("x-forwarded-user", "ann"), ("x-forwarded-user", "bob")]);
+        assert_eq!(rules.judge(Access::Write, &two), Verdict::ManyUsers);
+        assert_eq!(rules.judge(Access::Read, &two), Verdict::ManyUsers);
     }
 }

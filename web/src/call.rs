@@ -40,6 +40,8 @@ pub(crate) struct Call {
     pub(crate) headers: Vec<(String, String)>,
     /// Who asks, where that is known.
     pub(crate) user: Option<String>,
+    /// The same with address and way, for the audit.
+    pub(crate) caller: String,
     /// Whether he may change anything.
     pub(crate) may_write: Verdict,
     /// What changes in the fleet.
@@ -196,6 +198,9 @@ impl Call {
 
     /// Writes to the audit log.
     pub(crate) fn audit(&self, kind: &str, key: Option<&InstanceKey>, message: String) {
+        let caller = &self.caller;
+        let message =
+            if message.is_empty() { caller.clone() } else { format!("{message} ({caller})") };
         let cluster = key.and_then(|key| self.fleet.cluster_of.get(key)).cloned();
         self.services.history.record_audit(NewAuditEntry {
             at: self.now,

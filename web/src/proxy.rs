@@ -11,18 +11,19 @@ use std::time::Duration;
 use actix_web::body::SizedStream;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{StatusCode, Uri as AskedUri};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use baton_actors::raft::{Connect, Encrypted, Plain, Stream};
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use http_body_util::{BodyDataStream, Either, Empty, StreamBody};
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyDataStream, Empty};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::origin::OF_BROWSERS;
 use crate::raft::chain;
 use crate::reply::Failure;
 
@@ -33,9 +34,13 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the beginning of an answer may take: more than the leader gives itself.
 const ANSWER_WITHIN: Duration = Duration::from_secs(11 * 60);
 
-/// Headers that concern one connection only; `expect` was answered already.
-const HOP_BY_HOP: [&str; 11] = [
+/// Headers that concern one connection only, and those of a body: no route wants one, so none goes
+/// on; `expect` was answered already.
+const HOP_BY_HOP: [&str; 14] = [
     "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
     "expect",
     "keep-alive",
     "proxy-authenticate",
@@ -90,13 +95,12 @@ impl Proxy {
     pub(crate) async fn pass_on(
         &self,
         request: &HttpRequest,
-        payload: web::Payload,
         mut target: Target<'_>,
     ) -> Result<HttpResponse, Failure> {
         let api: Uri = target.api.parse().map_err(|_| unreached(&target, "that is no URL"))?;
         let stream = self.connect(&api).await.map_err(|why| unreached(&target, &why))?;
         let request =
-            passed_on(request, payload, &api, target.me).map_err(|why| unreached(&target, &why))?;
+            passed_on(request, &api, target.me).map_err(|why| unreached(&target, &why))?;
         let (mut sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreached(&target, &chain(&error)))?;
@@ -131,9 +135,9 @@ impl Proxy {
     }
 }
 
-async fn ask<B: Body + 'static>(
-    sender: &mut SendRequest<B>,
-    request: Request<B>,
+async fn ask(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
 ) -> Result<Response<Incoming>, String> {
     match timeout(ANSWER_WITHIN, sender.send_request(request)).await {
         Ok(answered) => answered.map_err(|error| chain(&error)),
@@ -162,16 +166,8 @@ fn unanswered(target: &Target<'_>, why: &str) -> Failure {
     Failure::later(text).with_status(StatusCode::BAD_GATEWAY)
 }
 
-type Passed = Either<Empty<Bytes>, StreamBody<stream::LocalBoxStream<'static, Piece>>>;
-type Piece = Result<Frame<Bytes>, io::Error>;
-
 /// The request as the leader gets it.
-fn passed_on(
-    asked: &HttpRequest,
-    payload: web::Payload,
-    api: &Uri,
-    me: &str,
-) -> Result<Request<Passed>, String> {
+fn passed_on(asked: &HttpRequest, api: &Uri, me: &str) -> Result<Request<Empty<Bytes>>, String> {
     let mut request = Request::builder()
         .method(asked.method().as_str())
         .uri(path_at(api, asked.uri()))
@@ -182,7 +178,9 @@ fn passed_on(
     for (name, value) in headers {
         let name = name.as_str();
         let is_ours = name == "x-forwarded-for" || name == PASSED_ON_BY;
-        if !is_ours && stays(name, &dropped) {
+        // This node has judged what a browser says of its page; the leader may be called otherwise.
+        let is_judged = OF_BROWSERS.contains(&name);
+        if !is_ours && !is_judged && stays(name, &dropped) {
             request = request.header(name, value.as_bytes());
         }
     }
@@ -194,15 +192,7 @@ fn passed_on(
     if let Some(chain) = forwarded_for(headers, from) {
         request = request.header("x-forwarded-for", chain);
     }
-    let has_body = headers.contains_key(header::CONTENT_LENGTH)
-        || headers.contains_key(header::TRANSFER_ENCODING);
-    let body = if has_body {
-        let pieces = payload.map_ok(Frame::data).map_err(io::Error::other);
-        Either::Right(StreamBody::new(pieces.boxed_local()))
-    } else {
-        Either::Left(Empty::new())
-    };
-    request.body(body).map_err(|error| chain(&error))
+    request.body(Empty::new()).map_err(|error| chain(&error))
 }
 
 /// What is asked for, below the path of the API.
@@ -220,6 +210,12 @@ fn named_by<'a>(connection: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
 /// Whether a header goes beyond one connection.
 fn stays(name: &str, dropped: &[String]) -> bool {
     !HOP_BY_HOP.contains(&name) && !dropped.iter().any(|it| it == name)
+}
+
+/// Whether a header of the answer does: its body goes back, and the server writes the length itself.
+fn goes_back(name: &str, dropped: &[String]) -> bool {
+    let of_body = matches!(name, "content-encoding" | "content-type");
+    of_body || stays(name, dropped)
 }
 
 /// Everybody the request came through, the client first.
@@ -241,8 +237,7 @@ fn passed_back(
     let connection = headers.get_all(hyper::header::CONNECTION);
     let dropped = named_by(connection.iter().map(|it| it.as_bytes()));
     for (name, value) in headers {
-        // The server writes the length itself.
-        if stays(name.as_str(), &dropped) && name != hyper::header::CONTENT_LENGTH {
+        if goes_back(name.as_str(), &dropped) {
             answer.append_header((name.as_str(), value.as_bytes()));
         }
     }
@@ -286,7 +281,8 @@ mod tests {
             ("authorization", true),
             ("cookie", true),
             ("x-forwarded-user", true),
-            ("content-length", true),
+            ("content-length", false),
+            ("content-type", false),
             ("accept-encoding", true),
             ("connection", false),
             ("transfer-encoding", false),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::body::BoxBody;
 use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode, header};
-use actix_web::middleware::Compress;
+use actix_web::middleware::{Compress, DefaultHeaders};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use baton_actors::raft::Role;
@@ -17,6 +17,7 @@ use crate::api::{self, Access, Place, Route};
 use crate::asked::{self, Fate, Requests};
 use crate::auth::{AccessRules, Verdict};
 use crate::call::Call;
+use crate::caller::{FailedLogins, caller};
 use crate::dashboard;
 use crate::events::Events;
 use crate::kept::Kept;
@@ -94,6 +95,7 @@ struct State {
     events: Arc<Events>,
     readiness: Arc<Kept>,
     requests: Arc<Requests>,
+    failed_logins: FailedLogins,
     display: Arc<RwLock<Arc<Display>>>,
     prefix: String,
     status_path: String,
@@ -108,6 +110,7 @@ impl Server {
         let rules = Arc::new(RwLock::new(options.rules));
         let display = Arc::new(RwLock::new(Arc::new(options.display)));
         let metrics = HttpMetrics::register(&services.registry);
+        let failed_logins = FailedLogins::register(&services.registry);
         let events = follow(&services)?;
         let state = web::Data::new(State {
             raft: services.raft.clone().map(|node| Arc::new(Raft::new(node))),
@@ -118,6 +121,7 @@ impl Server {
             events: Arc::clone(&events),
             readiness: Arc::default(),
             requests: Arc::default(),
+            failed_logins,
             display: Arc::clone(&display),
             prefix: options.prefix,
             status_path: options.status_path,
@@ -127,6 +131,7 @@ impl Server {
                 .app_data(state.clone())
                 .app_data(web::PayloadConfig::new(PAYLOAD_BYTES_MAX))
                 .wrap(Compress::default())
+                .wrap(DefaultHeaders::new().add((header::X_CONTENT_TYPE_OPTIONS, "nosniff")))
                 .default_service(web::to(answer))
         })
         .workers(WORKERS)
@@ -201,28 +206,30 @@ fn follow(services: &Services) -> std::io::Result<Arc<Events>> {
     Ok(events)
 }
 
-async fn answer(
-    request: HttpRequest,
-    payload: web::Payload,
-    state: web::Data<State>,
-) -> HttpResponse {
+async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let started = state.services.clock.now();
-    let (route, response) = dispatch(&request, payload, &state).await;
+    let (route, response) = dispatch(&request, &state).await;
     let took = state.services.clock.now().since(started);
     let method = request.method().as_str();
     state.metrics.answered(route, method, response.status().as_u16(), took);
+    let headers = request.headers();
+    if response.status() == StatusCode::UNAUTHORIZED && headers.contains_key(header::AUTHORIZATION)
+    {
+        let user = state.rules().user(headers);
+        state.failed_logins.note(&caller_of(&request, user.as_deref()), started).await;
+    }
     response
 }
 
+fn caller_of(request: &HttpRequest, user: Option<&str>) -> String {
+    caller(user, request.peer_addr().map(|it| it.ip()), request.headers())
+}
+
 /// The route's pattern, as metrics call it, and the answer.
-async fn dispatch(
-    request: &HttpRequest,
-    payload: web::Payload,
-    state: &State,
-) -> (&'static str, HttpResponse) {
+async fn dispatch(request: &HttpRequest, state: &State) -> (&'static str, HttpResponse) {
     let path = request.path();
     if path == state.status_path {
-        return api_answer("status", request, payload, state).await;
+        return api_answer("status", request, state).await;
     }
     // Whoever restarts things asks the process itself, not what stands in front of it.
     match path {
@@ -256,7 +263,7 @@ async fn dispatch(
         "" => guarded("/", Access::Read, request, state, greeting),
         "/metrics" => guarded("/metrics", Access::Read, request, state, figures),
         _ => match path.strip_prefix("/api/") {
-            Some(path) => api_answer(path, request, payload, state).await,
+            Some(path) => api_answer(path, request, state).await,
             None => ("none", unknown(request, state)),
         },
     }
@@ -278,7 +285,6 @@ fn guarded(
 async fn api_answer(
     path: &str,
     request: &HttpRequest,
-    payload: web::Payload,
     state: &State,
 ) -> (&'static str, HttpResponse) {
     let Some((route, params)) = api::find(path) else {
@@ -289,7 +295,9 @@ async fn api_answer(
     }
     let may_use = match *request.method() {
         // Whoever posts to what only reads gets to read it.
-        Method::GET | Method::HEAD | Method::POST => true,
+        Method::GET | Method::POST => true,
+        // What is asked without wanting the answer is asked to learn, not to change anything.
+        Method::HEAD => !route.access.changes(),
         _ => false,
     };
     if !may_use {
@@ -297,7 +305,7 @@ async fn api_answer(
         return (route.path, respond(Err(failure.with_status(StatusCode::METHOD_NOT_ALLOWED))));
     }
     let query = api::query(request.query_string());
-    if let Some(elsewhere) = elsewhere(route, &query, request, payload, state).await {
+    if let Some(elsewhere) = elsewhere(route, &query, request, state).await {
         return (route.path, elsewhere);
     }
     let name = match asked::name_in(request.headers()) {
@@ -306,6 +314,7 @@ async fn api_answer(
     };
     let services = Arc::clone(&state.services);
     let fleet = services.snapshot.borrow().clone();
+    let user = state.rules().user(request.headers());
     let call = Call {
         name: name.map(Arc::from),
         requests: Arc::clone(&state.requests),
@@ -314,8 +323,9 @@ async fn api_answer(
         query,
         raft: state.raft.clone(),
         headers: headers_of(request),
-        user: state.rules().user(request.headers()),
-        may_write: state.rules().judge(Access::Write, request.headers()),
+        caller: caller_of(request, user.as_deref()),
+        user,
+        may_write: state.rules().rights(Access::Write, request.headers()),
         events: Arc::clone(&state.events),
         readiness: Arc::clone(&state.readiness),
         display: state.display.read().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -379,7 +389,6 @@ async fn elsewhere(
     route: &Route,
     query: &[(String, String)],
     request: &HttpRequest,
-    payload: web::Payload,
     state: &State,
 ) -> Option<HttpResponse> {
     let raft = state.raft.as_ref()?;
@@ -393,7 +402,7 @@ async fn elsewhere(
     };
     let answer = match way(&asked, &raft.leadership()) {
         Way::Here => return None,
-        Way::To(leader) => passed_on(raft, leader, changes, request, payload, state).await,
+        Way::To(leader) => passed_on(raft, leader, changes, request, state).await,
         Way::Nowhere(why) => {
             let why = raft.outside().unwrap_or(why);
             let why = format!("this node does not lead; {why}");
@@ -412,7 +421,6 @@ async fn passed_on(
     leader: Leader,
     changes: bool,
     request: &HttpRequest,
-    payload: web::Payload,
     state: &State,
 ) -> Result<HttpResponse, Failure> {
     let unknown = |why| {
@@ -426,7 +434,7 @@ async fn passed_on(
     let me = raft.seat();
     let (name, end) = (leader.name.clone(), raft.end_of(leader));
     let target = proxy::Target { leader: &name, api: &api, me, changes, end };
-    state.proxy.pass_on(request, payload, target).await
+    state.proxy.pass_on(request, target).await
 }
 
 /// What changes something is done by who is proven to lead.
@@ -448,8 +456,23 @@ fn refuse(access: Access, request: &HttpRequest, state: &State) -> Option<HttpRe
         Verdict::Allowed => None,
         Verdict::Denied | Verdict::ReadOnly => Some(respond(Err(Failure::new("Unauthorized")))),
         Verdict::CrossSite => {
-            let failure = Failure::new("a page of another site may not do this");
+            let failure = Failure::new(
+                "this looks like a browser, and it does not prove that a page of baton's asked for \
+                 it: use the dashboard, or a program such as curl",
+            );
             Some(respond(Err(failure.with_status(StatusCode::FORBIDDEN))))
+        }
+        Verdict::ForeignName => {
+            let host = request.headers().get(header::HOST).and_then(|it| it.to_str().ok());
+            let failure = Failure::new(format!(
+                "this node is not called {}: if it is, add the name to HTTPHostNames",
+                host.unwrap_or_default()
+            ));
+            Some(respond(Err(failure.with_status(StatusCode::MISDIRECTED_REQUEST))))
+        }
+        Verdict::ManyUsers => {
+            let failure = Failure::new("the request names several users, in AuthUserHeader");
+            Some(respond(Err(failure.with_status(StatusCode::BAD_REQUEST))))
         }
         Verdict::Unauthenticated => Some(
             HttpResponse::Unauthorized()

@@ -5,10 +5,12 @@
 //! was. The two are told apart by a number that is written here after each commit. It never runs
 //! ahead of the file, so a file that is behind it has lost something.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use crate::private;
 
 /// Eight bytes of number, four of checksum: one sector, written at once.
 const BYTES: usize = 12;
@@ -64,8 +66,7 @@ impl Witness {
     /// Opens the witness of a file, or makes it, and has it say `count`; durable on return.
     pub(super) fn start(store: &Path, count: u64) -> io::Result<Self> {
         let path = path_of(store);
-        let options = OpenOptions::new().write(true).create(true).truncate(false).to_owned();
-        let witness = Self(Some(options.open(&path)?));
+        let witness = Self(Some(private::writing().open(&path)?));
         witness.note(count)?;
         witness.sync()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

@@ -45,16 +45,36 @@ const HTTP: &[Key] = &[
         "URL (`scheme://host:port`) at which peers and people reach this node. When not given: the \
          host of RaftAdvertise and the port of ListenAddress.",
     ),
+    live(
+        "HTTPHostNames",
+        List,
+        "",
+        "Further names under which browsers reach this node, such as a load balancer's; `*.` in \
+         front of one stands for all names below it. Addresses, this machine's name and those of \
+         ListenAddress, HTTPAdvertise, RaftAdvertise and RaftNodes count without being listed. \
+         Under any other name a browser is refused, unless `basic` or `multi` ask it for a \
+         password; programs are not.",
+    ),
     fixed("URLPrefix", Text, "", "Path in front of every route."),
     live("WebMessage", Text, "", "Banner on the dashboard."),
     live("RemoveTextFromHostnameDisplay", Text, "", "Text the dashboard leaves out of host names."),
     fixed("StatusEndpoint", Text, "/api/status", "Path of the status check."),
     live("ReadOnly", Bool, "false", "Refuse every request that changes something."),
-    fixed("AuthenticationMethod", Text, "", "Empty, `basic`, `multi`, `proxy` or `token`."),
+    live(
+        "AuthenticationMethod",
+        Text,
+        "",
+        "Empty, `basic`, `multi`, `proxy` or `token`. It is switched off by a restart only.",
+    ),
     live("HTTPAuthUser", Text, "", "User for `basic` and `multi`."),
     live("HTTPAuthPassword", Secret, "", "Password for `basic` and `multi`."),
     live("AuthUserHeader", Text, "X-Forwarded-User", "Header naming the user, for `proxy`."),
-    live("PowerAuthUsers", List, "*", "Users who may change things, for `proxy`."),
+    live(
+        "PowerAuthUsers",
+        List,
+        "",
+        "Users who may change things, for `proxy`, which needs it; `*` is everybody.",
+    ),
     later("PowerAuthGroups", List, "", "Unix groups whose members may change things."),
     later("AccessTokenUseExpirySeconds", Uint, "60", "How long a new token can be redeemed."),
     later("AccessTokenExpiryMinutes", Uint, "1440", "How long a redeemed token lasts."),
@@ -64,13 +84,14 @@ const HTTP: &[Key] = &[
     fixed("SSLPrivateKeyFile", Text, "", "Private key of the server."),
     fixed("SSLCertFile", Text, "", "Certificate of the server."),
     fixed("SSLCAFile", Text, "", "Authority of client certificates, and of other nodes'."),
-    later("SSLValidOUs", List, "", "Organisational units accepted in client certificates."),
-    later(
-        "StatusOUVerify",
-        Bool,
-        "false",
-        "Check the organisational unit on the status check too.",
+    fixed(
+        "SSLValidOUs",
+        List,
+        "",
+        "Organisational units accepted in client certificates, for every request, the status check \
+         included; all of them when empty.",
     ),
+    ignored("StatusOUVerify", "SSLValidOUs holds for every request, the status check included"),
     later("CustomOrcIdentity", Text, "", "Name of this node in messages."),
     later("PrependMessagesWithOrcIdentity", Text, "", "Which name of this node precedes messages."),
     ignored("OAuthClientId", OAUTH),

@@ -61,7 +61,8 @@ pub(super) async fn session(call: Call) -> Outcome {
     let why = match call.may_write {
         Verdict::Allowed => "",
         Verdict::ReadOnly => "this baton is configured to be read-only (ReadOnly)",
-        Verdict::CrossSite => "pages of another site may change nothing",
+        Verdict::CrossSite | Verdict::ForeignName => "pages of another site may change nothing",
+        Verdict::ManyUsers => "the request names several users",
         Verdict::Denied | Verdict::Unauthenticated => match call.user.as_deref() {
             None | Some("") => "nobody is logged in who may change anything",
             Some(_) => "this user may look at everything and change nothing",

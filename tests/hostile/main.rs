@@ -1,0 +1,8 @@
+//! What an attacker would try: from a page in somebody's browser, and from the network.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod door;
+
+const BATON: &str = env!("CARGO_BIN_EXE_baton");
