@@ -1,6 +1,7 @@
 //! Runs the service: loads the configuration, starts the parts, reloads and ends on signals.
 
 mod announcer;
+mod descriptors;
 mod seat;
 mod service;
 

@@ -179,6 +179,8 @@ impl HookReport {
 #[derive(Debug, Clone)]
 pub struct HookRunner {
     inherited: Arc<[(OsString, OsString)]>,
+    /// The soft limit on their open files; that of this process if it is not said.
+    descriptors: Option<u64>,
     places: Arc<Semaphore>,
     /// Places of their own for those that something waits for before it is done.
     gates: Arc<Semaphore>,
@@ -195,7 +197,8 @@ impl HookRunner {
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let inherited = environment.into_iter().filter(|(name, _)| !is_secret(name)).collect();
         let places = || Arc::new(Semaphore::new(HOOKS_MAX));
-        Self { inherited, places: places(), gates: places(), register: Register::default() }
+        let register = Register::default();
+        Self { inherited, descriptors: None, places: places(), gates: places(), register }
     }
 
     /// The same, but its hooks inherit no variable that holds one of these secrets, whatever the
@@ -211,6 +214,13 @@ impl HookRunner {
             !secrets.iter().any(|secret| !secret.is_empty() && holds(&value, secret))
         };
         self.inherited = self.inherited.iter().filter(is_told).cloned().collect();
+        self
+    }
+
+    /// The same, but its hooks may have so many files open, and raise that themselves.
+    #[must_use]
+    pub fn with_descriptors(mut self, soft_limit: Option<u64>) -> Self {
+        self.descriptors = soft_limit;
         self
     }
 
@@ -280,6 +290,7 @@ impl HookRunner {
             environment,
             // Texts and numbers always serialise; if not, a hook without input is better than none.
             input: serde_json::to_vec(context).unwrap_or_default(),
+            descriptors: self.descriptors,
             timeout: policy.timeout_of(list),
         }
     }

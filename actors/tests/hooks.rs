@@ -486,3 +486,18 @@ async fn hooks_beyond_the_limit_wait_not_longer_than_their_deadline() {
     assert_eq!(crowded, 1, "{failed:?}");
     assert_eq!(failed.iter().filter(|line| line.contains("still running")).count(), HOOKS_MAX);
 }
+
+#[tokio::test]
+async fn hooks_have_the_usual_limit_on_open_files() {
+    let list = HookList::PostFailover;
+    // The limit is set right after the start.
+    let policy = policy(
+        list,
+        &["for i in $(seq 100); do [ $(ulimit -Sn) = 123 ] && break; \
+                                 sleep 0.05; done; ulimit -Sn; ulimit -Sn 200 && ulimit -Sn"],
+    );
+    let (listener, _heard) = ears();
+    let runner = HookRunner::of_process().with_descriptors(Some(123));
+    let report = runner.run_list(list, &context(), &policy, &listener).await;
+    assert_eq!(report.outcomes[0].output, "123\n200\n");
+}

@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use super::ServeOptions;
 use super::announcer::HookAnnouncer;
+use super::descriptors::Descriptors;
 use super::seat::Seat;
 use crate::config::{self, Config, Loaded};
 use crate::wiring;
@@ -52,6 +53,7 @@ impl Service {
     /// Starts everything.
     pub(super) async fn start(options: &ServeOptions, loaded: Loaded) -> anyhow::Result<Self> {
         let config = &loaded.config;
+        let descriptors = Descriptors::raise();
         let node_name = gethostname::gethostname().to_string_lossy().into_owned();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(wall_clock()));
         let (metrics, token) = (Metrics::new(), random_text());
@@ -62,7 +64,8 @@ impl Service {
         let connect = wiring::connect_options(config);
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
         let raft = start_raft(config).await?;
-        let (target, hooks) = (Arc::new(MySqlTarget::new(connect)), hook_runner(&loaded));
+        let (target, hooks) =
+            (Arc::new(MySqlTarget::new(connect)), hook_runner(&loaded, descriptors));
         let handles = system::start(system::Options {
             target: target.clone(),
             recovery: recovery_setup(target.clone(), &hooks, &node_name, &token),
@@ -113,7 +116,7 @@ impl Service {
             },
             raft: raft.clone(),
         };
-        let server = Arc::new(start_server(config, services)?);
+        let server = Arc::new(start_server(config, services, descriptors)?);
         reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
         if let Some(node) = &raft {
             tokio::task::spawn_local(forget_ledger(node.clone(), handles.clone()));
@@ -151,8 +154,8 @@ impl Service {
 }
 
 /// What runs hooks: they do not get to know what baton does.
-fn hook_runner(loaded: &Loaded) -> HookRunner {
-    HookRunner::of_process().without(&loaded.secrets())
+fn hook_runner(loaded: &Loaded, descriptors: Descriptors) -> HookRunner {
+    HookRunner::of_process().without(&loaded.secrets()).with_descriptors(descriptors.inherited)
 }
 
 /// Measures how late the threads run on which servers are spoken to.
@@ -194,8 +197,12 @@ async fn forget_ledger(node: RaftNode, handles: Handles) {
     }
 }
 
-fn start_server(config: &Config, services: Services) -> anyhow::Result<Server> {
-    let options = http_options(config, &services.node.hostname)?;
+fn start_server(
+    config: &Config,
+    services: Services,
+    descriptors: Descriptors,
+) -> anyhow::Result<Server> {
+    let options = http_options(config, &services.node.hostname, descriptors.share())?;
     let listen = options.listen.clone();
     let server = Server::start(services, options)
         .with_context(|| format!("cannot listen on {}", shown(&listen)))?;
@@ -272,12 +279,17 @@ fn wall_clock() -> Timestamp {
     Timestamp::EPOCH.plus(since_epoch.unwrap_or_default())
 }
 
-fn http_options(config: &Config, node_name: &str) -> anyhow::Result<HttpOptions> {
+fn http_options(
+    config: &Config,
+    node_name: &str,
+    connections_max: usize,
+) -> anyhow::Result<HttpOptions> {
     let http = &config.http;
     let tls = http.tls.as_ref().map(wiring::server_tls).transpose()?;
     let peer_tls = http.tls.as_ref().map(wiring::peer_tls).transpose()?;
     Ok(HttpOptions {
         listen: listen(&http.listen)?,
+        connections_max,
         prefix: http.url_prefix.clone(),
         status_path: http.status_endpoint.clone(),
         tls,

@@ -129,6 +129,26 @@ fn nobody_else_reads_what_is_stored() {
     }
 }
 
+#[test]
+fn it_takes_as_many_files_as_it_may_have() {
+    let mut baton = Baton::prepare(BATON, Vec::new(), &[]);
+    let inner = baton.command();
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=256:2000", "--"]).arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    baton.spawn(command);
+    wait_until(PATIENCE, "it answers", || baton.try_get("/health/live"));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", baton.pid())).expect("limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let words: Vec<&str> = files.split_whitespace().collect();
+    assert_eq!(words[3..5], ["2000", "2000"], "soft and hard: {files}");
+}
+
 /// A request that never gets its whole head or body keeps neither its connection nor anybody else.
 #[test]
 fn whoever_does_not_go_on_is_hung_up_on() {

@@ -188,6 +188,7 @@ async fn serve(
     found.await.expect("all servers are found");
     let address = SocketAddr::from(([127, 0, 0, 1], crate::support::free_port()));
     let options = HttpOptions {
+        connections_max: 1_000,
         listen: Listen::Tcp(address),
         prefix: String::new(),
         status_path: "/api/status".into(),

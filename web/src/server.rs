@@ -45,6 +45,8 @@ const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 pub struct HttpOptions {
     /// Where to listen.
     pub listen: Listen,
+    /// So many connections are answered at a time; the others wait.
+    pub connections_max: usize,
     /// Empty, or one leading and no trailing slash.
     pub prefix: String,
     /// The route that tells the node's status, from the root of the server.
@@ -135,6 +137,7 @@ impl Server {
                 .default_service(web::to(answer))
         })
         .workers(WORKERS)
+        .max_connections((options.connections_max / WORKERS).max(1))
         .client_request_timeout(CLIENT_DEADLINE)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals();

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 use tempfile::TempPath;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -34,6 +34,8 @@ pub(super) struct Launch {
     pub(super) arguments: Vec<String>,
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) input: Vec<u8>,
+    /// The soft limit on its open files.
+    pub(super) descriptors: Option<u64>,
     pub(super) timeout: Duration,
 }
 
@@ -54,7 +56,8 @@ async fn run_into(
     deadline: Instant,
     by_hand: &Notify,
 ) -> Result<(), HookFailure> {
-    let Launch { shell, text, arguments, environment, input, timeout: allowed } = launch;
+    let Launch { shell, text, arguments, environment, input, descriptors, timeout: allowed } =
+        launch;
     let files = timeout_at(deadline, spawn_blocking(move || files(&text, &input)))
         .await
         .map_err(|_| HookFailure::Deadline(allowed))?;
@@ -77,6 +80,7 @@ async fn run_into(
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(start)?;
     let mut group = Group::led_by(&child);
+    group.limit(descriptors);
     // Our own ends of the pipe, without which its end would never be seen.
     drop(command);
 
@@ -131,6 +135,16 @@ struct Group(Option<Pid>);
 impl Group {
     fn led_by(child: &Child) -> Self {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    /// Some programs cannot take more open files than the usual limit, which baton raised for itself.
+    fn limit(&self, descriptors: Option<u64>) {
+        if let (Some(leader), Some(current)) = (self.0, descriptors) {
+            let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+            let limit = Rlimit { current: Some(current), maximum };
+            // One that is over already needs no limit.
+            let _ = prlimit(Some(leader), Resource::Nofile, limit);
+        }
     }
 
     /// The leader has ended and was waited for: its id may soon be somebody else's.

@@ -111,6 +111,7 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
     drop(place);
     let options = HttpOptions {
         display: Display::default(),
+        connections_max: 1_000,
         listen: Listen::Tcp(address),
         prefix: String::new(),
         status_path: "/api/status".into(),
