@@ -254,3 +254,62 @@ fn a_node_that_comes_back_by_a_snapshot_knows_its_instances_still() {
     let known = node.get("/api/all-instances?local=true");
     assert_eq!(known.as_array().map(Vec::len), Some(2), "{known:#}");
 }
+
+/// Has a node lead.
+fn lead(raft: &Raft, place: usize, name: &str) {
+    wait_until(PATIENCE, "it leads", || {
+        let leader = raft.leader(&ALL);
+        // Whoever leads may change meanwhile.
+        let _ = raft.nodes[leader].try_get(&format!("/api/raft-yield/{name}"));
+        (leader == place).then_some(())
+    });
+}
+
+/// Starts a node again that may be called otherwise now.
+fn restart_as(node: &mut Baton, name: &str, all: &str) {
+    node.signal("-TERM");
+    assert!(node.wait_within(PATIENCE).success());
+    node.set(&[("BATON_RAFTADVERTISE", name), ("BATON_RAFTNODES", all)]);
+    node.launch();
+}
+
+#[test]
+fn nodes_are_called_otherwise_one_by_one_and_every_one_passes_on_to_every_leader() {
+    let seats: [String; 3] = free_seats();
+    let names = seats.clone().map(|seat| seat.replace("127.0.0.1", "localhost"));
+    let nodes = prepared(&seats);
+    let mut raft = launched(seats, nodes);
+    let all = names.join(",");
+    for place in ALL {
+        restart_as(&mut raft.nodes[place], &names[place], &all);
+        for node in &raft.nodes {
+            node.until("/api/raft-peers", "it is called otherwise", |it| {
+                let peers = it.as_array()?;
+                peers.iter().any(|it| *it == names[place].as_str()).then_some(())
+            });
+            set(node, "/api/enable-global-recoveries");
+        }
+    }
+    for place in ALL {
+        lead(&raft, place, &names[place]);
+        for node in &raft.nodes {
+            node.until("/api/raft-leader", "it knows", |it| {
+                (*it == names[place].as_str()).then_some(())
+            });
+            set(node, "/api/disable-global-recoveries");
+            assert_eq!(node.get("/api/raft-health"), "healthy");
+        }
+    }
+    // The name of another node is not given away; the node goes on under the one it has.
+    let mistaken = format!("{},{}", names[0], raft.seats[2]);
+    restart_as(&mut raft.nodes[1], &names[0], &mistaken);
+    until_logged(&raft.nodes[1], "give each node a RaftAdvertise of its own");
+    let peers = raft.nodes[0].get("/api/raft-peers");
+    let mut expected = names.to_vec();
+    expected.sort_unstable();
+    assert_eq!(peers, serde_json::json!(expected));
+    lead(&raft, 1, &names[1]);
+    for node in [&raft.nodes[0], &raft.nodes[2]] {
+        set(node, "/api/enable-global-recoveries");
+    }
+}

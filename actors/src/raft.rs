@@ -4,6 +4,7 @@
 //! whether one node decides or five. Being leader in a watch is a hint; what permits an effect on
 //! a server is [`RaftNode::prove`] and an applied command of the proven term (I2).
 
+mod addresses;
 mod client;
 mod disk;
 mod heirloom;

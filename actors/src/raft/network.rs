@@ -16,6 +16,7 @@ use openraft::raft::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Addresses;
 use super::client::{Call, CallError, Client, Line};
 use super::types::{Peer, Snapshot, SnapshotBody, SnapshotMeta, Types, Vote};
 
@@ -29,6 +30,7 @@ pub(super) const TRANSFER: &str = "/raft/transfer";
 pub(super) struct Network {
     me: u64,
     client: Client,
+    addresses: Addresses,
     silences: Silences,
 }
 
@@ -45,8 +47,8 @@ struct Silence {
 }
 
 impl Network {
-    pub(super) fn new(me: u64, client: Client) -> Self {
-        Self { me, client, silences: Silences::default() }
+    pub(super) fn new(me: u64, client: Client, addresses: Addresses) -> Self {
+        Self { me, client, addresses, silences: Silences::default() }
     }
 }
 
@@ -54,9 +56,10 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Way;
 
     async fn new_client(&mut self, target: u64, node: &Peer) -> Way {
-        let (me, client) = (self.me, self.client.clone());
+        let (me, client, addresses) = (self.me, self.client.clone(), self.addresses.clone());
         let (name, line) = (node.name.clone(), Line::default());
-        Way { me, target, name, client, line, silences: Arc::clone(&self.silences) }
+        let silences = Arc::clone(&self.silences);
+        Way { me, target, name, client, addresses, line, silences }
     }
 }
 
@@ -65,8 +68,10 @@ impl RaftNetworkFactory<Types> for Network {
 pub(super) struct Way {
     me: u64,
     target: u64,
+    /// Where `line` leads to.
     name: String,
     client: Client,
+    addresses: Addresses,
     line: Line,
     silences: Silences,
 }
@@ -88,8 +93,15 @@ impl Way {
         option: &RPCOption,
     ) -> Result<A, RPCError<Types>> {
         let within = option.soft_ttl();
+        let name = self.addresses.of(self.target, &self.name);
+        if name != self.name {
+            (self.name, self.line) = (name, Line::default());
+        }
         let call = Call { path, name: &self.name, to: Some(self.target), within };
         let answer = self.client.ask(&mut self.line, call, question).await;
+        if answer.is_err() {
+            self.addresses.lost(self.target, &self.name);
+        }
         self.take_note(path, answer.as_ref().err());
         answer.map_err(|error| match error {
             CallError::Timeout { within, .. } => {

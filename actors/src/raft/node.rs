@@ -176,9 +176,14 @@ impl RaftNode {
         *self.inner.raft.node_id()
     }
 
-    /// The seat of this node.
+    /// The seat of this node, as it is configured; members may know it by another one still.
     pub fn seat(&self) -> &str {
         self.inner.members.seat()
+    }
+
+    /// What the members call this node.
+    pub(super) fn agreed_name(&self) -> String {
+        self.inner.members.agreed_name()
     }
 
     pub(super) fn switchboard(&self) -> Arc<Switchboard> {
@@ -299,6 +304,14 @@ impl RaftNode {
     /// When there is no answer in time.
     pub async fn ask(&self, name: &str) -> Result<Hello, CallError> {
         self.inner.members.hello(name).await
+    }
+
+    /// Asks a member about itself, wherever it is by now.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn ask_member(&self, member: &Member) -> Result<Hello, CallError> {
+        self.inner.members.hello_of(member).await
     }
 
     /// Gives whoever has a seat a vote. Only the leader can.

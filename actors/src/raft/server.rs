@@ -26,6 +26,7 @@ use serde_json::Value;
 use super::client::{SECRET, TO};
 use super::disk::Failure;
 use super::leadership::Heard;
+use super::members::Newcomer;
 use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
 use super::peers::{Ears, PEER};
 use super::secret::Secret;
@@ -50,8 +51,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 pub(super) trait Reception: Send + Sync + 'static {
     /// Tells about this node; JSON.
     fn hello(&self) -> BoxFuture<'static, serde_json::Value>;
-    /// Somebody at this seat wants to be a member; or why not.
-    fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>>;
+    /// This node wants to be a member, or to be called otherwise; or why not.
+    fn join(&self, newcomer: Newcomer) -> BoxFuture<'static, Result<(), String>>;
     /// Somebody kept this ledger while it ran alone; or why it is not carried over.
     fn carry_over(&self, ledger: LedgerState) -> BoxFuture<'static, Result<(), String>>;
 }
@@ -290,8 +291,8 @@ async fn hello(desk: Data<Desk>) -> HttpResponse {
 }
 
 async fn join(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
-    let name: String = read(&body)?;
-    tell(desk.reception.join(name).await)
+    let newcomer: Newcomer = read(&body)?;
+    tell(desk.reception.join(newcomer).await)
 }
 
 async fn carry_over(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {

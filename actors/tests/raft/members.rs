@@ -1,7 +1,7 @@
 //! How a raft begins, and how nodes come and go.
 
 use baton_actors::ports::Ledger;
-use baton_actors::raft::{Member, MembersError, RaftNode, Standing};
+use baton_actors::raft::{Member, MembersError, RaftNode, Role, Standing};
 
 use crate::world::{World, tag, within};
 
@@ -158,4 +158,104 @@ async fn a_change_that_makes_no_sense_is_refused_in_clear_words() {
     let last = told(leader.remove_peer(&name).await.unwrap_err());
     assert_eq!(last, format!("{name} is the last one, and a raft of nobody agrees on nothing"));
     world.commit_among(&[name], 3).await;
+}
+
+/// Waits until all nodes know these members by name.
+async fn all_know(world: &World, names: &[&str]) {
+    for (seat, node) in &world.nodes {
+        within(seat, async {
+            while voters(&node.members()) != names {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_called_otherwise_one_by_one_and_stay_who_they_are() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    let ids: Vec<u64> = world.nodes.values().map(RaftNode::id).collect();
+    let mut names = ["a:1", "b:1", "c:1"];
+    for (place, name) in ["a.new:1", "b.new:1", "c.new:1"].into_iter().enumerate() {
+        world.kill(names[place]).await;
+        world.rename(names[place], name);
+        names[place] = name;
+        world.start(name).await;
+        all_know(&world, &names).await;
+        world.commit(2 + u32::try_from(place).unwrap()).await;
+        world.all_have(&world.except(&[]), 2 + u32::try_from(place).unwrap()).await;
+    }
+    assert_eq!(world.nodes.values().map(RaftNode::id).collect::<Vec<_>>(), ids);
+    for name in names {
+        let node = world.node(name);
+        let led = async {
+            // An election may come in between.
+            while node.leadership().borrow().role != Role::Leader {
+                let _ = world.leader().await.1.hand_over(Some(name)).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        within(name, led).await;
+        world.kill(name).await;
+        let rest = world.except(&[]);
+        world.commit_among(&rest, 10).await;
+        world.start(name).await;
+        all_know(&world, &names).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_are_all_called_otherwise_at_once_find_each_other() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    for name in ["a", "b", "c"] {
+        world.kill(&format!("{name}:1")).await;
+        world.rename(&format!("{name}:1"), &format!("{name}.new:1"));
+    }
+    for name in ["a", "b", "c"] {
+        world.start(&format!("{name}.new:1")).await;
+    }
+    world.commit(2).await;
+    world.all_have(&world.except(&[]), 2).await;
+    all_know(&world, &["a.new:1", "b.new:1", "c.new:1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_another_members_is_not_given_to_a_second_one() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    let (name, leader) = world.leader().await;
+    let [one, other] = &world.except(&[&name])[..] else { panic!("there are three") };
+    world.kill(one).await;
+    world.kill(other).await;
+    // Nobody answers for the other one but this node.
+    std::fs::rename(world.folder(one), world.folder("kept")).unwrap();
+    std::fs::rename(world.folder(other), world.folder("away")).unwrap();
+    std::fs::rename(world.folder("kept"), world.folder(other)).unwrap();
+    world.start(other).await;
+    let error = within("it is heard of", async {
+        loop {
+            // It votes, so there is a leader; who may be called otherwise only by somebody else.
+            let (_, leader) = world.leader().await;
+            match leader.add_peer(other).await {
+                Err(error @ MembersError::NameTaken { .. }) => return error.to_string(),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    let way = format!("or remove the other one first (raft-remove-peer/{other})");
+    assert!(error.contains(&way), "{error}");
+    assert_eq!(voters(&leader.members()), ["a:1", "b:1", "c:1"]);
+    within("it is removed", async {
+        while world.leader().await.1.remove_peer(other).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut names = vec![name.as_str(), other.as_str()];
+    names.sort_unstable();
+    all_know(&world, &names).await;
 }

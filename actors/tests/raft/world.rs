@@ -221,6 +221,15 @@ impl World {
         self.nodes.remove(name).unwrap().halt().await;
     }
 
+    /// Gives the disk of a node that is not running another name, and all nodes that start from now
+    /// on.
+    pub(crate) fn rename(&mut self, before: &str, name: &str) {
+        std::fs::rename(self.folder(before), self.folder(name)).unwrap();
+        self.seats.retain(|it| it != before);
+        self.seats.push(name.to_owned());
+        self.net.addresses.lock().unwrap().remove(before);
+    }
+
     /// Takes the disk of a node that is not running.
     pub(crate) fn wipe(&self, name: &str) {
         std::fs::remove_dir_all(self.folder(name)).unwrap();

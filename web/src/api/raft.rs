@@ -123,13 +123,13 @@ struct MemberJson {
 
 pub(super) async fn nodes(call: Call) -> Outcome {
     let raft = call.raft()?;
-    let (leader, id) = (raft.leadership().leader, raft.node().id());
+    let (leader, id) = (raft.leadership().leader_id, raft.node().id());
     let member = |(member, hello): (Member, Option<Hello>)| {
         let answers = hello.is_some();
         let (host, version, api) =
             hello.map(|it| (it.host, it.version, it.api)).unwrap_or_default();
         MemberJson {
-            leads: leader.as_ref() == Some(&member.name),
+            leads: leader == Some(member.id),
             is_this_node: member.id == id,
             votes: member.is_voter,
             seat: member.name,

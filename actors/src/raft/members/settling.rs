@@ -9,12 +9,11 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::super::client::{Call, CallError};
 use super::super::leadership::Leadership;
 use super::super::network::chain;
-use super::super::server::JOIN;
 use super::super::types::Peer;
-use super::{Hello, JOIN_WITHIN, Members, Standing};
+use super::naming::leader_of;
+use super::{Hello, Members, Standing};
 
 /// The pause before peers are asked again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -32,8 +31,10 @@ impl Members {
         // One receiver for all rounds: a new one takes for news what it has never seen.
         let mut metrics = self.raft.server_metrics();
         let mut heard_at = Instant::now();
+        let mut named_otherwise = String::new();
         loop {
             metrics.borrow_and_update();
+            self.addresses.agree(&self.list());
             if !self.list().iter().any(|it| it.id == self.id && it.is_voter) {
                 if let Err(why) = self.try_to_settle().await {
                     tell(&standing, Standing::Outside(why));
@@ -41,8 +42,18 @@ impl Members {
                 sleep(PAUSE).await;
                 continue;
             }
-            if leadership.borrow().leader.is_some() {
+            let now = leadership.borrow().clone();
+            if now.leader.is_some() {
                 heard_at = Instant::now();
+            }
+            if self.is_called_otherwise()
+                && let Err(why) = self.ask_for_own_name(&now).await
+            {
+                if why != named_otherwise {
+                    tracing::warn!(why, "the members do not call this node by its name yet");
+                    named_otherwise = why;
+                }
+                sleep(PAUSE).await;
             }
             if heard_at.elapsed() >= SILENT_AT_MOST
                 && let Some(why) = self.removal().await
@@ -68,11 +79,10 @@ impl Members {
     /// Why this node is no member, though it takes itself for one, if others who hear of a leader
     /// say so.
     async fn removal(&self) -> Option<String> {
-        let others = self.list().into_iter().filter(|it| it.id != self.id);
-        let asked = others.map(|it| async move { self.hello(&it.name).await });
-        let answers = join_all(asked).await;
+        // Whoever is found under another name by that is reached there from now on.
+        let answers = self.ask_everybody().await;
         let is_sure = |it: &&Hello| it.leader.is_some() && !it.members.is_empty();
-        let mut sure = answers.iter().flatten().filter(is_sure);
+        let mut sure = answers.iter().flat_map(|(_, it)| it).filter(is_sure);
         let witness = sure.find(|it| !it.members.contains(&self.id))?;
         Some(format!(
             "it was removed, says {}; it must be added again (raft-add-peer)",
@@ -85,10 +95,11 @@ impl Members {
         let others: Vec<&String> = self.seats.iter().filter(|it| **it != self.name).collect();
         let answers = join_all(others.iter().map(|name| self.hello(name))).await;
         let known: Vec<&Hello> = answers.iter().flatten().collect();
-        if let Some(leader) = known.iter().find_map(|it| it.leader.as_ref()) {
-            let call = Call { path: JOIN, name: leader, to: None, within: JOIN_WITHIN };
-            let joined: Result<(), CallError> = self.client.ask_once(call, &self.name).await;
-            return joined.map_err(|error| chain(&error));
+        let named = others.iter().zip(&answers);
+        let named: Vec<(&str, &Hello)> =
+            named.filter_map(|(name, it)| Some((name.as_str(), it.as_ref().ok()?))).collect();
+        if let Some(leader) = leader_of(&named) {
+            return self.ask_to_join(&leader).await.map_err(|error| chain(&error));
         }
         if known.iter().any(|it| it.is_in_a_raft) {
             return Err("the others have no leader".into());

@@ -12,6 +12,7 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::super::addresses::Addresses;
 use super::super::client::Client;
 use super::super::disk::{Disk, OpenDiskError};
 use super::super::heirloom;
@@ -99,8 +100,8 @@ pub(in super::super) async fn assemble(
     let state = watch::Sender::new(Arc::default());
     let published = state.subscribe();
     let machine = StateMachine::new(disk.clone(), state);
-    let newest = machine.newest();
-    let network = Network::new(disk.node(), client.clone());
+    let (newest, addresses) = (machine.newest(), Addresses::default());
+    let network = Network::new(disk.node(), client.clone(), addresses.clone());
     let log = LogStore::new(disk.clone());
     let raft = Raft::new(disk.node(), config, network, log, machine)
         .await
@@ -114,7 +115,7 @@ pub(in super::super) async fn assemble(
     let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
     let identity = Identity { name, api, host, seats, kept_alone };
     let switchboard = Arc::new(Switchboard::new(client.clone()));
-    let members = Arc::new(Members::new(raft.clone(), identity, client, newest));
+    let members = Arc::new(Members::new(raft.clone(), identity, client, addresses, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
     let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
     let (leads, leading) = watch::channel(None);

@@ -1,0 +1,110 @@
+//! A member whose configuration gives it another name.
+//!
+//! Its number stays, so it is the same member: the leader has the new name agreed upon once it has
+//! found that member there. A name that is another member's is refused, and so is one that leads to
+//! another process with a copy of the same disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use openraft::ChangeMembers;
+
+use super::super::client::{Call, CallError};
+use super::super::leadership::Leadership;
+use super::super::network::chain;
+use super::super::server::JOIN;
+use super::super::types::Peer;
+use super::{Hello, JOIN_WITHIN, Member, Members, MembersError, Newcomer};
+
+impl Members {
+    /// Has a member agreed upon under the name by which it answered.
+    pub(super) async fn rename(&self, known: &Member, hello: &Hello) -> Result<(), MembersError> {
+        let (before, name) = (known.name.clone(), hello.name.clone());
+        if self.list().iter().any(|it| it.name == name && it.id != known.id) {
+            return Err(MembersError::NameTaken { before, name });
+        }
+        if let Ok(there) = self.hello(&before).await
+            && there.id == hello.id
+            && there.process != hello.process
+        {
+            return Err(MembersError::TwoProcesses { name, before });
+        }
+        let Some(peer) = self.membership().membership().get_node(&known.id).cloned() else {
+            return Err(MembersError::NoMember { name: before });
+        };
+        tracing::info!(before, name, id = known.id, "a member is called otherwise");
+        let peer = Peer { name, ..peer };
+        self.change_to(ChangeMembers::SetNodes(BTreeMap::from([(known.id, peer)]))).await?;
+        self.addresses.agree(&self.list());
+        Ok(())
+    }
+
+    /// Whether the members call this node by another name than it is configured with.
+    pub(super) fn is_called_otherwise(&self) -> bool {
+        self.agreed_name() != self.name
+    }
+
+    /// Has the leader call this node by the name it has now. Others may reach it by that one only.
+    pub(super) async fn ask_for_own_name(&self, now: &Leadership) -> Result<(), String> {
+        let cannot = |why: String| {
+            let (before, name) = (self.agreed_name(), &self.name);
+            format!("it is called {before} so far, and cannot be called {name}: {why}")
+        };
+        let leader = match (now.leader_id, &now.leader) {
+            (Some(id), _) if id == self.id => {
+                let named = self.join(&self.newcomer()).await;
+                return named.map_err(|error| cannot(chain(&error)));
+            }
+            (Some(id), Some(name)) => Some(self.addresses.of(id, name)),
+            _ => self.leader_elsewhere().await,
+        };
+        let leader = leader.ok_or_else(|| cannot("no leader is known".into()))?;
+        self.ask_to_join(&leader).await.map_err(|error| cannot(chain(&error)))
+    }
+
+    fn newcomer(&self) -> Newcomer {
+        Newcomer { id: self.id, name: self.name.clone(), host: self.host.clone() }
+    }
+
+    /// Asks the leader to let this node in under its name.
+    pub(super) async fn ask_to_join(&self, leader: &str) -> Result<(), CallError> {
+        let call = Call { path: JOIN, name: leader, to: None, within: JOIN_WITHIN };
+        self.client.ask_once(call, &self.newcomer()).await
+    }
+
+    /// Where the leader is, as others say that can be reached.
+    async fn leader_elsewhere(&self) -> Option<String> {
+        let answers = self.ask_everybody().await;
+        let known: Vec<(&str, &Hello)> = answers
+            .iter()
+            .filter_map(|(name, it)| Some((name.as_str(), it.as_ref().ok()?)))
+            .collect();
+        leader_of(&known)
+    }
+
+    /// What is said under all names that this node knows, of members and of seats.
+    pub(super) async fn ask_everybody(&self) -> Vec<(String, Result<Hello, CallError>)> {
+        let members = self.list();
+        let members = members.iter().filter(|it| it.id != self.id).map(|it| &it.name);
+        let names: BTreeSet<&String> =
+            members.chain(self.seats.iter()).filter(|it| **it != self.name).collect();
+        let asked = names.into_iter().map(|name| async move {
+            let hello = self.hello(name).await;
+            (name.clone(), hello)
+        });
+        join_all(asked).await.into_iter().filter(|(_, it)| !self.is_self(it)).collect()
+    }
+
+    /// Whether this very node answered: a name may lead back to it.
+    fn is_self(&self, hello: &Result<Hello, CallError>) -> bool {
+        hello.as_ref().is_ok_and(|it| it.process == self.process)
+    }
+}
+
+/// Where the leader is, of those that answered under these names: where it answered itself, or
+/// where somebody says that it is.
+pub(super) fn leader_of(known: &[(&str, &Hello)]) -> Option<String> {
+    let itself = known.iter().find(|(_, it)| it.leader_id == Some(it.id));
+    let itself = itself.map(|(name, _)| (*name).to_owned());
+    itself.or_else(|| known.iter().find_map(|(_, it)| it.leader.clone()))
+}
