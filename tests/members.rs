@@ -313,3 +313,72 @@ fn nodes_are_called_otherwise_one_by_one_and_every_one_passes_on_to_every_leader
         set(node, "/api/enable-global-recoveries");
     }
 }
+
+/// Waits until a node tells this of itself and the others.
+fn until_told(node: &Baton, what: &str) {
+    node.until("/api/raft-status", "it is told", |it| {
+        let findings = it["Findings"].as_array()?;
+        findings.iter().any(|it| it.as_str().is_some_and(|it| it.contains(what))).then_some(())
+    });
+}
+
+#[test]
+fn a_copied_configuration_file_begins_no_raft_that_is_a_member_short() {
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    // Where the second node is, with the name of the first.
+    nodes[1].set(&[("BATON_RAFTADVERTISE", &seats[0])]);
+    nodes.iter_mut().for_each(Baton::launch);
+    let copied = format!("{} leads to host ", seats[1]);
+    let both = format!(", which calls itself {}, as host ", seats[0]);
+    for node in &nodes {
+        until_logged(node, &copied);
+        until_logged(node, &both);
+        until_told(node, &both);
+        let (status, body) = node.try_get("/api/raft-health").expect("it answers");
+        assert!(status == 500 && body.contains(&both), "{status}: {body}");
+        assert_eq!(node.get("/api/raft-peers"), serde_json::json!([]), "nothing has begun");
+    }
+    nodes[1].kill_9();
+    nodes[1].set(&[("BATON_RAFTADVERTISE", &seats[1])]);
+    nodes[1].launch();
+    let mut raft = Raft { nodes, seats };
+    let leader = raft.leader(&ALL);
+    raft.nodes[leader].kill_9();
+    let next = raft.leader(&Raft::others(leader));
+    set(&raft.nodes[next], "/api/disable-global-recoveries");
+}
+
+#[test]
+fn nodes_that_are_configured_otherwise_say_where_and_go_on() {
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    nodes[2].set(&[
+        ("BATON_RECOVERMASTERCLUSTERFILTERS", "shop"),
+        ("BATON_RECOVERYPERIODBLOCKSECONDS", "17"),
+        ("BATON_POSTFAILOVERPROCESSES", "echo s3cret"),
+    ]);
+    let mut raft = launched(seats, nodes);
+    let keys = "is configured otherwise than this node: PostFailoverProcesses, \
+                RecoverMasterClusterFilters, RecoveryPeriodBlockSeconds";
+    for (node, seat) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
+        let text = format!("{} {keys}", raft.seats[seat]);
+        until_told(&raft.nodes[node], &text);
+        until_logged(&raft.nodes[node], &text);
+        assert_eq!(raft.nodes[node].get("/api/raft-health"), "healthy");
+        assert!(!raft.nodes[node].log().contains("s3cret"), "values are nobody's business");
+    }
+    raft.nodes[2].kill_9();
+    raft.nodes[2].set(&[
+        ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+        ("BATON_RECOVERYPERIODBLOCKSECONDS", "3600"),
+        ("BATON_POSTFAILOVERPROCESSES", ""),
+    ]);
+    raft.nodes[2].launch();
+    for node in &raft.nodes {
+        node.until("/api/raft-status", "all is well", |it| {
+            it["Findings"].as_array()?.is_empty().then_some(())
+        });
+    }
+    until_logged(&raft.nodes[0], "that is wrong no more");
+}

@@ -7,6 +7,7 @@
 mod addresses;
 mod client;
 mod disk;
+mod findings;
 mod heirloom;
 mod leadership;
 mod log_store;
@@ -29,9 +30,11 @@ mod state_machine;
 mod tests;
 mod types;
 mod wakes;
+mod watcher;
 
 pub use client::{CallError, Connect, Encrypted, Plain, Stream};
 pub use disk::OpenDiskError;
+pub use findings::{Finding, FindingKind, PeerReport};
 pub use heirloom::CarriedOver;
 pub use leadership::{Leadership, Role};
 pub use members::{Hello, Member, MembersError, Standing};
@@ -39,3 +42,4 @@ pub use node::{NotLeading, Progress, Proof, RaftNode, StartError};
 pub use recover::{RecoverRaftError, Remains, begin_anew, remains};
 pub use secret::{BadSecret, Secret};
 pub use setup::{Compaction, RaftSetup, Timing};
+pub use watcher::Watched;

@@ -60,7 +60,7 @@ impl Service {
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
-        let raft = start_raft(config).await?;
+        let raft = start_raft(&loaded).await?;
         let (target, hooks) = (Arc::new(MySqlTarget::new(connect)), HookRunner::of_process());
         let handles = system::start(system::Options {
             target: target.clone(),
@@ -90,6 +90,7 @@ impl Service {
             target: Arc::clone(&target),
             current: Mutex::new(loaded.clone()),
             server: Mutex::new(None),
+            raft: raft.clone(),
         });
         let services = Services {
             snapshot: handles.snapshot.clone(),
@@ -169,8 +170,8 @@ fn seeds(config: &Config, options: &ServeOptions) -> anyhow::Result<Vec<Instance
 }
 
 /// This node of the raft, if it is to be one.
-async fn start_raft(config: &Config) -> anyhow::Result<Option<RaftNode>> {
-    match wiring::raft_setup(config)? {
+async fn start_raft(loaded: &Loaded) -> anyhow::Result<Option<RaftNode>> {
+    match wiring::raft_setup(loaded)? {
         Some(setup) => Ok(Some(RaftNode::start(setup).await.context("raft does not start")?)),
         None => Ok(None),
     }
@@ -345,6 +346,7 @@ pub(super) struct Reloader {
     target: Arc<MySqlTarget>,
     current: Mutex<Loaded>,
     server: Mutex<Option<Arc<Server>>>,
+    raft: Option<RaftNode>,
 }
 
 impl Reload for Reloader {
@@ -368,6 +370,9 @@ impl Reload for Reloader {
         }
         self.handles.set_policy(policy);
         self.target.set_options(wiring::connect_options(&loaded.config));
+        if let Some(raft) = &self.raft {
+            raft.set_shared_keys(&loaded.shared_keys());
+        }
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*server {
             server.set_rules(access_rules(&loaded.config));

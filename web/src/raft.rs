@@ -110,6 +110,13 @@ impl Raft {
         }
     }
 
+    /// What is wrong with this node and between the nodes, for people.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let watched = Arc::clone(&self.node.watched().borrow());
+        let found = watched.findings.iter().map(|it| it.text.clone());
+        self.outside().into_iter().chain(found).collect()
+    }
+
     /// Proves that this node leads, for a change that is about to be made.
     pub(crate) async fn prove(&self) -> Result<(), Failure> {
         let proof = self.node.prove(PROOF_WITHIN).await;

@@ -40,7 +40,7 @@ const JOIN_WITHIN: Duration = Duration::from_secs(60);
 const GETS_ON_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a node tells about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Hello {
     /// Its number.
     pub id: u64,
@@ -77,6 +77,9 @@ pub struct Hello {
     /// The numbers of all members of the raft it knows of.
     #[serde(default)]
     pub members: BTreeSet<u64>,
+    /// Digests of what is to be configured alike on all nodes, by key.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
 }
 
 /// A node that wants to be a member, or to be called otherwise.
@@ -119,6 +122,8 @@ pub(super) struct Members {
     api: String,
     host: String,
     seats: BTreeSet<String>,
+    /// Digests of what is to be configured alike.
+    shared_keys: std::sync::Mutex<BTreeMap<String, String>>,
     kept_alone: u64,
     client: Client,
     addresses: Addresses,
@@ -136,6 +141,8 @@ pub(super) struct Identity {
     pub(super) api: String,
     pub(super) host: String,
     pub(super) seats: BTreeSet<String>,
+    /// What is to be configured alike on all nodes.
+    pub(super) shared_keys: BTreeMap<String, String>,
     /// How many commands there are in the ledger this node kept alone.
     pub(super) kept_alone: u64,
 }
@@ -148,7 +155,8 @@ impl Members {
         addresses: Addresses,
         newest: NewestVersion,
     ) -> Self {
-        let Identity { name, api, host, seats, kept_alone } = identity;
+        let Identity { name, api, host, seats, shared_keys, kept_alone } = identity;
+        let shared_keys = std::sync::Mutex::new(digests(&shared_keys));
         let id = *raft.node_id();
         let understood = std::sync::Mutex::new(BTreeMap::from([(id, COMMAND_VERSION)]));
         let change = Mutex::new(());
@@ -160,6 +168,7 @@ impl Members {
             api,
             host,
             seats,
+            shared_keys,
             kept_alone,
             client,
             addresses,
@@ -215,7 +224,12 @@ impl Members {
             leader_id: now.leader_id,
             seats: self.seats.clone(),
             members: self.list().iter().map(|it| it.id).collect(),
+            keys: self.shared_keys.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    pub(super) fn set_shared_keys(&self, keys: &BTreeMap<String, String>) {
+        *self.shared_keys.lock().unwrap_or_else(PoisonError::into_inner) = digests(keys);
     }
 
     pub(super) fn raft(&self) -> &Raft {
@@ -480,6 +494,12 @@ fn meant(members: &[Member], name: &str) -> String {
         (false, Some(only), None) => (*only).to_owned(),
         _ => name.to_owned(),
     }
+}
+
+/// Values as peers may see them.
+fn digests(keys: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let digest = |value: &String| format!("{:08x}", crc32fast::hash(value.as_bytes()));
+    keys.iter().map(|(key, value)| (key.clone(), digest(value))).collect()
 }
 
 fn voters(members: &[Member]) -> BTreeSet<u64> {

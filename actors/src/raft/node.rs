@@ -6,6 +6,7 @@
 
 mod start;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use super::peers::Switchboard;
 use super::propose;
 use super::setup::RaftSetup;
 use super::types::{Envelope, LogId, Raft};
+use super::watcher::Watched;
 use crate::ports::{Applied, Ledger, ProposeError, deadline};
 use crate::strand;
 
@@ -111,6 +113,7 @@ struct Inner {
     standing: watch::Receiver<Standing>,
     leading: watch::Receiver<Option<u64>>,
     carried_over: watch::Receiver<CarriedOver>,
+    watched: watch::Receiver<Arc<Watched>>,
     /// None where there is no network.
     server: Option<ServerHandle>,
     runtime: Own,
@@ -225,6 +228,16 @@ impl RaftNode {
     /// Whether the raft went on from what this node kept while it ran alone.
     pub fn carried_over(&self) -> watch::Receiver<CarriedOver> {
         self.inner.carried_over.clone()
+    }
+
+    /// What the newest round of questions to all nodes found.
+    pub fn watched(&self) -> watch::Receiver<Arc<Watched>> {
+        self.inner.watched.clone()
+    }
+
+    /// Tells peers from now on that this is what is configured; see [`RaftSetup::shared_keys`].
+    pub fn set_shared_keys(&self, keys: &BTreeMap<String, String>) {
+        self.inner.members.set_shared_keys(keys);
     }
 
     /// Proves that this node leads, by asking a majority, and has applied everything that was

@@ -1,5 +1,6 @@
 //! How one node is set up.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct RaftSetup {
     pub api: String,
     /// What this machine calls itself; told to peers who ask.
     pub host: String,
+    /// What is to be configured alike on all nodes, key by key: peers are told digests of it.
+    pub shared_keys: BTreeMap<String, String>,
     /// What this node kept while it ran alone, if it did: a raft that begins goes on from it.
     pub kept_alone: Option<Arc<LedgerState>>,
     /// How long things take.

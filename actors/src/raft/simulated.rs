@@ -1,6 +1,7 @@
 //! Nodes of a raft that live in a simulation: on the thread of whoever starts them, their logs in
 //! memory, their peers behind a [`Wire`]. Everything else is what runs outside, too.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -119,8 +120,9 @@ pub async fn start(setup: Setup) -> Result<(RaftNode, Door), StartError> {
     let client = Client::over(wire, secret.clone());
     let own = Own(None, Handle::current());
     let (api, host) = (name.clone(), name.clone());
-    let kept_alone = None;
-    let parts = Parts { name, seats, api, host, kept_alone, secret, timing, compaction };
+    let (kept_alone, shared_keys) = (None, BTreeMap::new());
+    let parts =
+        Parts { name, seats, api, host, shared_keys, kept_alone, secret, timing, compaction };
     let mut door = None;
     let serve = |office| {
         door = Some(Door(Window::of(office)));

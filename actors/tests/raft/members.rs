@@ -1,7 +1,10 @@
 //! How a raft begins, and how nodes come and go.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use baton_actors::ports::Ledger;
-use baton_actors::raft::{Member, MembersError, RaftNode, Role, Standing};
+use baton_actors::raft::{Member, MembersError, RaftNode, Role, Standing, Watched};
 
 use crate::world::{World, tag, within};
 
@@ -258,4 +261,73 @@ async fn a_name_that_is_another_members_is_not_given_to_a_second_one() {
     let mut names = vec![name.as_str(), other.as_str()];
     names.sort_unstable();
     all_know(&world, &names).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_configuration_begins_no_raft_and_both_nodes_are_named() {
+    let mut world = World::of(&["a:1", "b:1", "c:1"]);
+    let first = world.start("a:1").await;
+    let third = world.start("c:1").await;
+    // Where `b:1` is, and called as the first one.
+    let mut copied = world.setup("b:1");
+    "a:1".clone_into(&mut copied.name);
+    let copy = RaftNode::start(copied).await.unwrap();
+    let (here, there) = (first.id(), copy.id());
+    let one = format!("host host-of-a:1 (node {here})");
+    let other = format!("host host-of-b:1 (node {there})");
+    for (node, because) in [
+        (&first, format!("b:1 leads to {other}, which calls itself a:1, as {one} does")),
+        (&third, format!("b:1 leads to {other}, which calls itself a:1, as {one} does")),
+        (&copy, format!("b:1 leads to {other}, which calls itself a:1, as {one} does")),
+    ] {
+        stands_outside(node, &because).await;
+        assert!(node.members().is_empty());
+    }
+    copy.halt().await;
+    world.start("b:1").await;
+    world.all_members().await;
+    world.commit(1).await;
+
+    // One that comes later is let in neither.
+    world.kill("c:1").await;
+    let mut copied = world.setup("c:1");
+    copied.folder = world.folder("other");
+    std::fs::create_dir_all(&copied.folder).unwrap();
+    "a:1".clone_into(&mut copied.name);
+    let copy = RaftNode::start(copied).await.unwrap();
+    stands_outside(&copy, "a:1 leads to another node (host host-of-a:1)").await;
+    let mut watched = first.watched();
+    let both = format!("two nodes call themselves a:1: host host-of-c:1 (node {})", copy.id());
+    let told = |it: &Arc<Watched>| it.findings.iter().any(|it| it.text.starts_with(&both));
+    within("both are named", watched.wait_for(told)).await.unwrap();
+    copy.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_configured_otherwise_say_which_keys_differ_and_go_on() {
+    let mut world = World::of(&["a:1", "b:1", "c:1"]);
+    let keys = |value: &str| BTreeMap::from([("RecoveryFilters".to_owned(), value.to_owned())]);
+    for (name, value) in [("a:1", "x"), ("b:1", "x"), ("c:1", "y")] {
+        world.shared_keys.insert(name.to_owned(), keys(value));
+        world.start(name).await;
+    }
+    world.all_members().await;
+    world.commit(1).await;
+    let finds = async |name: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|it| format!("{it} is configured otherwise than this node: RecoveryFilters"))
+            .collect();
+        let mut watched = world.node(name).watched();
+        let is_so = |it: &Arc<Watched>| {
+            it.findings.iter().map(|it| it.text.clone()).collect::<Vec<_>>() == expected
+        };
+        within(name, watched.wait_for(is_so)).await.unwrap();
+    };
+    finds("a:1", &["c:1"]).await;
+    finds("c:1", &["a:1", "b:1"]).await;
+    world.node("c:1").set_shared_keys(&keys("x"));
+    for name in ["a:1", "b:1", "c:1"] {
+        finds(name, &[]).await;
+    }
 }

@@ -147,6 +147,8 @@ pub(crate) struct World {
     pub(crate) compaction: Compaction,
     /// Ledgers that nodes kept while they ran alone.
     pub(crate) kept_alone: BTreeMap<String, Arc<LedgerState>>,
+    /// What is configured, by node.
+    pub(crate) shared_keys: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl World {
@@ -165,6 +167,7 @@ impl World {
             seats: seats.iter().map(|&seat| seat.to_owned()).collect(),
             compaction: Compaction::default(),
             kept_alone: BTreeMap::new(),
+            shared_keys: BTreeMap::new(),
         }
     }
 
@@ -194,6 +197,7 @@ impl World {
             secret: Secret::new(SECRET).unwrap(),
             api: format!("http://{name}"),
             host: format!("host-of-{name}"),
+            shared_keys: self.shared_keys.get(name).cloned().unwrap_or_default(),
             kept_alone: self.kept_alone.get(name).cloned(),
             timing: TIMING,
             compaction: self.compaction,

@@ -81,6 +81,7 @@ export function nodesPage() {
       <dt>Version</dt><dd>${name(it.AvailableNodes?.[0]?.AppVersion ?? '')}</dd><dt>Up since</dt><dd>${when(it.AvailableNodes?.[0]?.FirstSeenActive)}</dd>
       <dt>Keeps its state in</dt><dd>${name(it.AvailableNodes?.[0]?.DBBackend ?? '')}</dd></dl></section>
       ${answered(raft, (status) => html`<section class="card"><h2>Raft</h2>${status.none ? empty('This baton is alone: it takes part in no raft.') : html`
+        ${(status.Findings ?? []).length ? html`<ul class="plain list" aria-label="what is wrong">${status.Findings.map((/** @type {string} */ text) => html`<li class="recovery">${mark('warning')}<div><p>${tame(text)}</p></div></li>`)}</ul>` : nothing}
         <ul class="plain list">${(members.data ?? []).map((/** @type {any} */ peer) => html`<li class="recovery">${mark(peer.Answers ? 'ok' : 'critical', peer.Answers ? 'answers' : 'does not answer')}<div>
             <p>${name(peer.Seat)} ${peer.Leads ? html`<span class="badge role">leader</span>` : nothing}${peer.Votes ? nothing : html` <span class="badge">no vote</span>`}${peer.IsThisNode ? html` <span class="of">this node</span>` : nothing}</p>
             <p class="of">${peer.Answers ? html`${called('node', peer.Host)} · baton ${name(peer.Version || 'of an older release')}` : 'does not answer'}</p></div>

@@ -1,5 +1,6 @@
 //! Three nodes in one process, each with a raft, a system that watches nothing, and a web server.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -97,6 +98,7 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
         api: plan.api.clone().unwrap_or(format!("{scheme}://{address}")),
         // Only its place tells them apart.
         host: format!("host{}.example", seats.iter().position(|it| *it == seat).unwrap()),
+        shared_keys: BTreeMap::new(),
         kept_alone: None,
         timing: TIMING,
         compaction: Compaction::default(),

@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use hyper::StatusCode;
 use openraft::ChangeMembers;
 
 use super::super::client::{Call, CallError};
+use super::super::findings::PeerReport;
 use super::super::leadership::Leadership;
 use super::super::network::chain;
 use super::super::server::JOIN;
@@ -93,6 +95,30 @@ impl Members {
             (name.clone(), hello)
         });
         join_all(asked).await.into_iter().filter(|(_, it)| !self.is_self(it)).collect()
+    }
+
+    /// What all members say, and all who answer under other names that this node knows.
+    pub(in super::super) async fn ask_all(&self) -> Vec<PeerReport> {
+        let members = self.list();
+        let is_member = |name: &String| members.iter().any(|it| it.name == *name);
+        let others = members.iter().filter(|it| it.id != self.id).map(|it| async move {
+            let hello = match self.hello_of(it).await {
+                // Another node is there: which one?
+                Err(CallError::Refused { status: StatusCode::MISDIRECTED_REQUEST, .. }) => {
+                    self.hello(&it.name).await
+                }
+                answer => answer,
+            };
+            PeerReport { seat: it.name.clone(), id: Some(it.id), hello: hello.ok() }
+        });
+        let seats = self.seats.iter().filter(|it| **it != self.name && !is_member(it));
+        let seats = seats.map(|name| async move {
+            let hello = self.hello(name).await.ok();
+            PeerReport { seat: name.clone(), id: None, hello }
+        });
+        let (mut reports, seats) = join(join_all(others), join_all(seats)).await;
+        reports.extend(seats);
+        reports
     }
 
     /// Whether this very node answered: a name may lead back to it.

@@ -1,6 +1,6 @@
 //! How one node comes to take part, and what it tells of that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::super::findings::machine;
 use super::super::leadership::Leadership;
 use super::super::network::chain;
 use super::super::types::Peer;
@@ -101,6 +102,7 @@ impl Members {
         if let Some(leader) = leader_of(&named) {
             return self.ask_to_join(&leader).await.map_err(|error| chain(&error));
         }
+        self.check_names(&named).await?;
         if known.iter().any(|it| it.is_in_a_raft) {
             return Err("the others have no leader".into());
         }
@@ -112,7 +114,16 @@ impl Members {
             return Err(chain(error));
         }
         if let Some(other) = known.iter().find(|it| it.seats != self.seats) {
-            return Err(format!("{} was told of other seats", other.name));
+            let list = |seats: &BTreeSet<String>| {
+                seats.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            };
+            return Err(format!(
+                "{} (host {}) was told of other seats: RaftNodes there is {}, here {}",
+                other.name,
+                other.host,
+                list(&other.seats),
+                list(&self.seats)
+            ));
         }
         let kept = known.iter().filter(|it| it.kept_alone > 0).map(|it| it.name.as_str());
         let mut kept: Vec<&str> =
@@ -139,6 +150,31 @@ impl Members {
         }
         tracing::info!(members = ?all, "a raft begins");
         self.raft.initialize(all).await.map_err(|error| chain(&error))
+    }
+}
+
+impl Members {
+    /// Refuses to begin where a name leads to a node that calls itself otherwise: a configuration
+    /// was copied with its RaftAdvertise, and one of the two would be left out.
+    async fn check_names(&self, named: &[(&str, &Hello)]) -> Result<(), String> {
+        let Some((seat, it)) = named.iter().find(|(seat, it)| it.name != *seat) else {
+            return Ok(());
+        };
+        let other = if it.process == self.process {
+            self.hello(&self.name).await.ok().filter(|it| it.process != self.process)
+        } else if it.name == self.name {
+            Some(Hello { id: self.id, host: self.host.clone(), ..Hello::default() })
+        } else {
+            let has_name = |(seat, _): &&(&str, &Hello)| *seat == it.name;
+            named.iter().find(has_name).map(|(_, other)| (*other).clone())
+        };
+        let as_another = other.map(|it| format!(", as {} does", machine(&it))).unwrap_or_default();
+        Err(format!(
+            "{seat} leads to {}, which calls itself {}{as_another}: give each node a RaftAdvertise of \
+             its own",
+            machine(it),
+            it.name,
+        ))
     }
 }
 

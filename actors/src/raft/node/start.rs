@@ -1,6 +1,6 @@
 //! Puts a node together and starts it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use super::super::setup::{Compaction, RaftSetup, Timing};
 use super::super::state_machine::StateMachine;
 use super::super::types::Raft;
 use super::super::wakes::Wakes;
+use super::super::watcher::Watcher;
 use super::{Inner, Own, RaftNode, Yields};
 use crate::strand;
 
@@ -61,6 +62,7 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
         seats: setup.seats,
         api: setup.api,
         host: setup.host,
+        shared_keys: setup.shared_keys,
         kept_alone: setup.kept_alone,
         secret: setup.secret,
         timing: setup.timing,
@@ -82,6 +84,7 @@ pub(in super::super) struct Parts {
     pub(in super::super) seats: Vec<String>,
     pub(in super::super) api: String,
     pub(in super::super) host: String,
+    pub(in super::super) shared_keys: BTreeMap<String, String>,
     pub(in super::super) kept_alone: Option<Arc<LedgerState>>,
     pub(in super::super) secret: Secret,
     pub(in super::super) timing: Timing,
@@ -110,10 +113,20 @@ pub(in super::super) async fn assemble(
     // would ask to be let in.
     raft.is_initialized().await.map_err(|error| StartError::Raft(chain(&error)))?;
 
-    let Parts { name, seats, api, host, kept_alone: ledger, secret, timing, compaction } = parts;
+    let Parts {
+        name,
+        seats,
+        api,
+        host,
+        shared_keys,
+        kept_alone: ledger,
+        secret,
+        timing,
+        compaction,
+    } = parts;
     let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
     let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
-    let identity = Identity { name, api, host, seats, kept_alone };
+    let identity = Identity { name, api, host, seats, shared_keys, kept_alone };
     let switchboard = Arc::new(Switchboard::new(client.clone()));
     let members = Arc::new(Members::new(raft.clone(), identity, client, addresses, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
@@ -147,6 +160,8 @@ pub(in super::super) async fn assemble(
     };
     let carried_over = newcomer.bring(ledger);
     strand::spawn(compact(raft.clone(), compaction.every));
+    let watcher = Watcher { members: Arc::clone(&members), leadership: leadership.clone() };
+    let watched = watcher.begin();
     let inner = Inner {
         raft,
         disk,
@@ -159,6 +174,7 @@ pub(in super::super) async fn assemble(
         standing,
         leading,
         carried_over,
+        watched,
         server,
         runtime,
     };

@@ -1,5 +1,6 @@
 //! A leader that dies between two sets of members.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ async fn start(folder: &Path, listener: TcpListener, seats: &[String]) -> RaftNo
         secret: Secret::new("open sesame").unwrap(),
         api: String::new(),
         host: String::new(),
+        shared_keys: BTreeMap::new(),
         kept_alone: None,
         timing: Timing {
             heartbeat: Duration::from_millis(100),

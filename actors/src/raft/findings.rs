@@ -1,0 +1,171 @@
+//! What is wrong between the nodes of a raft, as far as their answers tell.
+//!
+//! A finding changes nothing and blocks nothing: it is logged when it begins and when it ends, and
+//! shown where people ask how a node is.
+
+use std::collections::BTreeSet;
+
+use super::members::Hello;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// Two nodes have one name.
+    SharedName,
+    /// A node is configured otherwise where that matters.
+    OtherConfiguration,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub kind: FindingKind,
+    /// The seat of the node it is about.
+    pub seat: String,
+    /// The whole of it, for people.
+    pub text: String,
+}
+
+/// What one node was last told by another.
+#[derive(Debug, Clone)]
+pub struct PeerReport {
+    /// The name it was asked under.
+    pub seat: String,
+    /// Its number, if it is a member.
+    pub id: Option<u64>,
+    /// What it said.
+    pub hello: Option<Hello>,
+}
+
+/// What is wrong, as this node (`me`) sees it.
+pub(super) fn find(me: &Hello, reports: &[PeerReport]) -> Vec<Finding> {
+    let mut processes = BTreeSet::from([me.process]);
+    let answered = reports.iter().filter_map(|it| Some((it.seat.as_str(), it.hello.as_ref()?)));
+    // Several names may lead to one process.
+    let peers: Vec<(&str, &Hello)> =
+        answered.filter(|(_, it)| processes.insert(it.process)).collect();
+    let mut found = shared_names(me, &peers);
+    found.extend(peers.iter().filter_map(|(seat, it)| other_configuration(me, seat, it)));
+    found
+}
+
+fn shared_names(me: &Hello, peers: &[(&str, &Hello)]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (place, (seat, one)) in peers.iter().enumerate() {
+        let others = peers[place + 1..].iter().map(|(_, it)| *it).chain([me]);
+        let Some(other) = others.into_iter().find(|it| it.name == one.name) else { continue };
+        let text = format!(
+            "two nodes call themselves {}: {} and {}; give each a RaftAdvertise of its own",
+            one.name,
+            machine(one),
+            machine(other),
+        );
+        found.push(Finding { kind: FindingKind::SharedName, seat: (*seat).to_owned(), text });
+    }
+    found
+}
+
+/// A node by its machine and its number.
+pub(super) fn machine(node: &Hello) -> String {
+    format!("host {} (node {})", node.host, node.id)
+}
+
+fn other_configuration(me: &Hello, seat: &str, peer: &Hello) -> Option<Finding> {
+    // A release may know keys that the other one does not.
+    let differs = |(key, digest): &(&String, &String)| {
+        peer.keys.get(*key).is_some_and(|theirs| theirs != *digest)
+    };
+    let keys: Vec<&str> = me.keys.iter().filter(differs).map(|(key, _)| key.as_str()).collect();
+    let text = format!("{seat} is configured otherwise than this node: {}", keys.join(", "));
+    let kind = FindingKind::OtherConfiguration;
+    (!keys.is_empty()).then(|| Finding { kind, seat: seat.to_owned(), text })
+}
+
+/// Logs what begins, what changes and what ends.
+pub(super) fn log_changes(before: &[Finding], now: &[Finding]) {
+    for finding in now.iter().filter(|it| !before.contains(it)) {
+        tracing::warn!(seat = finding.seat, why = finding.text, "something is wrong between nodes");
+    }
+    let is_about_same =
+        |one: &Finding, other: &Finding| (one.kind, &one.seat) == (other.kind, &other.seat);
+    for finding in before.iter().filter(|it| !now.iter().any(|other| is_about_same(it, other))) {
+        tracing::info!(seat = finding.seat, what = finding.text, "that is wrong no more");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node of a number, on a machine of that name.
+    fn node(id: u64, name: &str) -> Hello {
+        Hello { id, process: id, name: name.into(), host: format!("host{id}"), ..Hello::default() }
+    }
+
+    fn told(seat: &str, hello: Hello) -> PeerReport {
+        PeerReport { seat: seat.into(), id: Some(hello.id), hello: Some(hello) }
+    }
+
+    fn texts(me: &Hello, reports: &[PeerReport]) -> Vec<String> {
+        find(me, reports).into_iter().map(|it| it.text).collect()
+    }
+
+    #[test]
+    fn nodes_of_one_name_are_both_named() {
+        let (a, b, c) = (node(1, "a:1"), node(2, "b:1"), node(3, "c:1"));
+        let copy = node(2, "a:1");
+        let both = "two nodes call themselves a:1: ";
+        let way = "; give each a RaftAdvertise of its own";
+        for (case, me, reports, expected) in [
+            (
+                "all have names of their own",
+                &a,
+                [told("b:1", b.clone()), told("c:1", c.clone())],
+                None,
+            ),
+            (
+                "two names lead to one node",
+                &a,
+                [told("c:1", c.clone()), told("c.x:1", c.clone())],
+                None,
+            ),
+            (
+                "this node",
+                &a,
+                [told("b:1", copy.clone()), told("c:1", c.clone())],
+                Some("host host2 (node 2) and host host1 (node 1)"),
+            ),
+            (
+                "two others",
+                &c,
+                [told("a:1", a.clone()), told("b:1", copy.clone())],
+                Some("host host1 (node 1) and host host2 (node 2)"),
+            ),
+        ] {
+            let expected: Vec<String> =
+                expected.map(|those| format!("{both}{those}{way}")).into_iter().collect();
+            assert_eq!(texts(me, &reports), expected, "case: {case}");
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_are_named_where_both_know_them() {
+        let with = |id: u64, keys: &[(&str, &str)]| {
+            let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            Hello { keys: keys.iter().map(own).collect(), ..node(id, &format!("{id}:1")) }
+        };
+        let me = with(1, &[("A", "1"), ("B", "2"), ("C", "3")]);
+        for (theirs, expected) in [
+            (with(2, &[("A", "1"), ("B", "2"), ("C", "3")]), None),
+            (with(2, &[("A", "1"), ("D", "2")]), None),
+            (
+                with(2, &[("A", "1"), ("B", "3"), ("C", "4")]),
+                Some("2:1 is configured otherwise than this node: B, C".to_owned()),
+            ),
+        ] {
+            let expected: Vec<String> = expected.into_iter().collect();
+            assert_eq!(texts(&me, &[told("2:1", theirs)]), expected);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Asks all nodes now and then how they are, and tells what is wrong between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::findings::{Finding, PeerReport, find, log_changes};
+use super::leadership::Leadership;
+use super::members::Members;
+use crate::strand;
+
+/// The pause between two rounds.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// What the newest round found.
+#[derive(Debug, Clone, Default)]
+pub struct Watched {
+    /// What each node said.
+    pub reports: Vec<PeerReport>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Asks all nodes now and then.
+pub(super) struct Watcher {
+    pub(super) members: Arc<Members>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+}
+
+impl Watcher {
+    /// Begins. Must be called on raft's runtime.
+    pub(super) fn begin(self) -> watch::Receiver<Arc<Watched>> {
+        let (told, watched) = watch::channel(Arc::default());
+        strand::spawn(self.watch(told));
+        watched
+    }
+
+    async fn watch(self, told: watch::Sender<Arc<Watched>>) {
+        while !told.is_closed() {
+            let reports = self.members.ask_all().await;
+            let now = self.leadership.borrow().clone();
+            let me = self.members.about(&now).await;
+            let findings = find(&me, &reports);
+            log_changes(&told.borrow().findings, &findings);
+            told.send_replace(Arc::new(Watched { reports, findings }));
+            sleep(ASK_EVERY).await;
+        }
+    }
+}
