@@ -43,6 +43,17 @@ fn until_logged(node: &Baton, text: &str) {
     wait_until(PATIENCE, text, || node.log().contains(text).then_some(()));
 }
 
+/// Gives a node these certificates; the next start has them.
+fn encrypt(node: &mut Baton, of: &Certificates) {
+    for (name, file) in [
+        ("BATON_RAFTTLSCERTFILE", &of.server_cert),
+        ("BATON_RAFTTLSPRIVATEKEYFILE", &of.server_key),
+        ("BATON_RAFTTLSCAFILE", &of.ca),
+    ] {
+        node.set(&[(name, &file.display().to_string())]);
+    }
+}
+
 #[test]
 fn nodes_trust_those_with_the_right_certificate_and_secret_and_use_renewed_ones() {
     let folder = tempfile::tempdir().expect("a folder for certificates");
@@ -50,18 +61,6 @@ fn nodes_trust_those_with_the_right_certificate_and_secret_and_use_renewed_ones(
     let theirs = Certificates::make(&folder.path().join("theirs"));
     let seats: [String; 3] = free_seats();
     let mut nodes = prepared(&seats);
-    let files = |of: &Certificates| {
-        [
-            ("BATON_RAFTTLSCERTFILE", of.server_cert.display().to_string()),
-            ("BATON_RAFTTLSPRIVATEKEYFILE", of.server_key.display().to_string()),
-            ("BATON_RAFTTLSCAFILE", of.ca.display().to_string()),
-        ]
-    };
-    let encrypt = |node: &mut Baton, of: &Certificates| {
-        for (name, value) in files(of) {
-            node.set(&[(name, &value)]);
-        }
-    };
     encrypt(&mut nodes[0], &ours);
     encrypt(&mut nodes[1], &ours);
     encrypt(&mut nodes[2], &theirs);
@@ -381,4 +380,63 @@ fn nodes_that_are_configured_otherwise_say_where_and_go_on() {
         });
     }
     until_logged(&raft.nodes[0], "that is wrong no more");
+}
+
+/// Waits until a node says this of the node at a seat, or nothing.
+fn until_said_of(node: &Baton, seat: &str, what: Option<&str>) {
+    node.until("/api/raft-nodes", "it is said of the node", |it| {
+        let of_seat = it.as_array()?.iter().find(|it| it["Seat"] == seat)?;
+        let said = of_seat["Findings"].as_array()?;
+        let is_so = match what {
+            Some(what) => said.iter().any(|it| it.as_str().is_some_and(|it| it.contains(what))),
+            None => said.is_empty(),
+        };
+        is_so.then_some(())
+    });
+}
+
+#[test]
+fn why_a_node_is_left_out_is_told_anew_whenever_that_changes() {
+    let folder = tempfile::tempdir().expect("a folder for certificates");
+    let ours = Certificates::make(&folder.path().join("ours"));
+    let own = Certificates::make(&folder.path().join("own"));
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    nodes.iter_mut().for_each(|node| encrypt(node, &ours));
+    let mut raft = launched(seats, nodes);
+    // Of the same authority, but with files of its own.
+    for name in ["ca.pem", "ca-key.pem"] {
+        let copied = std::fs::copy(
+            folder.path().join("ours").join(name),
+            folder.path().join("own").join(name),
+        );
+        copied.expect("copy the authority");
+    }
+    let [first, second, third] = &mut raft.nodes[..] else { panic!("there are three") };
+    let seat = raft.seats[2].as_str();
+    let mut left_out = |make: &dyn Fn(), secret: &str, expected: &str| {
+        third.kill_9();
+        make();
+        encrypt(third, &own);
+        third.set(&[("BATON_RAFTSECRET", secret)]);
+        third.launch();
+        for node in [&*first, &*second] {
+            until_said_of(node, seat, Some(expected));
+            until_logged(node, expected);
+        }
+    };
+    left_out(&|| own.renew_server_as_expired(), "open sesame", "peer certificate: Expired");
+    left_out(&|| own.renew_server_for("elsewhere.example"), "open sesame", "not valid for name");
+    left_out(&|| own.renew_server(), "open barley", "403 Forbidden: the secret is not ours");
+    third.kill_9();
+    for node in [&*first, &*second] {
+        until_said_of(node, seat, Some("Connection refused"));
+        until_logged(node, "Connection refused");
+    }
+    third.set(&[("BATON_RAFTSECRET", "open sesame")]);
+    third.launch();
+    for node in [&*first, &*second] {
+        until_said_of(node, seat, None);
+        until_logged(node, "that is wrong no more");
+    }
 }

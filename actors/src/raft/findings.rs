@@ -6,10 +6,13 @@
 use std::collections::BTreeSet;
 
 use super::members::Hello;
+use super::network::is_same_reason;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingKind {
+    /// A node does not answer.
+    NoAnswer,
     /// Two nodes have one name.
     SharedName,
     /// A node is configured otherwise where that matters.
@@ -36,18 +39,27 @@ pub struct PeerReport {
     pub id: Option<u64>,
     /// What it said.
     pub hello: Option<Hello>,
+    /// Why it said nothing, as far as that is known.
+    pub error: Option<String>,
 }
 
 /// What is wrong, as this node (`me`) sees it.
 pub(super) fn find(me: &Hello, reports: &[PeerReport]) -> Vec<Finding> {
+    let mut found: Vec<Finding> = reports.iter().filter_map(|it| no_answer(me, it)).collect();
     let mut processes = BTreeSet::from([me.process]);
     let answered = reports.iter().filter_map(|it| Some((it.seat.as_str(), it.hello.as_ref()?)));
     // Several names may lead to one process.
     let peers: Vec<(&str, &Hello)> =
         answered.filter(|(_, it)| processes.insert(it.process)).collect();
-    let mut found = shared_names(me, &peers);
+    found.extend(shared_names(me, &peers));
     found.extend(peers.iter().filter_map(|(seat, it)| other_configuration(me, seat, it)));
     found
+}
+
+/// A seat of the configuration counts until a raft has begun, a member from then on.
+fn no_answer(me: &Hello, report: &PeerReport) -> Option<Finding> {
+    let text = report.error.clone().filter(|_| report.id.is_some() || !me.is_in_a_raft)?;
+    Some(Finding { kind: FindingKind::NoAnswer, seat: report.seat.clone(), text })
 }
 
 fn shared_names(me: &Hello, peers: &[(&str, &Hello)]) -> Vec<Finding> {
@@ -84,12 +96,16 @@ fn other_configuration(me: &Hello, seat: &str, peer: &Hello) -> Option<Finding> 
 
 /// Logs what begins, what changes and what ends.
 pub(super) fn log_changes(before: &[Finding], now: &[Finding]) {
-    for finding in now.iter().filter(|it| !before.contains(it)) {
-        tracing::warn!(seat = finding.seat, why = finding.text, "something is wrong between nodes");
-    }
-    let is_about_same =
+    let is_about =
         |one: &Finding, other: &Finding| (one.kind, &one.seat) == (other.kind, &other.seat);
-    for finding in before.iter().filter(|it| !now.iter().any(|other| is_about_same(it, other))) {
+    for finding in now {
+        let mut same = before.iter().filter(|it| is_about(finding, it));
+        if !same.any(|it| is_same_reason(&it.text, &finding.text)) {
+            let (seat, why) = (&finding.seat, &finding.text);
+            tracing::warn!(seat, why, "something is wrong between nodes");
+        }
+    }
+    for finding in before.iter().filter(|it| !now.iter().any(|other| is_about(it, other))) {
         tracing::info!(seat = finding.seat, what = finding.text, "that is wrong no more");
     }
 }
@@ -104,11 +120,30 @@ mod tests {
     }
 
     fn told(seat: &str, hello: Hello) -> PeerReport {
-        PeerReport { seat: seat.into(), id: Some(hello.id), hello: Some(hello) }
+        PeerReport { seat: seat.into(), id: Some(hello.id), hello: Some(hello), error: None }
     }
 
     fn texts(me: &Hello, reports: &[PeerReport]) -> Vec<String> {
         find(me, reports).into_iter().map(|it| it.text).collect()
+    }
+
+    #[test]
+    fn who_does_not_answer_is_told_with_the_reason() {
+        let silent = |id, error: Option<&str>| {
+            let error = error.map(str::to_owned);
+            PeerReport { seat: "b:1".into(), id, hello: None, error }
+        };
+        let refused = Some("b:1 cannot be reached: Connection refused");
+        let begun = Hello { is_in_a_raft: true, ..node(1, "a:1") };
+        for (case, me, report, expected) in [
+            ("a member", &begun, silent(Some(2), refused), refused),
+            ("it was late once", &begun, silent(Some(2), None), None),
+            ("a seat that is no member", &begun, silent(None, refused), None),
+            ("a seat before anything began", &node(1, "a:1"), silent(None, refused), refused),
+        ] {
+            let expected: Vec<String> = expected.map(str::to_owned).into_iter().collect();
+            assert_eq!(texts(me, &[report]), expected, "case: {case}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 pub use self::error::MembersError;
+pub(super) use self::naming::Asked;
 use super::addresses::Addresses;
 use super::client::{Call, CallError, Client};
 use super::leadership::Leadership;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -15,6 +16,7 @@ use openraft::raft::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::client::{Call, CallError, Client, Line};
@@ -42,9 +44,12 @@ type Silences = Arc<Mutex<BTreeMap<(String, &'static str), Silence>>>;
 struct Silence {
     /// How many of the newest questions in a row got no answer.
     missed: u32,
-    /// Whether that was said: once, and once more when it is over.
-    is_told: bool,
+    /// The reason that was told last, and when.
+    told: Option<(String, Instant)>,
 }
+
+/// Reasons may change with every question; so often they are told.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 impl Network {
     pub(super) fn new(me: u64, client: Client, addresses: Addresses) -> Self {
@@ -112,21 +117,26 @@ impl Way {
         })
     }
 
-    /// Tells of a peer that falls silent. One answer may be late: that is a busy machine.
+    /// Tells of a peer that falls silent, and when the reason changes. One answer may be late: that is a busy machine.
     fn take_note(&self, path: &'static str, error: Option<&CallError>) {
         let mut silences = self.silences.lock().unwrap_or_else(PoisonError::into_inner);
         let silence = silences.entry((self.name.clone(), path)).or_default();
         let Some(error) = error else {
-            if std::mem::take(silence).is_told {
+            if std::mem::take(silence).told.is_some() {
                 tracing::info!(peer = self.name, path, "answers again");
             }
             return;
         };
         silence.missed = silence.missed.saturating_add(1);
         let is_late = matches!(error, CallError::Timeout { .. });
-        if !silence.is_told && (!is_late || silence.missed > 1) {
-            tracing::warn!(peer = self.name, path, error = chain(error), "no answer in raft");
-            silence.is_told = true;
+        let reason = reason(error);
+        let is_known = silence
+            .told
+            .as_ref()
+            .is_some_and(|(told, at)| is_same_reason(told, &reason) || at.elapsed() < TOLD_EVERY);
+        if !is_known && (!is_late || silence.missed > 1) {
+            tracing::warn!(peer = self.name, path, error = reason, "no answer in raft");
+            silence.told = Some((reason, Instant::now()));
         }
     }
 }
@@ -187,4 +197,37 @@ impl RaftNetworkV2<Types> for Way {
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Why a peer gave no answer: what happened, and what was at the bottom of it. What is in between
+/// depends on how far a library had come.
+pub(super) fn reason(error: &CallError) -> String {
+    let first = std::error::Error::source(error);
+    match std::iter::successors(first, |cause| cause.source()).last() {
+        Some(root) => format!("{error}: {root}"),
+        None => error.to_string(),
+    }
+}
+
+/// Whether two reasons differ by numbers only, such as how long ago a certificate expired.
+pub(super) fn is_same_reason(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.chars().filter(|it| !it.is_ascii_digit()).collect::<String>();
+    words(one) == words(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_news_where_its_words_change() {
+        let ago = |seconds: u32| format!("certificate expired ({seconds} seconds ago)");
+        assert!(is_same_reason(&ago(9), &ago(86_400)));
+        assert!(!is_same_reason(&ago(9), "the secret is not ours"));
+        let source = std::io::Error::other("Connection refused");
+        let error = CallError::Unreachable { name: "a:1".into(), source };
+        assert_eq!(reason(&error), "a:1 cannot be reached: Connection refused");
+        let late = CallError::Timeout { name: "a:1".into(), within: Duration::from_secs(2) };
+        assert_eq!(reason(&late), "a:1 did not answer within 2000 ms");
+    }
 }

@@ -1,14 +1,17 @@
 //! Asks all nodes now and then how they are, and tells what is wrong between them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::client::CallError;
 use super::findings::{Finding, PeerReport, find, log_changes};
 use super::leadership::Leadership;
-use super::members::Members;
+use super::members::{Asked, Members};
+use super::network::reason;
 use crate::strand;
 
 /// The pause between two rounds.
@@ -38,8 +41,10 @@ impl Watcher {
     }
 
     async fn watch(self, told: watch::Sender<Arc<Watched>>) {
+        let mut late = BTreeSet::new();
         while !told.is_closed() {
-            let reports = self.members.ask_all().await;
+            let asked = self.members.ask_all().await;
+            let reports = asked.into_iter().map(|it| report(it, &mut late)).collect::<Vec<_>>();
             let now = self.leadership.borrow().clone();
             let me = self.members.about(&now).await;
             let findings = find(&me, &reports);
@@ -48,4 +53,19 @@ impl Watcher {
             sleep(ASK_EVERY).await;
         }
     }
+}
+
+/// What came of a question. One answer may be late: that is a busy machine.
+fn report((seat, id, answer): Asked, late: &mut BTreeSet<String>) -> PeerReport {
+    let (hello, error) = match answer {
+        Ok(hello) => (Some(hello), None),
+        Err(CallError::Timeout { .. }) if late.insert(seat.clone()) => {
+            return PeerReport { seat, id, hello: None, error: None };
+        }
+        Err(error) => (None, Some(reason(&error))),
+    };
+    if hello.is_some() {
+        late.remove(&seat);
+    }
+    PeerReport { seat, id, hello, error }
 }

@@ -11,12 +11,14 @@ use hyper::StatusCode;
 use openraft::ChangeMembers;
 
 use super::super::client::{Call, CallError};
-use super::super::findings::PeerReport;
 use super::super::leadership::Leadership;
 use super::super::network::chain;
 use super::super::server::JOIN;
 use super::super::types::Peer;
 use super::{Hello, JOIN_WITHIN, Member, Members, MembersError, Newcomer};
+
+/// The name of a node, its number if it is a member, and its answer.
+pub(in super::super) type Asked = (String, Option<u64>, Result<Hello, CallError>);
 
 impl Members {
     /// Has a member agreed upon under the name by which it answered.
@@ -98,7 +100,7 @@ impl Members {
     }
 
     /// What all members say, and all who answer under other names that this node knows.
-    pub(in super::super) async fn ask_all(&self) -> Vec<PeerReport> {
+    pub(in super::super) async fn ask_all(&self) -> Vec<Asked> {
         let members = self.list();
         let is_member = |name: &String| members.iter().any(|it| it.name == *name);
         let others = members.iter().filter(|it| it.id != self.id).map(|it| async move {
@@ -109,16 +111,12 @@ impl Members {
                 }
                 answer => answer,
             };
-            PeerReport { seat: it.name.clone(), id: Some(it.id), hello: hello.ok() }
+            (it.name.clone(), Some(it.id), hello)
         });
         let seats = self.seats.iter().filter(|it| **it != self.name && !is_member(it));
-        let seats = seats.map(|name| async move {
-            let hello = self.hello(name).await.ok();
-            PeerReport { seat: name.clone(), id: None, hello }
-        });
-        let (mut reports, seats) = join(join_all(others), join_all(seats)).await;
-        reports.extend(seats);
-        reports
+        let seats = seats.map(|name| async move { (name.clone(), None, self.hello(name).await) });
+        let (members, seats) = join(join_all(others), join_all(seats)).await;
+        members.into_iter().chain(seats).collect()
     }
 
     /// Whether this very node answered: a name may lead back to it.
