@@ -6,8 +6,8 @@ use std::io::Write;
 use std::process::{Command, Output};
 
 use support::{
-    Baton, Certificates, Flavor, Options, PATIENCE, Raft, Server, admit, free_seats, role,
-    seat_settings, star, told, wait_until,
+    Baton, Certificates, Flavor, Options, PATIENCE, Raft, Server, admit, faketime, free_seats,
+    role, seat_settings, star, told, wait_until,
 };
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
@@ -438,5 +438,55 @@ fn why_a_node_is_left_out_is_told_anew_whenever_that_changes() {
     for node in [&*first, &*second] {
         until_said_of(node, seat, None);
         until_logged(node, "that is wrong no more");
+    }
+}
+
+#[test]
+fn a_downtime_lasts_as_long_as_was_said_on_a_node_whose_clock_is_minutes_ahead_too() {
+    let servers = star(&Options::new(Flavor::MariaDb1011), 1);
+    admit(&servers);
+    let seats: [String; 3] = free_seats();
+    let all = seats.join(",");
+    let library = faketime();
+    let ahead = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME", "+300s"),
+        // Clocks that only count are not set by anybody.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let start = |(place, seat): (usize, &String)| {
+        let own = seat_settings(seat, &all);
+        let settings = if place == 2 { [&own[..], &ahead[..]].concat() } else { own };
+        Baton::start(BATON, vec![servers[0].address()], &settings)
+    };
+    let nodes: Vec<Baton> = seats.iter().enumerate().map(start).collect();
+    let raft = Raft { nodes, seats };
+    for node in &raft.nodes {
+        node.until_all_valid(servers.len());
+    }
+    for (node, of, how) in [(0, 2, "s ahead of the clock here"), (2, 1, "s behind the clock here")]
+    {
+        until_said_of(&raft.nodes[node], &raft.seats[of], Some(how));
+        until_logged(&raft.nodes[node], how);
+    }
+    // Whoever leads: by the clock of the one it is over before it is heard of elsewhere, by those of
+    // the others it would last more than twice as long on that one.
+    let (host, port) = (&servers[0].host, servers[0].port);
+    for leader in [0, 2] {
+        lead(&raft, leader, &raft.seats[leader]);
+        set(&raft.nodes[leader], &format!("/api/begin-downtime/{host}/{port}/ann/disk/240s"));
+        for node in &raft.nodes {
+            node.until(
+                &format!("/api/instance/{host}/{port}?local=true"),
+                "it is in downtime",
+                |it| (it["IsDowntimed"] == true).then_some(()),
+            );
+        }
+        set(&raft.nodes[leader], &format!("/api/end-downtime/{host}/{port}"));
+        for node in &raft.nodes {
+            node.until(&format!("/api/instance/{host}/{port}?local=true"), "it is over", |it| {
+                (it["IsDowntimed"] == false).then_some(())
+            });
+        }
     }
 }

@@ -60,7 +60,7 @@ impl Service {
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
-        let raft = start_raft(&loaded).await?;
+        let raft = start_raft(&loaded, Arc::clone(&clock)).await?;
         let (target, hooks) = (Arc::new(MySqlTarget::new(connect)), HookRunner::of_process());
         let handles = system::start(system::Options {
             target: target.clone(),
@@ -170,8 +170,8 @@ fn seeds(config: &Config, options: &ServeOptions) -> anyhow::Result<Vec<Instance
 }
 
 /// This node of the raft, if it is to be one.
-async fn start_raft(loaded: &Loaded) -> anyhow::Result<Option<RaftNode>> {
-    match wiring::raft_setup(loaded)? {
+async fn start_raft(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<RaftNode>> {
+    match wiring::raft_setup(loaded, clock)? {
         Some(setup) => Ok(Some(RaftNode::start(setup).await.context("raft does not start")?)),
         None => Ok(None),
     }

@@ -4,6 +4,7 @@ use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::Context;
+use baton_actors::clock::Clock;
 use baton_actors::raft::{Compaction, Connect, Encrypted, Plain, RaftSetup, Secret, Timing};
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::config::{self, Config, Loaded, RaftSecret, RaftTiming};
 ///
 /// # Errors
 /// When a file cannot be read, the folder cannot be made, or the address cannot be listened on.
-pub fn raft_setup(loaded: &Loaded) -> anyhow::Result<Option<RaftSetup>> {
+pub fn raft_setup(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<RaftSetup>> {
     let config = &loaded.config;
     let raft = &config.raft;
     if !raft.enabled {
@@ -45,6 +46,7 @@ pub fn raft_setup(loaded: &Loaded) -> anyhow::Result<Option<RaftSetup>> {
         secret,
         api,
         host: gethostname::gethostname().to_string_lossy().into_owned(),
+        clock,
         shared_keys: loaded.shared_keys(),
         kept_alone: super::kept_alone(config)?,
         timing: match raft.timing {

@@ -4,6 +4,9 @@
 //! shown where people ask how a node is.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use baton_topology::time::Timestamp;
 
 use super::members::Hello;
 use super::network::is_same_reason;
@@ -15,6 +18,8 @@ pub enum FindingKind {
     NoAnswer,
     /// Two nodes have one name.
     SharedName,
+    /// The clock of a node says something else.
+    Clock,
     /// A node is configured otherwise where that matters.
     OtherConfiguration,
 }
@@ -41,7 +46,12 @@ pub struct PeerReport {
     pub hello: Option<Hello>,
     /// Why it said nothing, as far as that is known.
     pub error: Option<String>,
+    /// When it was asked and when it had answered, by the clock here.
+    pub asked: (Timestamp, Timestamp),
 }
+
+/// Clocks that differ by more are told of. Nothing is measured by two clocks, but people read them.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);
 
 /// What is wrong, as this node (`me`) sees it.
 pub(super) fn find(me: &Hello, reports: &[PeerReport]) -> Vec<Finding> {
@@ -51,6 +61,7 @@ pub(super) fn find(me: &Hello, reports: &[PeerReport]) -> Vec<Finding> {
     // Several names may lead to one process.
     let peers: Vec<(&str, &Hello)> =
         answered.filter(|(_, it)| processes.insert(it.process)).collect();
+    found.extend(reports.iter().filter_map(clock));
     found.extend(shared_names(me, &peers));
     found.extend(peers.iter().filter_map(|(seat, it)| other_configuration(me, seat, it)));
     found
@@ -60,6 +71,23 @@ pub(super) fn find(me: &Hello, reports: &[PeerReport]) -> Vec<Finding> {
 fn no_answer(me: &Hello, report: &PeerReport) -> Option<Finding> {
     let text = report.error.clone().filter(|_| report.id.is_some() || !me.is_in_a_raft)?;
     Some(Finding { kind: FindingKind::NoAnswer, seat: report.seat.clone(), text })
+}
+
+/// What the clock of a node said when it was asked lies between what the clock here said before and
+/// after, if both are right.
+fn clock(report: &PeerReport) -> Option<Finding> {
+    let hello = report.hello.as_ref().filter(|it| it.now > Timestamp::EPOCH)?;
+    let (before, after) = report.asked;
+    let (ahead, behind) = (hello.now.since(after), before.since(hello.now));
+    let apart = ahead.max(behind);
+    let how = if ahead > behind { "ahead of" } else { "behind" };
+    let (seat, host, seconds) = (&report.seat, &hello.host, apart.as_secs());
+    let text = format!(
+        "the clock of {seat} (host {host}) is {seconds} s {how} the clock here: have both machines set \
+         theirs by one source (NTP), and start the node again whose clock was wrong"
+    );
+    let kind = FindingKind::Clock;
+    (apart > CLOCKS_APART_MAX).then(|| Finding { kind, seat: seat.clone(), text })
 }
 
 fn shared_names(me: &Hello, peers: &[(&str, &Hello)]) -> Vec<Finding> {
@@ -120,7 +148,8 @@ mod tests {
     }
 
     fn told(seat: &str, hello: Hello) -> PeerReport {
-        PeerReport { seat: seat.into(), id: Some(hello.id), hello: Some(hello), error: None }
+        let (id, hello, error) = (Some(hello.id), Some(hello), None);
+        PeerReport { seat: seat.into(), id, hello, error, asked: Default::default() }
     }
 
     fn texts(me: &Hello, reports: &[PeerReport]) -> Vec<String> {
@@ -131,7 +160,7 @@ mod tests {
     fn who_does_not_answer_is_told_with_the_reason() {
         let silent = |id, error: Option<&str>| {
             let error = error.map(str::to_owned);
-            PeerReport { seat: "b:1".into(), id, hello: None, error }
+            PeerReport { seat: "b:1".into(), id, hello: None, error, asked: Default::default() }
         };
         let refused = Some("b:1 cannot be reached: Connection refused");
         let begun = Hello { is_in_a_raft: true, ..node(1, "a:1") };
@@ -143,6 +172,31 @@ mod tests {
         ] {
             let expected: Vec<String> = expected.map(str::to_owned).into_iter().collect();
             assert_eq!(texts(me, &[report]), expected, "case: {case}");
+        }
+    }
+
+    #[test]
+    fn a_clock_is_wrong_where_the_time_of_the_question_cannot_explain_it() {
+        let at = Timestamp::from_secs;
+        for (case, asked, says, expected) in [
+            ("the same", (100, 100), 100, None),
+            ("a little ahead", (100, 100), 110, None),
+            ("too far ahead", (100, 100), 111, Some("11 s ahead of")),
+            ("too far behind", (100, 101), 40, Some("60 s behind")),
+            ("it answered late", (100, 130), 130, None),
+            ("it was asked late", (100, 130), 100, None),
+            ("late, and wrong all the same", (100, 130), 200, Some("70 s ahead of")),
+            ("it is too old to tell", (100, 100), 0, None),
+        ] {
+            let hello = Hello { now: at(says), ..node(2, "b:1") };
+            let report = PeerReport { asked: (at(asked.0), at(asked.1)), ..told("b:1", hello) };
+            let found = texts(&node(1, "a:1"), &[report]);
+            let expected: Vec<String> = expected
+                .map(|how| format!("the clock of b:1 (host host2) is {how} the clock here"))
+                .into_iter()
+                .collect();
+            let is_so = found.iter().zip(&expected).all(|(one, other)| one.starts_with(other));
+            assert!(is_so && found.len() == expected.len(), "case: {case}: {found:?}");
         }
     }
 

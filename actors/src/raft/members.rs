@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
 use baton_topology::names::is_same_seat;
+use baton_topology::time::Timestamp;
 use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
@@ -32,6 +33,7 @@ use super::recover::fresh_number;
 use super::server::{CARRY_OVER, HELLO};
 use super::state_machine::NewestVersion;
 use super::types::{FIRST_VERSION, Peer, Raft, RaftMetrics, StoredMembership};
+use crate::clock::Clock;
 
 /// How long a peer may take to introduce itself.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
@@ -62,6 +64,9 @@ pub struct Hello {
     /// Where people reach its API.
     #[serde(default)]
     pub api: String,
+    /// What its clock says.
+    #[serde(default)]
+    pub now: Timestamp,
     /// Its release; empty where it is too old to tell.
     #[serde(default)]
     pub version: String,
@@ -126,6 +131,7 @@ pub(super) struct Members {
     /// Digests of what is to be configured alike.
     shared_keys: std::sync::Mutex<BTreeMap<String, String>>,
     kept_alone: u64,
+    clock: Arc<dyn Clock>,
     client: Client,
     addresses: Addresses,
     /// The newest version of commands in the ledger.
@@ -144,6 +150,7 @@ pub(super) struct Identity {
     pub(super) seats: BTreeSet<String>,
     /// What is to be configured alike on all nodes.
     pub(super) shared_keys: BTreeMap<String, String>,
+    pub(super) clock: Arc<dyn Clock>,
     /// How many commands there are in the ledger this node kept alone.
     pub(super) kept_alone: u64,
 }
@@ -156,7 +163,7 @@ impl Members {
         addresses: Addresses,
         newest: NewestVersion,
     ) -> Self {
-        let Identity { name, api, host, seats, shared_keys, kept_alone } = identity;
+        let Identity { name, api, host, seats, shared_keys, clock, kept_alone } = identity;
         let shared_keys = std::sync::Mutex::new(digests(&shared_keys));
         let id = *raft.node_id();
         let understood = std::sync::Mutex::new(BTreeMap::from([(id, COMMAND_VERSION)]));
@@ -171,6 +178,7 @@ impl Members {
             seats,
             shared_keys,
             kept_alone,
+            clock,
             client,
             addresses,
             newest,
@@ -218,6 +226,7 @@ impl Members {
             api: self.api.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.host.clone(),
+            now: self.clock.now(),
             kept_alone: self.kept_alone,
             // One that cannot tell must not be taken for one that knows of none.
             is_in_a_raft: self.raft.is_initialized().await.unwrap_or(true),

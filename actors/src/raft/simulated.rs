@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::web::Bytes;
 use baton_schema::{RaftOpenError, RaftStore};
+use baton_topology::time::Timestamp;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use hyper::StatusCode;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ use super::node::{Own, Parts, RaftNode, StartError, assemble};
 use super::secret::Secret;
 use super::server::Window;
 use super::setup::{Compaction, Timing, config};
+use crate::clock::Clock;
 use crate::strand::chance;
 
 /// From now on what happens on this thread follows from `seed` alone, and all tasks of a node are
@@ -91,6 +93,15 @@ impl Door {
     }
 }
 
+/// Tells no peer what time it is.
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::EPOCH
+    }
+}
+
 /// How a simulated node is set up.
 pub struct Setup {
     /// Its seat.
@@ -121,8 +132,19 @@ pub async fn start(setup: Setup) -> Result<(RaftNode, Door), StartError> {
     let own = Own(None, Handle::current());
     let (api, host) = (name.clone(), name.clone());
     let (kept_alone, shared_keys) = (None, BTreeMap::new());
-    let parts =
-        Parts { name, seats, api, host, shared_keys, kept_alone, secret, timing, compaction };
+    let clock = Arc::new(NoClock);
+    let parts = Parts {
+        name,
+        seats,
+        api,
+        host,
+        shared_keys,
+        clock,
+        kept_alone,
+        secret,
+        timing,
+        compaction,
+    };
     let mut door = None;
     let serve = |office| {
         door = Some(Door(Window::of(office)));

@@ -56,16 +56,17 @@ impl Watcher {
 }
 
 /// What came of a question. One answer may be late: that is a busy machine.
-fn report((seat, id, answer): Asked, late: &mut BTreeSet<String>) -> PeerReport {
+fn report(it: Asked, late: &mut BTreeSet<String>) -> PeerReport {
+    let Asked { seat, id, answer, at: asked } = it;
     let (hello, error) = match answer {
         Ok(hello) => (Some(hello), None),
         Err(CallError::Timeout { .. }) if late.insert(seat.clone()) => {
-            return PeerReport { seat, id, hello: None, error: None };
+            return PeerReport { seat, id, hello: None, error: None, asked };
         }
         Err(error) => (None, Some(reason(&error))),
     };
     if hello.is_some() {
         late.remove(&seat);
     }
-    PeerReport { seat, id, hello, error }
+    PeerReport { seat, id, hello, error, asked }
 }

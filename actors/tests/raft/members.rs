@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_actors::ports::Ledger;
-use baton_actors::raft::{Member, MembersError, RaftNode, Role, Standing, Watched};
+use baton_actors::raft::{
+    Finding, FindingKind, Member, MembersError, RaftNode, Role, Standing, Watched,
+};
 
 use crate::world::{World, tag, within};
 
@@ -329,5 +332,39 @@ async fn nodes_that_are_configured_otherwise_say_which_keys_differ_and_go_on() {
     world.node("c:1").set_shared_keys(&keys("x"));
     for name in ["a:1", "b:1", "c:1"] {
         finds(name, &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_minutes_off_is_told_of_by_all_until_it_is_right() {
+    let mut world = World::of(&["a:1", "b:1", "c:1"]);
+    world.ahead.insert("c:1".to_owned(), Duration::from_secs(300));
+    for name in ["a:1", "b:1", "c:1"] {
+        world.start(name).await;
+    }
+    world.all_members().await;
+    let finds = async |name: &str, expected: &[(&str, &str)]| {
+        let mut watched = world.node(name).watched();
+        let is_so = |it: &Arc<Watched>| {
+            let clocks = it.findings.iter().filter(|it| it.kind == FindingKind::Clock);
+            let all: Vec<&Finding> = clocks.collect();
+            all.len() == expected.len()
+                && all
+                    .iter()
+                    .zip(expected)
+                    .all(|(it, (seat, how))| it.seat == *seat && it.text.contains(how))
+        };
+        within(name, watched.wait_for(is_so)).await.unwrap();
+    };
+    finds("a:1", &[("c:1", "ahead of the clock here")]).await;
+    finds("b:1", &[("c:1", "ahead of the clock here")]).await;
+    finds("c:1", &[("a:1", "behind the clock here"), ("b:1", "behind the clock here")]).await;
+    world.kill("c:1").await;
+    world.ahead.clear();
+    world.start("c:1").await;
+    for name in ["a:1", "b:1", "c:1"] {
+        let mut watched = world.node(name).watched();
+        let is_so = |it: &Arc<Watched>| !it.reports.is_empty() && it.findings.is_empty();
+        within(name, watched.wait_for(is_so)).await.unwrap();
     }
 }

@@ -87,6 +87,8 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
     let place = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = place.local_addr().unwrap();
     let scheme = if plan.tls.is_some() { "https" } else { "http" };
+    let clock: Arc<dyn Clock> =
+        Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000)));
     let raft = RaftNode::start(RaftSetup {
         folder: folder.path().to_owned(),
         name: seat.clone(),
@@ -98,6 +100,7 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
         api: plan.api.clone().unwrap_or(format!("{scheme}://{address}")),
         // Only its place tells them apart.
         host: format!("host{}.example", seats.iter().position(|it| *it == seat).unwrap()),
+        clock: Arc::clone(&clock),
         shared_keys: BTreeMap::new(),
         kept_alone: None,
         timing: TIMING,
@@ -105,8 +108,6 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
     })
     .await
     .unwrap();
-    let clock: Arc<dyn Clock> =
-        Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000)));
     let fleet = FakeFleet::new();
     let handles = system::start(options(&fleet, Arc::clone(&clock))).await.unwrap();
     let services = services(&handles, &fleet, clock, &raft);

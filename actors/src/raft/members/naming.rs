@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use baton_topology::time::Timestamp;
 use futures_util::future::{join, join_all};
 use hyper::StatusCode;
 use openraft::ChangeMembers;
@@ -17,8 +18,15 @@ use super::super::server::JOIN;
 use super::super::types::Peer;
 use super::{Hello, JOIN_WITHIN, Member, Members, MembersError, Newcomer};
 
-/// The name of a node, its number if it is a member, and its answer.
-pub(in super::super) type Asked = (String, Option<u64>, Result<Hello, CallError>);
+/// A question and its answer.
+pub(in super::super) struct Asked {
+    pub(in super::super) seat: String,
+    /// The number of a member.
+    pub(in super::super) id: Option<u64>,
+    pub(in super::super) answer: Result<Hello, CallError>,
+    /// When it was asked and when that had ended.
+    pub(in super::super) at: (Timestamp, Timestamp),
+}
 
 impl Members {
     /// Has a member agreed upon under the name by which it answered.
@@ -104,17 +112,24 @@ impl Members {
         let members = self.list();
         let is_member = |name: &String| members.iter().any(|it| it.name == *name);
         let others = members.iter().filter(|it| it.id != self.id).map(|it| async move {
-            let hello = match self.hello_of(it).await {
+            let before = self.clock.now();
+            let answer = match self.hello_of(it).await {
                 // Another node is there: which one?
                 Err(CallError::Refused { status: StatusCode::MISDIRECTED_REQUEST, .. }) => {
                     self.hello(&it.name).await
                 }
                 answer => answer,
             };
-            (it.name.clone(), Some(it.id), hello)
+            let at = (before, self.clock.now());
+            Asked { seat: it.name.clone(), id: Some(it.id), answer, at }
         });
         let seats = self.seats.iter().filter(|it| **it != self.name && !is_member(it));
-        let seats = seats.map(|name| async move { (name.clone(), None, self.hello(name).await) });
+        let seats = seats.map(|name| async move {
+            let before = self.clock.now();
+            let answer = self.hello(name).await;
+            let at = (before, self.clock.now());
+            Asked { seat: name.clone(), id: None, answer, at }
+        });
         let (members, seats) = join(join_all(others), join_all(seats)).await;
         members.into_iter().chain(seats).collect()
     }

@@ -31,6 +31,7 @@ use super::super::types::Raft;
 use super::super::wakes::Wakes;
 use super::super::watcher::Watcher;
 use super::{Inner, Own, RaftNode, Yields};
+use crate::clock::Clock;
 use crate::strand;
 
 /// Why a node did not start.
@@ -63,6 +64,7 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
         api: setup.api,
         host: setup.host,
         shared_keys: setup.shared_keys,
+        clock: setup.clock,
         kept_alone: setup.kept_alone,
         secret: setup.secret,
         timing: setup.timing,
@@ -85,6 +87,7 @@ pub(in super::super) struct Parts {
     pub(in super::super) api: String,
     pub(in super::super) host: String,
     pub(in super::super) shared_keys: BTreeMap<String, String>,
+    pub(in super::super) clock: Arc<dyn Clock>,
     pub(in super::super) kept_alone: Option<Arc<LedgerState>>,
     pub(in super::super) secret: Secret,
     pub(in super::super) timing: Timing,
@@ -119,6 +122,7 @@ pub(in super::super) async fn assemble(
         api,
         host,
         shared_keys,
+        clock,
         kept_alone: ledger,
         secret,
         timing,
@@ -126,7 +130,7 @@ pub(in super::super) async fn assemble(
     } = parts;
     let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
     let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
-    let identity = Identity { name, api, host, seats, shared_keys, kept_alone };
+    let identity = Identity { name, api, host, seats, shared_keys, clock, kept_alone };
     let switchboard = Arc::new(Switchboard::new(client.clone()));
     let members = Arc::new(Members::new(raft.clone(), identity, client, addresses, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);

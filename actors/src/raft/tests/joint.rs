@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::time::Timestamp;
 use futures_util::future::select_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::timeout;
 
+use crate::clock::TokioClock;
 use crate::raft::types::Peer;
 use crate::raft::{Compaction, Plain, RaftNode, RaftSetup, Role, Secret, Standing, Timing};
 
@@ -34,6 +36,7 @@ async fn start(folder: &Path, listener: TcpListener, seats: &[String]) -> RaftNo
         secret: Secret::new("open sesame").unwrap(),
         api: String::new(),
         host: String::new(),
+        clock: Arc::new(TokioClock::starting_at(Timestamp::EPOCH)),
         shared_keys: BTreeMap::new(),
         kept_alone: None,
         timing: Timing {
