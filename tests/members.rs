@@ -490,3 +490,76 @@ fn a_downtime_lasts_as_long_as_was_said_on_a_node_whose_clock_is_minutes_ahead_t
         }
     }
 }
+
+#[test]
+fn a_raft_begun_anew_while_the_others_live_changes_nothing_and_all_say_so() {
+    let seats: [String; 3] = free_seats();
+    let nodes = prepared(&seats);
+    let mut raft = launched(seats, nodes);
+    raft.nodes[0].kill_9();
+    let done = recover(&raft.nodes[0], &["--others-are-lost"]);
+    assert!(done.status.success(), "{done:?}");
+    raft.leader(&[1, 2]);
+    raft.nodes[0].launch();
+    let second = "a second raft exists: ";
+    for node in &raft.nodes {
+        until_told(node, second);
+        until_logged(node, second);
+    }
+    raft.nodes[0].until("/api/raft-health", "it is not healthy", |it| {
+        let details = it["Details"].as_array()?;
+        details.iter().any(|it| it.as_str().is_some_and(|it| it.starts_with(second))).then_some(())
+    });
+    let refused = raft.nodes[0].get("/api/disable-global-recoveries");
+    let why = "this raft was begun anew, but the one before it lives";
+    assert!(refused.to_string().contains(why), "{refused}");
+    for place in [1, 2] {
+        set(&raft.nodes[place], "/api/disable-global-recoveries");
+    }
+    raft.nodes[0].kill_9();
+    std::fs::remove_dir_all(raft.nodes[0].folder().join("raft")).expect("empty it");
+    raft.nodes[0].launch();
+    until_disabled(&raft.nodes[0]);
+    for node in &raft.nodes {
+        node.until("/api/raft-status", "all is well", |it| {
+            it["Findings"].as_array()?.is_empty().then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_restored_copy_of_a_whole_folder_is_found_out() {
+    let seats: [String; 3] = free_seats();
+    let nodes = prepared(&seats);
+    let mut raft = launched(seats, nodes);
+    lead(&raft, 0, &raft.seats[0]);
+    let folder = raft.nodes[2].folder().join("raft");
+    let copy = raft.nodes[2].folder().join("copy");
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        let done = Command::new("cp").arg("-r").args([from, to]).status().expect("run cp");
+        assert!(done.success());
+    };
+    raft.nodes[2].kill_9();
+    copied(&folder, &copy);
+    raft.nodes[2].launch();
+    set(&raft.nodes[0], "/api/disable-global-recoveries");
+    until_disabled(&raft.nodes[2]);
+    raft.nodes[2].kill_9();
+    std::fs::remove_dir_all(&folder).expect("lose it");
+    copied(&copy, &folder);
+    raft.nodes[2].launch();
+    assert!(!raft.nodes[2].wait_within(PATIENCE).success(), "it takes no part any more");
+    let lost = format!("{} has lost entries that it had confirmed", raft.seats[2]);
+    until_logged(&raft.nodes[2], &lost);
+    until_logged(&raft.nodes[0], &lost);
+    until_told(&raft.nodes[0], &lost);
+    assert_eq!(raft.leader(&ALL[..2]), 0, "nobody else is concerned");
+    std::fs::remove_dir_all(&folder).expect("empty it");
+    raft.nodes[2].launch();
+    until_disabled(&raft.nodes[2]);
+    for node in &raft.nodes {
+        node.until("/api/raft-status", "all is well", |it| {
+            it["Findings"].as_array()?.is_empty().then_some(())
+        });
+    }
+}

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod client;
+mod confirmed;
 mod disk;
 mod findings;
 mod heirloom;

@@ -7,7 +7,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_actors::raft::{Hello, Leadership, Member, RaftNode, Role, Standing};
+use baton_actors::raft::{
+    Finding, FindingKind, Hello, Leadership, Member, RaftNode, Role, Standing,
+};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
@@ -115,6 +117,15 @@ impl Raft {
         let watched = Arc::clone(&self.node.watched().borrow());
         let found = watched.findings.iter().map(|it| it.text.clone());
         self.outside().into_iter().chain(found).collect()
+    }
+
+    /// Whether this node must not be counted on, whatever it hears of a leader.
+    pub(crate) fn is_unfit(&self) -> bool {
+        let watched = Arc::clone(&self.node.watched().borrow());
+        let is_bad =
+            |it: &Finding| matches!(it.kind, FindingKind::CopiedDisk | FindingKind::LostEntries);
+        watched.findings.iter().any(|it| is_bad(it) && it.seat == self.seat())
+            || watched.stands_back.is_some()
     }
 
     /// Proves that this node leads, for a change that is about to be made.

@@ -33,12 +33,18 @@ impl Addresses {
         found.retain(|id, name| agreed.get(id).is_some_and(|agreed| agreed != name));
     }
 
-    /// The node of this number answered under this name.
+    /// The node of this number answered under this name, and not under the one that was agreed upon:
+    /// two that answer are two processes with copies of one disk, and one of them is the member.
     pub(super) fn found(&self, id: u64, name: &str) {
         let mut known = self.known();
         if known.agreed.get(&id).is_some_and(|agreed| agreed != name) {
             known.found.insert(id, name.to_owned());
         }
+    }
+
+    /// The node of this number answers under the name that was agreed upon.
+    pub(super) fn is_as_agreed(&self, id: u64) {
+        self.known().found.remove(&id);
     }
 
     /// The node of this number does not answer under this name.
@@ -83,6 +89,9 @@ mod tests {
         addresses.lost(1, "old:1");
         assert_eq!(addresses.of(1, "old:1"), "new:1");
         addresses.lost(1, "new:1");
+        assert_eq!(addresses.of(1, "old:1"), "old:1");
+        addresses.found(1, "new:1");
+        addresses.is_as_agreed(1);
         assert_eq!(addresses.of(1, "old:1"), "old:1");
         addresses.found(1, "new:1");
         agree("new:1");

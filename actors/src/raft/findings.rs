@@ -14,6 +14,12 @@ use super::network::is_same_reason;
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingKind {
+    /// Two rafts have nodes in common.
+    SecondRaft,
+    /// Two processes have copies of one disk.
+    CopiedDisk,
+    /// A node has lost what it had confirmed.
+    LostEntries,
     /// A node does not answer.
     NoAnswer,
     /// Two nodes have one name.
@@ -63,6 +69,9 @@ pub(super) fn find(me: &Hello, reports: &[PeerReport]) -> Vec<Finding> {
         answered.filter(|(_, it)| processes.insert(it.process)).collect();
     found.extend(reports.iter().filter_map(clock));
     found.extend(shared_names(me, &peers));
+    found.extend(peers.iter().filter_map(|(seat, it)| second_raft(me, seat, it)));
+    found.extend(copied_disks(me, &peers));
+    found.extend(lost_entries(me, reports));
     found.extend(peers.iter().filter_map(|(seat, it)| other_configuration(me, seat, it)));
     found
 }
@@ -122,6 +131,76 @@ fn other_configuration(me: &Hello, seat: &str, peer: &Hello) -> Option<Finding> 
     (!keys.is_empty()).then(|| Finding { kind, seat: seat.to_owned(), text })
 }
 
+fn second_raft(me: &Hello, seat: &str, peer: &Hello) -> Option<Finding> {
+    let is_another = peer.raft != 0 && me.raft != 0 && peer.raft != me.raft;
+    let led = match &peer.leader {
+        Some(leader) => format!("which {leader} leads"),
+        None => "without a leader at the moment".to_owned(),
+    };
+    let text = format!(
+        "a second raft exists: {seat} (host {}) is a member of another one than this node, {led}; both \
+         may act on the same servers: end the nodes of the wrong one, empty their RaftDataDir, start \
+         them, and let them in to the other one (raft-add-peer)",
+        peer.host
+    );
+    let kind = FindingKind::SecondRaft;
+    is_another.then(|| Finding { kind, seat: seat.to_owned(), text })
+}
+
+/// Why nothing may be done in the name of this raft: it was begun anew because others were taken for
+/// lost, and these are there, with a leader.
+pub(super) fn stands_back(me: &Hello, reports: &[PeerReport]) -> Option<String> {
+    let hellos = reports.iter().filter_map(|it| it.hello.as_ref());
+    let mut others = hellos.filter(|it| it.raft != 0 && it.raft != me.raft && !it.begun_anew);
+    let other = others.find(|it| me.begun_anew && it.leader.is_some())?;
+    Some(format!(
+        "this raft was begun anew, but the one before it lives: {} is led by {}",
+        other.name,
+        other.leader.as_deref().unwrap_or_default()
+    ))
+}
+
+fn copied_disks(me: &Hello, peers: &[(&str, &Hello)]) -> Vec<Finding> {
+    let all = std::iter::once((me.name.as_str(), me)).chain(peers.iter().copied());
+    let all: Vec<(&str, &Hello)> = all.collect();
+    let mut found = Vec::new();
+    for (place, (seat, one)) in all.iter().enumerate() {
+        for (_, other) in all[place + 1..].iter().filter(|(_, it)| it.id == one.id) {
+            found.push(copied_disk(seat, one.id, &one.host, &other.host));
+        }
+    }
+    found
+}
+
+/// Two processes, on these machines, have one number.
+pub(super) fn copied_disk(seat: &str, id: u64, host: &str, other: &str) -> Finding {
+    let text = format!(
+        "two processes have copies of one disk (node {id}), on host {host} and on host {other}: end one \
+         of them, empty its RaftDataDir, and start it under a RaftAdvertise of its own"
+    );
+    Finding { kind: FindingKind::CopiedDisk, seat: seat.to_owned(), text }
+}
+
+/// What the leader knows of members that lost something: told by it, and by whoever it concerns.
+fn lost_entries(me: &Hello, reports: &[PeerReport]) -> Vec<Finding> {
+    let finding = |seat: &str, index: u64| Finding {
+        kind: FindingKind::LostEntries,
+        seat: seat.to_owned(),
+        text: format!(
+            "{seat} has lost entries that it had confirmed, up to {index}: its RaftDataDir is an older \
+             copy, and it may have forgotten a vote; end it, empty RaftDataDir, and start it"
+        ),
+    };
+    let leads = |it: &&Hello| it.leader_id == Some(it.id) && it.raft == me.raft;
+    let mut leaders = reports.iter().filter_map(|it| it.hello.as_ref()).filter(leads);
+    let own = leaders.find_map(|it| it.lost.get(&me.id)).map(|index| finding(&me.name, *index));
+    let of_others = me.lost.iter().filter_map(|(id, index)| {
+        let report = reports.iter().find(|it| it.id == Some(*id))?;
+        Some(finding(&report.seat, *index))
+    });
+    own.into_iter().chain(of_others).collect()
+}
+
 /// Logs what begins, what changes and what ends.
 pub(super) fn log_changes(before: &[Finding], now: &[Finding]) {
     let is_about =
@@ -140,6 +219,8 @@ pub(super) fn log_changes(before: &[Finding], now: &[Finding]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// A node of a number, on a machine of that name.
@@ -255,6 +336,37 @@ mod tests {
         ] {
             let expected: Vec<String> = expected.into_iter().collect();
             assert_eq!(texts(&me, &[told("2:1", theirs)]), expected);
+        }
+    }
+
+    #[test]
+    fn two_rafts_copies_of_a_disk_and_what_was_lost_are_told_of() {
+        let of = |raft: u64, it: Hello| Hello { raft, ..it };
+        let leader =
+            |it: Hello| Hello { leader_id: Some(it.id), leader: Some(it.name.clone()), ..it };
+        let (a, b) = (node(1, "a:1"), node(2, "b:1"));
+        let copy = Hello { process: 9, host: "host9".into(), ..a.clone() };
+        let lost = |of: u64, it: Hello| Hello { lost: BTreeMap::from([(of, 7)]), ..it };
+        let entries = "has lost entries that it had confirmed, up to 7";
+        let lost_by = |seat: &str| Some(format!("{seat} {entries}"));
+        for (case, me, peer, expected) in [
+            ("one raft", of(5, a.clone()), of(5, b.clone()), None),
+            ("it is in none yet", of(5, a.clone()), b.clone(), None),
+            ("another raft", of(5, a.clone()), leader(of(6, b.clone())),
+                Some("a second raft exists: b:1 (host host2) is a member of another one than this node, which b:1 leads".to_owned())),
+            ("another raft without leader", of(5, a.clone()), of(6, b.clone()),
+                Some("a second raft exists: b:1 (host host2) is a member of another one than this node, without".to_owned())),
+            ("a copied disk, under another name", a.clone(), Hello { name: "c:1".into(), ..copy.clone() },
+                Some("two processes have copies of one disk (node 1), on host host1 and on host host9".to_owned())),
+            ("this node leads", leader(lost(2, a.clone())), b.clone(), lost_by("b:1")),
+            ("the other one leads", a.clone(), leader(lost(1, b.clone())), lost_by("a:1")),
+            ("the other one led once", a.clone(), lost(1, b.clone()), None),
+            ("the other one leads another raft", of(5, a.clone()), leader(lost(1, b.clone())), None),
+        ] {
+            let seat = peer.name.clone();
+            let found = texts(&me, &[told(&seat, peer)]);
+            let is_so = found.iter().zip(&expected).all(|(one, other)| one.starts_with(other));
+            assert!(is_so && found.len() == expected.iter().len(), "case: {case}: {found:#?}");
         }
     }
 }

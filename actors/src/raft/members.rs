@@ -27,6 +27,7 @@ pub use self::error::MembersError;
 pub(super) use self::naming::Asked;
 use super::addresses::Addresses;
 use super::client::{Call, CallError, Client};
+use super::confirmed::Confirmed;
 use super::leadership::Leadership;
 use super::network::chain;
 use super::recover::fresh_number;
@@ -37,6 +38,8 @@ use crate::clock::Clock;
 
 /// How long a peer may take to introduce itself.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
+/// Another process of the same number counts as there for so long after it asked something.
+const DOUBLE_FOR: Duration = Duration::from_secs(10);
 /// How long a new member may take to get everything there is.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
 /// One that gets nothing more for so long gets nothing at all: its disk may be full.
@@ -83,9 +86,26 @@ pub struct Hello {
     /// The numbers of all members of the raft it knows of.
     #[serde(default)]
     pub members: BTreeSet<u64>,
+    /// The raft it takes part in; 0 if none.
+    #[serde(default)]
+    pub raft: u64,
+    /// Whether people began that one anew because they took other members for lost.
+    #[serde(default)]
+    pub begun_anew: bool,
+    /// Members that have lost what they had confirmed to this node, which leads, and up to where.
+    #[serde(default)]
+    pub lost: BTreeMap<u64, u64>,
     /// Digests of what is to be configured alike on all nodes, by key.
     #[serde(default)]
     pub keys: BTreeMap<String, String>,
+}
+
+/// Who asks others about themselves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Caller {
+    id: u64,
+    process: u64,
+    host: String,
 }
 
 /// A node that wants to be a member, or to be called otherwise.
@@ -134,6 +154,9 @@ pub(super) struct Members {
     clock: Arc<dyn Clock>,
     client: Client,
     addresses: Addresses,
+    confirmed: Confirmed,
+    /// The machine of another process of this number, and when that asked something.
+    double: std::sync::Mutex<Option<(String, Instant)>>,
     /// The newest version of commands in the ledger.
     newest: NewestVersion,
     /// The newest version members said they understand, by number.
@@ -161,6 +184,7 @@ impl Members {
         identity: Identity,
         client: Client,
         addresses: Addresses,
+        confirmed: Confirmed,
         newest: NewestVersion,
     ) -> Self {
         let Identity { name, api, host, seats, shared_keys, clock, kept_alone } = identity;
@@ -181,6 +205,8 @@ impl Members {
             clock,
             client,
             addresses,
+            confirmed,
+            double: std::sync::Mutex::default(),
             newest,
             understood,
             change,
@@ -216,8 +242,30 @@ impl Members {
         me.map_or_else(|| self.name.clone(), |it| it.name)
     }
 
+    /// What is common to all members of the raft.
+    pub(super) fn raft_of(&self) -> Peer {
+        let membership = self.membership();
+        membership.nodes().next().map(|(_, peer)| peer.clone()).unwrap_or_default()
+    }
+
+    /// Somebody asks about this node.
+    pub(super) fn is_asked_by(&self, caller: Caller) {
+        if caller.id == self.id && caller.process != self.process {
+            let mut double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
+            *double = Some((caller.host, Instant::now()));
+        }
+    }
+
+    /// The machine of another process of this number, if it was heard of a moment ago.
+    pub(super) fn double(&self) -> Option<String> {
+        let double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
+        let (host, at) = double.as_ref()?;
+        (at.elapsed() < DOUBLE_FOR).then(|| host.clone())
+    }
+
     /// Tells about this node.
     pub(super) async fn about(&self, now: &Leadership) -> Hello {
+        let Peer { raft, begun_anew, .. } = self.raft_of();
         Hello {
             id: self.id,
             process: self.process,
@@ -234,6 +282,9 @@ impl Members {
             leader_id: now.leader_id,
             seats: self.seats.clone(),
             members: self.list().iter().map(|it| it.id).collect(),
+            raft,
+            begun_anew,
+            lost: self.confirmed.lost(now.term),
             keys: self.shared_keys.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -269,9 +320,7 @@ impl Members {
 
     /// Asks whoever has a seat who it is.
     pub(super) async fn hello(&self, name: &str) -> Result<Hello, CallError> {
-        let hello = self.introduced(name, None).await?;
-        self.addresses.found(hello.id, name);
-        Ok(hello)
+        self.introduced(name, None).await
     }
 
     /// Where a member is reached that is known under this name.
@@ -288,7 +337,9 @@ impl Members {
 
     async fn introduced(&self, name: &str, to: Option<u64>) -> Result<Hello, CallError> {
         let call = Call { path: HELLO, name, to, within: HELLO_WITHIN };
-        let hello: Hello = self.client.ask_once(call, &()).await?;
+        let host = self.host.clone();
+        let caller = Caller { id: self.id, process: self.process, host };
+        let hello: Hello = self.client.ask_once(call, &caller).await?;
         let mut understood = self.understood.lock().unwrap_or_else(PoisonError::into_inner);
         understood.insert(hello.id, hello.entries);
         Ok(hello)
@@ -369,7 +420,7 @@ impl Members {
             .collect();
         let is_voter = members.iter().any(|it| it.id == hello.id && it.is_voter);
         if !is_voter {
-            let peer = Peer { name: name.to_owned(), kept_alone: false };
+            let peer = Peer { name: name.to_owned(), kept_alone: false, ..self.raft_of() };
             let learn = self.raft.add_learner(hello.id, peer, false);
             let learned = tokio::time::timeout(JOIN_WITHIN, learn).await;
             learned

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use openraft::RPCTypes;
+use openraft::entry::RaftEntry;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::client::{Call, CallError, Client, Line};
+use super::confirmed::Confirmed;
 use super::types::{Peer, Snapshot, SnapshotBody, SnapshotMeta, Types, Vote};
 
 pub(super) const APPEND: &str = "/raft/append";
@@ -33,6 +35,7 @@ pub(super) struct Network {
     me: u64,
     client: Client,
     addresses: Addresses,
+    confirmed: Confirmed,
     silences: Silences,
 }
 
@@ -52,8 +55,8 @@ struct Silence {
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 impl Network {
-    pub(super) fn new(me: u64, client: Client, addresses: Addresses) -> Self {
-        Self { me, client, addresses, silences: Silences::default() }
+    pub(super) fn new(me: u64, client: Client, addresses: Addresses, confirmed: Confirmed) -> Self {
+        Self { me, client, addresses, confirmed, silences: Silences::default() }
     }
 }
 
@@ -63,8 +66,8 @@ impl RaftNetworkFactory<Types> for Network {
     async fn new_client(&mut self, target: u64, node: &Peer) -> Way {
         let (me, client, addresses) = (self.me, self.client.clone(), self.addresses.clone());
         let (name, line) = (node.name.clone(), Line::default());
-        let silences = Arc::clone(&self.silences);
-        Way { me, target, name, client, addresses, line, silences }
+        let (confirmed, silences) = (self.confirmed.clone(), Arc::clone(&self.silences));
+        Way { me, target, name, client, addresses, confirmed, line, silences }
     }
 }
 
@@ -77,6 +80,7 @@ pub(super) struct Way {
     name: String,
     client: Client,
     addresses: Addresses,
+    confirmed: Confirmed,
     line: Line,
     silences: Silences,
 }
@@ -149,7 +153,25 @@ impl RaftNetworkV2<Types> for Way {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        self.ask(APPEND, RPCTypes::AppendEntries, &rpc, &option).await
+        let term = rpc.vote.leader_id.term;
+        let before = rpc.prev_log_id.map(|at| at.index);
+        let last = rpc.entries.last().map(|it| it.log_id().index).or(before);
+        let answer = self.ask(APPEND, RPCTypes::AppendEntries, &rpc, &option).await?;
+        let has = match &answer {
+            AppendEntriesResponse::Success => last,
+            AppendEntriesResponse::PartialSuccess(at) => at.map(|at| at.index),
+            // openraft stops sending it anything then, or ends here, where it checks itself.
+            AppendEntriesResponse::Conflict
+                if before.is_some_and(|at| self.confirmed.is_lost(self.target, term, at)) =>
+            {
+                return Err(Unreachable::from_string("it has lost what it had confirmed").into());
+            }
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
+        };
+        if let Some(index) = has {
+            self.confirmed.note(self.target, term, index);
+        }
+        Ok(answer)
     }
 
     async fn vote(
@@ -176,10 +198,17 @@ impl RaftNetworkV2<Types> for Way {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let has = snapshot.meta.last_log_id.map(|at| at.index);
+        let (target, term, confirmed) = (self.target, vote.leader_id.term, self.confirmed.clone());
         let parcel = Parcel { vote, meta: snapshot.meta, body: snapshot.snapshot };
         let sent = self.ask(SNAPSHOT, RPCTypes::InstallSnapshot, &parcel, &option).boxed();
         match select(sent, cancel.boxed()).await {
-            Either::Left((answer, _)) => answer.map_err(StreamingError::from),
+            Either::Left((answer, _)) => {
+                if let Some(index) = has.filter(|_| answer.is_ok()) {
+                    confirmed.note(target, term, index);
+                }
+                answer.map_err(StreamingError::from)
+            }
             Either::Right((closed, _)) => Err(closed.into()),
         }
     }

@@ -65,6 +65,9 @@ pub enum NotLeading {
     /// It may be the leader, but too few nodes say so.
     #[error("no majority of the nodes answers")]
     NoMajority,
+    /// It leads a raft that must do nothing.
+    #[error("{0}")]
+    StandsBack(String),
     /// No answer in time.
     #[error("leadership was not proven within {} ms", within.as_millis())]
     Late {
@@ -246,6 +249,9 @@ impl RaftNode {
     /// # Errors
     /// When it does not lead, or cannot prove it in time.
     pub async fn prove(&self, within: Duration) -> Result<Proof, NotLeading> {
+        if let Some(why) = self.stands_back(within).await {
+            return Err(NotLeading::StandsBack(why));
+        }
         let inner = Arc::clone(&self.inner);
         let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(within);
         let proven = strand::spawn_on(&self.inner.runtime.1, async move {
@@ -257,6 +263,18 @@ impl RaftNode {
             }
         });
         proven.await.unwrap_or_else(|error| Err(NotLeading::Stopped(error.to_string())))
+    }
+
+    /// Why nothing may be done in the name of this raft, if that is so. One that was begun anew has
+    /// to ask first whether the one before it lives.
+    async fn stands_back(&self, within: Duration) -> Option<String> {
+        let mut watched = self.watched();
+        if self.inner.members.raft_of().begun_anew
+            && !matches!(timeout(within, watched.wait_for(|it| it.has_begun)).await, Ok(Ok(_)))
+        {
+            return Some("this raft was begun anew, and the others were not asked yet".to_owned());
+        }
+        watched.borrow().stands_back.clone()
     }
 
     /// Proposes a command as if only batons of this version could apply it.

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::leadership::Leadership;
-use super::members::{Members, Newcomer};
+use super::members::{Caller, Members, Newcomer};
 use super::network::chain;
 use super::propose;
 use super::server::Reception;
@@ -28,8 +28,9 @@ pub(super) struct Receptionist {
 }
 
 impl Reception for Receptionist {
-    fn hello(&self) -> BoxFuture<'static, serde_json::Value> {
+    fn hello(&self, caller: Caller) -> BoxFuture<'static, serde_json::Value> {
         let members = Arc::clone(&self.members);
+        members.is_asked_by(caller);
         let now = self.leadership.borrow().clone();
         let hello = async move { members.about(&now).await };
         hello.map(|hello| serde_json::to_value(hello).unwrap_or_default()).boxed()

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::client::CallError;
-use super::findings::{Finding, PeerReport, find, log_changes};
+use super::disk::Failure;
+use super::findings::FindingKind::{CopiedDisk, LostEntries};
+use super::findings::{Finding, PeerReport, copied_disk, find, log_changes, stands_back};
 use super::leadership::Leadership;
 use super::members::{Asked, Members};
 use super::network::reason;
@@ -20,17 +22,28 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// What the newest round found.
 #[derive(Debug, Clone, Default)]
 pub struct Watched {
+    /// Whether all nodes were asked once.
+    pub has_begun: bool,
     /// What each node said.
     pub reports: Vec<PeerReport>,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// Why nothing may be done in the name of this raft, if that is so.
+    pub stands_back: Option<String>,
 }
 
 /// Asks all nodes now and then.
 pub(super) struct Watcher {
     pub(super) members: Arc<Members>,
     pub(super) leadership: watch::Receiver<Leadership>,
+    /// Told when this node can take part no more.
+    pub(super) failure: Failure,
 }
+
+/// The disk of this node is an older copy of itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct OlderCopy(String);
 
 impl Watcher {
     /// Begins. Must be called on raft's runtime.
@@ -47,9 +60,23 @@ impl Watcher {
             let reports = asked.into_iter().map(|it| report(it, &mut late)).collect::<Vec<_>>();
             let now = self.leadership.borrow().clone();
             let me = self.members.about(&now).await;
-            let findings = find(&me, &reports);
+            let mut findings = find(&me, &reports);
+            let double = self.members.double();
+            if let Some(host) = double.filter(|_| findings.iter().all(|it| it.kind != CopiedDisk)) {
+                findings.push(copied_disk(&me.name, me.id, &me.host, &host));
+            }
+            let is_own_loss = |it: &&Finding| it.kind == LostEntries && it.seat == me.name;
+            if let Some(it) = findings.iter().find(is_own_loss) {
+                self.failure.note(&OlderCopy(it.text.clone()));
+            }
+            let stands_back = stands_back(&me, &reports);
             log_changes(&told.borrow().findings, &findings);
-            told.send_replace(Arc::new(Watched { reports, findings }));
+            told.send_replace(Arc::new(Watched {
+                has_begun: true,
+                reports,
+                findings,
+                stands_back,
+            }));
             sleep(ASK_EVERY).await;
         }
     }

@@ -61,7 +61,7 @@ pub(super) async fn leader(call: Call) -> Outcome {
 
 pub(super) async fn health(call: Call) -> Outcome {
     let raft = call.raft()?;
-    if is_healthy(raft.leadership().role) {
+    if is_healthy(raft.leadership().role) && !raft.is_unfit() {
         Reply::bare(&"healthy")
     } else {
         Err(Failure::new("unhealthy").with_details(&raft.troubles()))
@@ -102,7 +102,7 @@ pub(super) async fn status(call: Call) -> Outcome {
         raft_bind: raft.seat().to_owned(),
         raft_advertise: raft.seat().to_owned(),
         state: state_name(role),
-        healthy: is_healthy(role),
+        healthy: is_healthy(role) && !raft.is_unfit(),
         is_part_of_quorum: is_healthy(role) && leader.is_some(),
         leader: leader.unwrap_or_default(),
         leader_uri,

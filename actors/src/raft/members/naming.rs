@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_topology::time::Timestamp;
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 use hyper::StatusCode;
 use openraft::ChangeMembers;
 
@@ -96,15 +96,19 @@ impl Members {
 
     /// What is said under all names that this node knows, of members and of seats.
     pub(super) async fn ask_everybody(&self) -> Vec<(String, Result<Hello, CallError>)> {
-        let members = self.list();
-        let members = members.iter().filter(|it| it.id != self.id).map(|it| &it.name);
-        let names: BTreeSet<&String> =
-            members.chain(self.seats.iter()).filter(|it| **it != self.name).collect();
+        let mut members = self.list();
+        members.retain(|it| it.id != self.id);
+        let names = members.iter().map(|it| &it.name).chain(self.seats.iter());
+        let names: BTreeSet<&String> = names.filter(|it| **it != self.name).collect();
         let asked = names.into_iter().map(|name| async move {
             let hello = self.hello(name).await;
             (name.clone(), hello)
         });
-        join_all(asked).await.into_iter().filter(|(_, it)| !self.is_self(it)).collect()
+        let answers: Vec<(String, Result<Hello, CallError>)> =
+            join_all(asked).await.into_iter().filter(|(_, it)| !self.is_self(it)).collect();
+        let heard = answers.iter().filter_map(|(name, it)| Some((&**name, it.as_ref().ok()?.id)));
+        self.note_found(&heard.collect::<Vec<_>>());
+        answers
     }
 
     /// What all members say, and all who answer under other names that this node knows.
@@ -113,12 +117,16 @@ impl Members {
         let is_member = |name: &String| members.iter().any(|it| it.name == *name);
         let others = members.iter().filter(|it| it.id != self.id).map(|it| async move {
             let before = self.clock.now();
-            let answer = match self.hello_of(it).await {
+            let answer = match self.introduced(&it.name, Some(it.id)).await {
+                Ok(hello) => {
+                    self.addresses.is_as_agreed(it.id);
+                    Ok(hello)
+                }
                 // Another node is there: which one?
                 Err(CallError::Refused { status: StatusCode::MISDIRECTED_REQUEST, .. }) => {
                     self.hello(&it.name).await
                 }
-                answer => answer,
+                Err(_) => self.hello_of(it).await,
             };
             let at = (before, self.clock.now());
             Asked { seat: it.name.clone(), id: Some(it.id), answer, at }
@@ -130,8 +138,31 @@ impl Members {
             let at = (before, self.clock.now());
             Asked { seat: name.clone(), id: None, answer, at }
         });
-        let (members, seats) = join(join_all(others), join_all(seats)).await;
-        members.into_iter().chain(seats).collect()
+        // Another process with a copy of this disk may be where this one is looked for.
+        let own = BTreeSet::from([self.name.clone(), self.agreed_name()]);
+        let own = own.into_iter().map(|name| async move {
+            let before = self.clock.now();
+            let answer = self.hello(&name).await;
+            let at = (before, self.clock.now());
+            Asked { seat: name, id: None, answer, at }
+        });
+        let (members, seats, own) = join3(join_all(others), join_all(seats), join_all(own)).await;
+        let heard = members.iter().chain(&seats);
+        let heard = heard.filter_map(|it| Some((&*it.seat, it.answer.as_ref().ok()?.id)));
+        self.note_found(&heard.collect::<Vec<_>>());
+        let own = own.into_iter().filter(|it| it.answer.is_ok() && !self.is_self(&it.answer));
+        members.into_iter().chain(seats).chain(own).collect()
+    }
+
+    /// Members that answer, and not under the name that was agreed upon, are reached by another one.
+    fn note_found(&self, heard: &[(&str, u64)]) {
+        for member in self.list() {
+            let is_there = heard.contains(&(&*member.name, member.id));
+            let elsewhere = heard.iter().find(|(_, id)| *id == member.id);
+            if let Some((name, id)) = elsewhere.filter(|_| !is_there) {
+                self.addresses.found(*id, name);
+            }
+        }
     }
 
     /// Whether this very node answered: a name may lead back to it.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::super::findings::machine;
 use super::super::leadership::Leadership;
 use super::super::network::chain;
+use super::super::recover::fresh_number;
 use super::super::types::Peer;
 use super::naming::leader_of;
 use super::{Hello, Members, Standing};
@@ -118,7 +119,7 @@ impl Members {
                 seats.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
             };
             return Err(format!(
-                "{} (host {}) was told of other seats: RaftNodes there is {}, here {}",
+                "{} was told of other seats: RaftNodes there (host {}) is {}, here {}",
                 other.name,
                 other.host,
                 list(&other.seats),
@@ -141,7 +142,13 @@ impl Members {
             let first = self.seats.first().map_or("nobody", String::as_str);
             return Err(format!("{first} is to begin"));
         }
-        let peer = |name: &String, kept: u64| Peer { name: name.clone(), kept_alone: kept > 0 };
+        let raft = fresh_number();
+        let peer = |name: &String, kept: u64| Peer {
+            name: name.clone(),
+            kept_alone: kept > 0,
+            raft,
+            begun_anew: false,
+        };
         let me = (self.id, peer(&self.name, self.kept_alone));
         let them = known.iter().map(|it| (it.id, peer(&it.name, it.kept_alone)));
         let all: BTreeMap<u64, Peer> = them.chain([me]).collect();

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::addresses::Addresses;
 use super::super::client::Client;
+use super::super::confirmed::Confirmed;
 use super::super::disk::{Disk, OpenDiskError};
 use super::super::heirloom;
 use super::super::leadership::{self, Heard, Leadership, Lookout};
@@ -107,7 +108,8 @@ pub(in super::super) async fn assemble(
     let published = state.subscribe();
     let machine = StateMachine::new(disk.clone(), state);
     let (newest, addresses) = (machine.newest(), Addresses::default());
-    let network = Network::new(disk.node(), client.clone(), addresses.clone());
+    let confirmed = Confirmed::default();
+    let network = Network::new(disk.node(), client.clone(), addresses.clone(), confirmed.clone());
     let log = LogStore::new(disk.clone());
     let raft = Raft::new(disk.node(), config, network, log, machine)
         .await
@@ -132,7 +134,8 @@ pub(in super::super) async fn assemble(
     let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
     let identity = Identity { name, api, host, seats, shared_keys, clock, kept_alone };
     let switchboard = Arc::new(Switchboard::new(client.clone()));
-    let members = Arc::new(Members::new(raft.clone(), identity, client, addresses, newest));
+    let members =
+        Arc::new(Members::new(raft.clone(), identity, client, addresses, confirmed, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
     let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
     let (leads, leading) = watch::channel(None);
@@ -164,7 +167,11 @@ pub(in super::super) async fn assemble(
     };
     let carried_over = newcomer.bring(ledger);
     strand::spawn(compact(raft.clone(), compaction.every));
-    let watcher = Watcher { members: Arc::clone(&members), leadership: leadership.clone() };
+    let watcher = Watcher {
+        members: Arc::clone(&members),
+        leadership: leadership.clone(),
+        failure: disk.failure(),
+    };
     let watched = watcher.begin();
     let inner = Inner {
         raft,

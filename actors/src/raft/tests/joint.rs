@@ -101,7 +101,7 @@ async fn a_change_whose_leader_died_between_two_sets_of_members_is_ended_by_the_
     {
         let (raft, members) = old.insides();
         let _held = members.hold_changes().await;
-        let peer = Peer { name, kept_alone: false };
+        let peer = Peer { name, ..Peer::default() };
         within("it learns", raft.add_learner(fourth.id(), peer, true)).await.unwrap();
         let voters = ChangeMembers::AddVoterIds([fourth.id()].into());
         // Both steps are taken by one call, so the second one is cut off by dropping that.
