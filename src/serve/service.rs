@@ -55,7 +55,6 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(wall_clock()));
         let (metrics, token) = (Metrics::new(), random_text());
         let arbiters: Vec<Arbiter> = (0..PROBE_THREADS).map(|_| Arbiter::new()).collect();
-        let lateness = measure_lateness(&arbiters);
         let seeds = seeds(config, options)?;
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
@@ -82,6 +81,7 @@ impl Service {
         .await
         .context("cannot open the store")?;
 
+        let lateness = measure_lateness(&arbiters);
         tokio::task::spawn_local(system::judge_lateness(lateness, handles.clone()));
         let reloader = Arc::new(Reloader {
             options: options.clone(),

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::client::{Call, CallError, Client};
 use super::disk::Disk;
+use super::members::Identity;
 use super::node::{Own, Parts, RaftNode, StartError, assemble};
 use super::secret::Secret;
 use super::server::Window;
@@ -130,21 +131,16 @@ pub async fn start(setup: Setup) -> Result<(RaftNode, Door), StartError> {
     let secret = secret.map_err(|error| StartError::Raft(error.to_string()))?;
     let client = Client::over(wire, secret.clone());
     let own = Own(None, Handle::current());
-    let (api, host) = (name.clone(), name.clone());
-    let (kept_alone, shared_keys) = (None, BTreeMap::new());
-    let clock = Arc::new(NoClock);
-    let parts = Parts {
+    let identity = Identity {
+        api: name.clone(),
+        host: name.clone(),
+        seats: seats.into_iter().chain([name.clone()]).collect(),
         name,
-        seats,
-        api,
-        host,
-        shared_keys,
-        clock,
-        kept_alone,
-        secret,
-        timing,
-        compaction,
+        shared_keys: BTreeMap::new(),
+        clock: Arc::new(NoClock),
+        kept_alone: 0,
     };
+    let parts = Parts { identity, kept_alone: None, secret, timing, compaction };
     let mut door = None;
     let serve = |office| {
         door = Some(Door(Window::of(office)));

@@ -34,10 +34,10 @@ pub struct Watched {
 
 /// Asks all nodes now and then.
 pub(super) struct Watcher {
-    pub(super) members: Arc<Members>,
-    pub(super) leadership: watch::Receiver<Leadership>,
+    members: Arc<Members>,
+    leadership: watch::Receiver<Leadership>,
     /// Told when this node can take part no more.
-    pub(super) failure: Failure,
+    failure: Failure,
 }
 
 /// The disk of this node is an older copy of itself.
@@ -46,6 +46,14 @@ pub(super) struct Watcher {
 struct OlderCopy(String);
 
 impl Watcher {
+    pub(super) fn new(
+        members: Arc<Members>,
+        leadership: watch::Receiver<Leadership>,
+        failure: Failure,
+    ) -> Self {
+        Self { members, leadership, failure }
+    }
+
     /// Begins. Must be called on raft's runtime.
     pub(super) fn begin(self) -> watch::Receiver<Arc<Watched>> {
         let (told, watched) = watch::channel(Arc::default());

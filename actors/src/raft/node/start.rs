@@ -1,6 +1,5 @@
 //! Puts a node together and starts it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +31,6 @@ use super::super::types::Raft;
 use super::super::wakes::Wakes;
 use super::super::watcher::Watcher;
 use super::{Inner, Own, RaftNode, Yields};
-use crate::clock::Clock;
 use crate::strand;
 
 /// Why a node did not start.
@@ -59,13 +57,17 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
     let config = Arc::new(setup.config().map_err(StartError::Timing)?);
     let disk = open_disk(setup.folder.join("raft.db")).await?;
     let client = Client::new(setup.connect, setup.secret.clone());
-    let parts = Parts {
+    let identity = Identity {
+        seats: setup.seats.into_iter().chain([setup.name.clone()]).collect(),
         name: setup.name,
-        seats: setup.seats,
         api: setup.api,
         host: setup.host,
         shared_keys: setup.shared_keys,
         clock: setup.clock,
+        kept_alone: setup.kept_alone.as_ref().map_or(0, |ledger| ledger.index),
+    };
+    let parts = Parts {
+        identity,
         kept_alone: setup.kept_alone,
         secret: setup.secret,
         timing: setup.timing,
@@ -83,12 +85,7 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
 
 /// What a node is, wherever its log is and however its peers are reached.
 pub(in super::super) struct Parts {
-    pub(in super::super) name: String,
-    pub(in super::super) seats: Vec<String>,
-    pub(in super::super) api: String,
-    pub(in super::super) host: String,
-    pub(in super::super) shared_keys: BTreeMap<String, String>,
-    pub(in super::super) clock: Arc<dyn Clock>,
+    pub(in super::super) identity: Identity,
     pub(in super::super) kept_alone: Option<Arc<LedgerState>>,
     pub(in super::super) secret: Secret,
     pub(in super::super) timing: Timing,
@@ -118,21 +115,7 @@ pub(in super::super) async fn assemble(
     // would ask to be let in.
     raft.is_initialized().await.map_err(|error| StartError::Raft(chain(&error)))?;
 
-    let Parts {
-        name,
-        seats,
-        api,
-        host,
-        shared_keys,
-        clock,
-        kept_alone: ledger,
-        secret,
-        timing,
-        compaction,
-    } = parts;
-    let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
-    let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
-    let identity = Identity { name, api, host, seats, shared_keys, clock, kept_alone };
+    let Parts { identity, kept_alone, secret, timing, compaction } = parts;
     let switchboard = Arc::new(Switchboard::new(client.clone()));
     let members =
         Arc::new(Members::new(raft.clone(), identity, client, addresses, confirmed, newest));
@@ -165,14 +148,9 @@ pub(in super::super) async fn assemble(
         leadership: leadership.clone(),
         state: published.clone(),
     };
-    let carried_over = newcomer.bring(ledger);
+    let carried_over = newcomer.bring(kept_alone);
     strand::spawn(compact(raft.clone(), compaction.every));
-    let watcher = Watcher {
-        members: Arc::clone(&members),
-        leadership: leadership.clone(),
-        failure: disk.failure(),
-    };
-    let watched = watcher.begin();
+    let watched = Watcher::new(Arc::clone(&members), leadership.clone(), disk.failure()).begin();
     let inner = Inner {
         raft,
         disk,
