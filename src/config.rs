@@ -242,6 +242,30 @@ pub fn load_with(sources: &Sources, read: ReadFile<'_>) -> Result<Loaded, Config
     Ok(Loaded { config, warnings, files, settings })
 }
 
+/// Groups of keys by which nodes of one raft decide: each may lead.
+const SHARED_GROUPS: [&str; 5] = ["Discovery", "Names", "Classification", "Recovery", "Hooks"];
+/// Keys of other groups of which that is true too.
+const SHARED_KEYS: [&str; 4] =
+    ["RaftTiming", "RaftFailureConfirmation", "RaftSharedProbing", "DefaultInstancePort"];
+/// What may differ all the same: whatever one node discovers, all watch.
+const OWN_KEYS: [&str; 1] = ["DiscoverySeeds"];
+
+impl Loaded {
+    /// The values by which nodes of one raft decide, by key: where they differ, another node does
+    /// something else once it leads.
+    pub fn shared_keys(&self) -> BTreeMap<String, String> {
+        let groups = keys::GROUPS.iter().flat_map(|part| part.iter());
+        let of_group = groups.filter(|it| SHARED_GROUPS.contains(&it.title)).flat_map(|it| it.keys);
+        let names = of_group.filter(|it| matches!(it.status, Status::Used(_))).map(|it| it.name);
+        let names = names.filter(|it| !OWN_KEYS.contains(it)).chain(SHARED_KEYS);
+        let value = |name: &str| Some((name.to_owned(), self.settings.get(name)?.0.to_string()));
+        let mut values: BTreeMap<String, String> = names.filter_map(value).collect();
+        let nodes: std::collections::BTreeSet<&String> = self.config.raft.nodes.iter().collect();
+        values.insert("RaftNodes".to_owned(), format!("{nodes:?}"));
+        values
+    }
+}
+
 /// The keys that differ and take effect only when the process starts again.
 pub fn diff_needing_restart(old: &Loaded, new: &Loaded) -> Vec<&'static str> {
     keys::all()

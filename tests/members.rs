@@ -6,8 +6,8 @@ use std::io::Write;
 use std::process::{Command, Output};
 
 use support::{
-    Baton, Certificates, Flavor, Options, PATIENCE, Raft, Server, admit, free_seats, role,
-    seat_settings, star, told, wait_until,
+    Baton, Certificates, Flavor, Options, PATIENCE, Raft, Server, admit, faketime, free_seats,
+    role, seat_settings, star, told, wait_until,
 };
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
@@ -43,6 +43,17 @@ fn until_logged(node: &Baton, text: &str) {
     wait_until(PATIENCE, text, || node.log().contains(text).then_some(()));
 }
 
+/// Gives a node these certificates; the next start has them.
+fn encrypt(node: &mut Baton, of: &Certificates) {
+    for (name, file) in [
+        ("BATON_RAFTTLSCERTFILE", &of.server_cert),
+        ("BATON_RAFTTLSPRIVATEKEYFILE", &of.server_key),
+        ("BATON_RAFTTLSCAFILE", &of.ca),
+    ] {
+        node.set(&[(name, &file.display().to_string())]);
+    }
+}
+
 #[test]
 fn nodes_trust_those_with_the_right_certificate_and_secret_and_use_renewed_ones() {
     let folder = tempfile::tempdir().expect("a folder for certificates");
@@ -50,18 +61,6 @@ fn nodes_trust_those_with_the_right_certificate_and_secret_and_use_renewed_ones(
     let theirs = Certificates::make(&folder.path().join("theirs"));
     let seats: [String; 3] = free_seats();
     let mut nodes = prepared(&seats);
-    let files = |of: &Certificates| {
-        [
-            ("BATON_RAFTTLSCERTFILE", of.server_cert.display().to_string()),
-            ("BATON_RAFTTLSPRIVATEKEYFILE", of.server_key.display().to_string()),
-            ("BATON_RAFTTLSCAFILE", of.ca.display().to_string()),
-        ]
-    };
-    let encrypt = |node: &mut Baton, of: &Certificates| {
-        for (name, value) in files(of) {
-            node.set(&[(name, &value)]);
-        }
-    };
     encrypt(&mut nodes[0], &ours);
     encrypt(&mut nodes[1], &ours);
     encrypt(&mut nodes[2], &theirs);
@@ -253,4 +252,314 @@ fn a_node_that_comes_back_by_a_snapshot_knows_its_instances_still() {
     });
     let known = node.get("/api/all-instances?local=true");
     assert_eq!(known.as_array().map(Vec::len), Some(2), "{known:#}");
+}
+
+/// Has a node lead.
+fn lead(raft: &Raft, place: usize, name: &str) {
+    wait_until(PATIENCE, "it leads", || {
+        let leader = raft.leader(&ALL);
+        // Whoever leads may change meanwhile.
+        let _ = raft.nodes[leader].try_get(&format!("/api/raft-yield/{name}"));
+        (leader == place).then_some(())
+    });
+}
+
+/// Starts a node again that may be called otherwise now.
+fn restart_as(node: &mut Baton, name: &str, all: &str) {
+    node.signal("-TERM");
+    assert!(node.wait_within(PATIENCE).success());
+    node.set(&[("BATON_RAFTADVERTISE", name), ("BATON_RAFTNODES", all)]);
+    node.launch();
+}
+
+#[test]
+fn nodes_are_called_otherwise_one_by_one_and_every_one_passes_on_to_every_leader() {
+    let seats: [String; 3] = free_seats();
+    let names = seats.clone().map(|seat| seat.replace("127.0.0.1", "localhost"));
+    let nodes = prepared(&seats);
+    let mut raft = launched(seats, nodes);
+    let all = names.join(",");
+    for place in ALL {
+        restart_as(&mut raft.nodes[place], &names[place], &all);
+        for node in &raft.nodes {
+            node.until("/api/raft-peers", "it is called otherwise", |it| {
+                let peers = it.as_array()?;
+                peers.iter().any(|it| *it == names[place].as_str()).then_some(())
+            });
+            set(node, "/api/enable-global-recoveries");
+        }
+    }
+    for place in ALL {
+        lead(&raft, place, &names[place]);
+        for node in &raft.nodes {
+            node.until("/api/raft-leader", "it knows", |it| {
+                (*it == names[place].as_str()).then_some(())
+            });
+            set(node, "/api/disable-global-recoveries");
+            assert_eq!(node.get("/api/raft-health"), "healthy");
+        }
+    }
+    // The name of another node is not given away; the node goes on under the one it has.
+    let mistaken = format!("{},{}", names[0], raft.seats[2]);
+    restart_as(&mut raft.nodes[1], &names[0], &mistaken);
+    until_logged(&raft.nodes[1], "give each node a RaftAdvertise of its own");
+    let peers = raft.nodes[0].get("/api/raft-peers");
+    let mut expected = names.to_vec();
+    expected.sort_unstable();
+    assert_eq!(peers, serde_json::json!(expected));
+    lead(&raft, 1, &names[1]);
+    for node in [&raft.nodes[0], &raft.nodes[2]] {
+        set(node, "/api/enable-global-recoveries");
+    }
+}
+
+/// Waits until a node tells this of itself and the others.
+fn until_told(node: &Baton, what: &str) {
+    node.until("/api/raft-status", "it is told", |it| {
+        let findings = it["Findings"].as_array()?;
+        findings.iter().any(|it| it.as_str().is_some_and(|it| it.contains(what))).then_some(())
+    });
+}
+
+#[test]
+fn a_copied_configuration_file_begins_no_raft_that_is_a_member_short() {
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    // Where the second node is, with the name of the first.
+    nodes[1].set(&[("BATON_RAFTADVERTISE", &seats[0])]);
+    nodes.iter_mut().for_each(Baton::launch);
+    let copied = format!("{} leads to host ", seats[1]);
+    let both = format!(", which calls itself {}, as host ", seats[0]);
+    for node in &nodes {
+        until_logged(node, &copied);
+        until_logged(node, &both);
+        until_told(node, &both);
+        let (status, body) = node.try_get("/api/raft-health").expect("it answers");
+        assert!(status == 500 && body.contains(&both), "{status}: {body}");
+        assert_eq!(node.get("/api/raft-peers"), serde_json::json!([]), "nothing has begun");
+    }
+    nodes[1].kill_9();
+    nodes[1].set(&[("BATON_RAFTADVERTISE", &seats[1])]);
+    nodes[1].launch();
+    let mut raft = Raft { nodes, seats };
+    let leader = raft.leader(&ALL);
+    raft.nodes[leader].kill_9();
+    let next = raft.leader(&Raft::others(leader));
+    set(&raft.nodes[next], "/api/disable-global-recoveries");
+}
+
+#[test]
+fn nodes_that_are_configured_otherwise_say_where_and_go_on() {
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    nodes[2].set(&[
+        ("BATON_RECOVERMASTERCLUSTERFILTERS", "shop"),
+        ("BATON_RECOVERYPERIODBLOCKSECONDS", "17"),
+        ("BATON_POSTFAILOVERPROCESSES", "echo s3cret"),
+    ]);
+    let mut raft = launched(seats, nodes);
+    let keys = "is configured otherwise than this node: PostFailoverProcesses, \
+                RecoverMasterClusterFilters, RecoveryPeriodBlockSeconds";
+    for (node, seat) in [(0, 2), (1, 2), (2, 0), (2, 1)] {
+        let text = format!("{} {keys}", raft.seats[seat]);
+        until_told(&raft.nodes[node], &text);
+        until_logged(&raft.nodes[node], &text);
+        assert_eq!(raft.nodes[node].get("/api/raft-health"), "healthy");
+        assert!(!raft.nodes[node].log().contains("s3cret"), "values are nobody's business");
+    }
+    raft.nodes[2].kill_9();
+    raft.nodes[2].set(&[
+        ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+        ("BATON_RECOVERYPERIODBLOCKSECONDS", "3600"),
+        ("BATON_POSTFAILOVERPROCESSES", ""),
+    ]);
+    raft.nodes[2].launch();
+    for node in &raft.nodes {
+        node.until("/api/raft-status", "all is well", |it| {
+            it["Findings"].as_array()?.is_empty().then_some(())
+        });
+    }
+    until_logged(&raft.nodes[0], "that is wrong no more");
+}
+
+/// Waits until a node says this of the node at a seat, or nothing.
+fn until_said_of(node: &Baton, seat: &str, what: Option<&str>) {
+    node.until("/api/raft-nodes", "it is said of the node", |it| {
+        let of_seat = it.as_array()?.iter().find(|it| it["Seat"] == seat)?;
+        let said = of_seat["Findings"].as_array()?;
+        let is_so = match what {
+            Some(what) => said.iter().any(|it| it.as_str().is_some_and(|it| it.contains(what))),
+            None => said.is_empty(),
+        };
+        is_so.then_some(())
+    });
+}
+
+#[test]
+fn why_a_node_is_left_out_is_told_anew_whenever_that_changes() {
+    let folder = tempfile::tempdir().expect("a folder for certificates");
+    let ours = Certificates::make(&folder.path().join("ours"));
+    let own = Certificates::make(&folder.path().join("own"));
+    let seats: [String; 3] = free_seats();
+    let mut nodes = prepared(&seats);
+    nodes.iter_mut().for_each(|node| encrypt(node, &ours));
+    let mut raft = launched(seats, nodes);
+    // Of the same authority, but with files of its own.
+    for name in ["ca.pem", "ca-key.pem"] {
+        let copied = std::fs::copy(
+            folder.path().join("ours").join(name),
+            folder.path().join("own").join(name),
+        );
+        copied.expect("copy the authority");
+    }
+    let [first, second, third] = &mut raft.nodes[..] else { panic!("there are three") };
+    let seat = raft.seats[2].as_str();
+    let mut left_out = |make: &dyn Fn(), secret: &str, expected: &str| {
+        third.kill_9();
+        make();
+        encrypt(third, &own);
+        third.set(&[("BATON_RAFTSECRET", secret)]);
+        third.launch();
+        for node in [&*first, &*second] {
+            until_said_of(node, seat, Some(expected));
+            until_logged(node, expected);
+        }
+    };
+    left_out(&|| own.renew_server_as_expired(), "open sesame", "peer certificate: Expired");
+    left_out(&|| own.renew_server_for("elsewhere.example"), "open sesame", "not valid for name");
+    left_out(&|| own.renew_server(), "open barley", "403 Forbidden: the secret is not ours");
+    third.kill_9();
+    for node in [&*first, &*second] {
+        until_said_of(node, seat, Some("Connection refused"));
+        until_logged(node, "Connection refused");
+    }
+    third.set(&[("BATON_RAFTSECRET", "open sesame")]);
+    third.launch();
+    for node in [&*first, &*second] {
+        until_said_of(node, seat, None);
+        until_logged(node, "that is wrong no more");
+    }
+}
+
+#[test]
+fn a_downtime_lasts_as_long_as_was_said_on_a_node_whose_clock_is_minutes_ahead_too() {
+    let servers = star(&Options::new(Flavor::MariaDb1011), 1);
+    admit(&servers);
+    let seats: [String; 3] = free_seats();
+    let all = seats.join(",");
+    let library = faketime();
+    let ahead = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME", "+300s"),
+        // Clocks that only count are not set by anybody.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let start = |(place, seat): (usize, &String)| {
+        let own = seat_settings(seat, &all);
+        let settings = if place == 2 { [&own[..], &ahead[..]].concat() } else { own };
+        Baton::start(BATON, vec![servers[0].address()], &settings)
+    };
+    let nodes: Vec<Baton> = seats.iter().enumerate().map(start).collect();
+    let raft = Raft { nodes, seats };
+    for node in &raft.nodes {
+        node.until_all_valid(servers.len());
+    }
+    for (node, of, how) in [(0, 2, "s ahead of the clock here"), (2, 1, "s behind the clock here")]
+    {
+        until_said_of(&raft.nodes[node], &raft.seats[of], Some(how));
+        until_logged(&raft.nodes[node], how);
+    }
+    // Whoever leads: by the clock of the one it is over before it is heard of elsewhere, by those of
+    // the others it would last more than twice as long on that one.
+    let (host, port) = (&servers[0].host, servers[0].port);
+    for leader in [0, 2] {
+        lead(&raft, leader, &raft.seats[leader]);
+        set(&raft.nodes[leader], &format!("/api/begin-downtime/{host}/{port}/ann/disk/240s"));
+        for node in &raft.nodes {
+            node.until(
+                &format!("/api/instance/{host}/{port}?local=true"),
+                "it is in downtime",
+                |it| (it["IsDowntimed"] == true).then_some(()),
+            );
+        }
+        set(&raft.nodes[leader], &format!("/api/end-downtime/{host}/{port}"));
+        for node in &raft.nodes {
+            node.until(&format!("/api/instance/{host}/{port}?local=true"), "it is over", |it| {
+                (it["IsDowntimed"] == false).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn a_raft_begun_anew_while_the_others_live_changes_nothing_and_all_say_so() {
+    let seats: [String; 3] = free_seats();
+    let nodes = prepared(&seats);
+    let mut raft = launched(seats, nodes);
+    raft.nodes[0].kill_9();
+    let done = recover(&raft.nodes[0], &["--others-are-lost"]);
+    assert!(done.status.success(), "{done:?}");
+    raft.leader(&[1, 2]);
+    raft.nodes[0].launch();
+    let second = "a second raft exists: ";
+    for node in &raft.nodes {
+        until_told(node, second);
+        until_logged(node, second);
+    }
+    raft.nodes[0].until("/api/raft-health", "it is not healthy", |it| {
+        let details = it["Details"].as_array()?;
+        details.iter().any(|it| it.as_str().is_some_and(|it| it.starts_with(second))).then_some(())
+    });
+    let refused = raft.nodes[0].get("/api/disable-global-recoveries");
+    let why = "this raft was begun anew, but the one before it lives";
+    assert!(refused.to_string().contains(why), "{refused}");
+    for place in [1, 2] {
+        set(&raft.nodes[place], "/api/disable-global-recoveries");
+    }
+    raft.nodes[0].kill_9();
+    std::fs::remove_dir_all(raft.nodes[0].folder().join("raft")).expect("empty it");
+    raft.nodes[0].launch();
+    until_disabled(&raft.nodes[0]);
+    for node in &raft.nodes {
+        node.until("/api/raft-status", "all is well", |it| {
+            it["Findings"].as_array()?.is_empty().then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_restored_copy_of_a_whole_folder_is_found_out() {
+    let seats: [String; 3] = free_seats();
+    let nodes = prepared(&seats);
+    let mut raft = launched(seats, nodes);
+    lead(&raft, 0, &raft.seats[0]);
+    let folder = raft.nodes[2].folder().join("raft");
+    let copy = raft.nodes[2].folder().join("copy");
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        let done = Command::new("cp").arg("-r").args([from, to]).status().expect("run cp");
+        assert!(done.success());
+    };
+    raft.nodes[2].kill_9();
+    copied(&folder, &copy);
+    raft.nodes[2].launch();
+    set(&raft.nodes[0], "/api/disable-global-recoveries");
+    until_disabled(&raft.nodes[2]);
+    raft.nodes[2].kill_9();
+    std::fs::remove_dir_all(&folder).expect("lose it");
+    copied(&copy, &folder);
+    raft.nodes[2].launch();
+    assert!(!raft.nodes[2].wait_within(PATIENCE).success(), "it takes no part any more");
+    let lost = format!("{} has lost entries that it had confirmed", raft.seats[2]);
+    until_logged(&raft.nodes[2], &lost);
+    until_logged(&raft.nodes[0], &lost);
+    until_told(&raft.nodes[0], &lost);
+    assert_eq!(raft.leader(&ALL[..2]), 0, "nobody else is concerned");
+    std::fs::remove_dir_all(&folder).expect("empty it");
+    raft.nodes[2].launch();
+    until_disabled(&raft.nodes[2]);
+    for node in &raft.nodes {
+        node.until("/api/raft-status", "all is well", |it| {
+            it["Findings"].as_array()?.is_empty().then_some(())
+        });
+    }
 }

@@ -4,8 +4,11 @@
 //! whether one node decides or five. Being leader in a watch is a hint; what permits an effect on
 //! a server is [`RaftNode::prove`] and an applied command of the proven term (I2).
 
+mod addresses;
 mod client;
+mod confirmed;
 mod disk;
+mod findings;
 mod heirloom;
 mod leadership;
 mod log_store;
@@ -28,9 +31,11 @@ mod state_machine;
 mod tests;
 mod types;
 mod wakes;
+mod watcher;
 
 pub use client::{CallError, Connect, Encrypted, Plain, Stream};
 pub use disk::OpenDiskError;
+pub use findings::{Finding, FindingKind, PeerReport};
 pub use heirloom::CarriedOver;
 pub use leadership::{Leadership, Role};
 pub use members::{Hello, Member, MembersError, Standing};
@@ -38,3 +43,4 @@ pub use node::{NotLeading, Progress, Proof, RaftNode, StartError};
 pub use recover::{RecoverRaftError, Remains, begin_anew, remains};
 pub use secret::{BadSecret, Secret};
 pub use setup::{Compaction, RaftSetup, Timing};
+pub use watcher::Watched;

@@ -58,14 +58,13 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(wall_clock()));
         let (metrics, token) = (Metrics::new(), random_text());
         let arbiters: Vec<Arbiter> = (0..PROBE_THREADS).map(|_| Arbiter::new()).collect();
-        let lateness = measure_lateness(&arbiters);
         let seeds = seeds(config, options)?;
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
-        let raft = start_raft(config).await?;
-        let (target, hooks) =
-            (Arc::new(MySqlTarget::new(connect)), hook_runner(&loaded, descriptors));
+        let raft = start_raft(&loaded, Arc::clone(&clock)).await?;
+        let hooks = hook_runner(&loaded, descriptors);
+        let target = Arc::new(MySqlTarget::new(connect));
         let handles = system::start(system::Options {
             target: target.clone(),
             recovery: recovery_setup(target.clone(), &hooks, &node_name, &token),
@@ -86,6 +85,7 @@ impl Service {
         .await
         .context("cannot open the store")?;
 
+        let lateness = measure_lateness(&arbiters);
         tokio::task::spawn_local(system::judge_lateness(lateness, handles.clone()));
         let reloader = Arc::new(Reloader {
             options: options.clone(),
@@ -94,6 +94,7 @@ impl Service {
             target: Arc::clone(&target),
             current: Mutex::new(loaded.clone()),
             server: Mutex::new(None),
+            raft: raft.clone(),
         });
         let services = Services {
             snapshot: handles.snapshot.clone(),
@@ -178,8 +179,8 @@ fn seeds(config: &Config, options: &ServeOptions) -> anyhow::Result<Vec<Instance
 }
 
 /// This node of the raft, if it is to be one.
-async fn start_raft(config: &Config) -> anyhow::Result<Option<RaftNode>> {
-    match wiring::raft_setup(config)? {
+async fn start_raft(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<RaftNode>> {
+    match wiring::raft_setup(loaded, clock)? {
         Some(setup) => Ok(Some(RaftNode::start(setup).await.context("raft does not start")?)),
         None => Ok(None),
     }
@@ -385,6 +386,7 @@ pub(super) struct Reloader {
     target: Arc<MySqlTarget>,
     current: Mutex<Loaded>,
     server: Mutex<Option<Arc<Server>>>,
+    raft: Option<RaftNode>,
 }
 
 impl Reload for Reloader {
@@ -411,6 +413,9 @@ impl Reload for Reloader {
         }
         self.handles.set_policy(policy);
         self.target.set_options(wiring::connect_options(&loaded.config));
+        if let Some(raft) = &self.raft {
+            raft.set_shared_keys(&loaded.shared_keys());
+        }
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*server {
             server.set_rules(access_rules(&loaded.config, &self.node_name));

@@ -4,16 +4,18 @@ use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::Context;
+use baton_actors::clock::Clock;
 use baton_actors::raft::{Compaction, Connect, Encrypted, Plain, RaftSetup, Secret, Timing};
 use uuid::Uuid;
 
-use crate::config::{self, Config, RaftSecret, RaftTiming};
+use crate::config::{self, Config, Loaded, RaftSecret, RaftTiming};
 
 /// The node this configuration makes, if it makes one. Listens to its peers from here on.
 ///
 /// # Errors
 /// When a file cannot be read, the folder cannot be made, or the address cannot be listened on.
-pub fn raft_setup(config: &Config) -> anyhow::Result<Option<RaftSetup>> {
+pub fn raft_setup(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Option<RaftSetup>> {
+    let config = &loaded.config;
     let raft = &config.raft;
     if !raft.enabled {
         return Ok(None);
@@ -44,6 +46,8 @@ pub fn raft_setup(config: &Config) -> anyhow::Result<Option<RaftSetup>> {
         secret,
         api,
         host: gethostname::gethostname().to_string_lossy().into_owned(),
+        clock,
+        shared_keys: loaded.shared_keys(),
         kept_alone: super::kept_alone(config)?,
         timing: match raft.timing {
             RaftTiming::Near => Timing::NEAR,

@@ -4,16 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Flavor, PATIENCE, Writers, wait_until};
+use crate::support::{Flavor, PATIENCE, Writers, faketime, wait_until};
 use crate::world::{NOTHING, PRIMARY, Plan, World};
-
-/// What makes a process believe in another time; Debian's `faketime` has it.
-fn faketime() -> String {
-    let folder = fs::read_dir("/usr/lib").expect("a folder").filter_map(Result::ok);
-    let library = folder.map(|it| it.path().join("faketime/libfaketimeMT.so.1"));
-    let library = library.into_iter().find(|it| it.exists());
-    library.expect("libfaketime: run tests/support/install-servers").display().to_string()
-}
 
 #[test]
 fn leader_and_primary_die_together_and_the_next_leader_oversleeps() {

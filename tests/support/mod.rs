@@ -11,6 +11,7 @@
 )]
 
 mod baton;
+mod clock;
 mod fleet;
 pub mod http;
 mod net;
@@ -27,6 +28,7 @@ mod wait;
 mod writer;
 
 pub use baton::{Baton, PASSWORD, PATIENCE, USER, admit, empower, least_grants, recovery_grants};
+pub use clock::faketime;
 pub use fleet::{Fleet, chain, co_primaries, star};
 pub use net::{Net, Place};
 pub use options::{Flavor, Options};

@@ -50,6 +50,20 @@ impl Certificates {
         (self.folder.join(format!("{unit}.pem")), self.folder.join(format!("{unit}-key.pem")))
     }
 
+    /// The same, for another host.
+    pub fn renew_server_for(&self, host: &str) {
+        sign(&self.folder, "server", &format!("subjectAltName=DNS:{host}\n"));
+    }
+
+    /// The same, of a day that is over.
+    pub fn renew_server_as_expired(&self) {
+        openssl(
+            &self.folder,
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days -1 \
+             -extfile server.ext -out server.pem",
+        );
+    }
+
     /// The same, of X.509 version 1: it has no extensions.
     pub fn renew_server_as_version_1(&self) {
         openssl(

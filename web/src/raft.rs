@@ -7,7 +7,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_actors::raft::{Hello, Leadership, Member, RaftNode, Role, Standing};
+use baton_actors::raft::{
+    Finding, FindingKind, Hello, Leadership, Member, RaftNode, Role, Standing,
+};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
@@ -34,6 +36,8 @@ pub(crate) struct Raft {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leader {
     pub(crate) term: u64,
+    /// Its number.
+    pub(crate) id: u64,
     /// Its seat.
     pub(crate) name: String,
 }
@@ -63,14 +67,22 @@ pub(crate) fn way(asked: &Asked<'_>, now: &Leadership) -> Way {
     if asked.place == Place::Here || asked.is_local_read || now.role == Role::Leader {
         return Way::Here;
     }
-    let Some(name) = &now.leader else {
+    let Some(leader) = leader(now) else {
         return Way::Nowhere("no leader is known".to_owned());
     };
     match asked.passed_on_by {
         // It would go round in circles.
-        Some(by) => Way::Nowhere(format!("{by} takes it for the leader, and it takes {name}")),
-        None => Way::To(Leader { term: now.term, name: name.clone() }),
+        Some(by) => {
+            Way::Nowhere(format!("{by} takes it for the leader, and it takes {}", leader.name))
+        }
+        None => Way::To(leader),
     }
+}
+
+/// Who leads, if that is known.
+fn leader(now: &Leadership) -> Option<Leader> {
+    let (id, name) = now.leader_id.zip(now.leader.clone())?;
+    Some(Leader { term: now.term, id, name })
 }
 
 impl Raft {
@@ -100,6 +112,22 @@ impl Raft {
         }
     }
 
+    /// What is wrong with this node and between the nodes, for people.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let watched = Arc::clone(&self.node.watched().borrow());
+        let found = watched.findings.iter().map(|it| it.text.clone());
+        self.outside().into_iter().chain(found).collect()
+    }
+
+    /// Whether this node must not be counted on, whatever it hears of a leader.
+    pub(crate) fn is_unfit(&self) -> bool {
+        let watched = Arc::clone(&self.node.watched().borrow());
+        let is_bad =
+            |it: &Finding| matches!(it.kind, FindingKind::CopiedDisk | FindingKind::LostEntries);
+        watched.findings.iter().any(|it| is_bad(it) && it.seat == self.seat())
+            || watched.stands_back.is_some()
+    }
+
     /// Proves that this node leads, for a change that is about to be made.
     pub(crate) async fn prove(&self) -> Result<(), Failure> {
         let proof = self.node.prove(PROOF_WITHIN).await;
@@ -113,10 +141,9 @@ impl Raft {
         {
             return Ok(Arc::clone(api));
         }
-        let hello = self.node.ask(&leader.name).await.map_err(|error| chain(&error))?;
-        if hello.name != leader.name {
-            return Err(format!("{} answers instead", hello.name));
-        }
+        // By its number: a name may have passed to another node, or not be agreed upon yet.
+        let member = Member { name: leader.name.clone(), id: leader.id, is_voter: true };
+        let hello = self.node.ask_member(&member).await.map_err(|error| chain(&error))?;
         if hello.api.is_empty() {
             return Err("it does not tell where its API is".to_owned());
         }
@@ -128,8 +155,7 @@ impl Raft {
 
     /// Where the API of the leader is, for show: empty when that is not known at once.
     pub(crate) async fn shown_api(&self, now: &Leadership) -> String {
-        let Some(name) = now.leader.clone() else { return String::new() };
-        let leader = Leader { term: now.term, name };
+        let Some(leader) = leader(now) else { return String::new() };
         let api = timeout(GREETING_WITHIN, self.api_of(&leader)).await;
         api.ok().and_then(Result::ok).map(|api| api.to_string()).unwrap_or_default()
     }
@@ -137,7 +163,7 @@ impl Raft {
     /// The members, by seat, and what those say of themselves that answer at once.
     pub(crate) async fn greetings(&self) -> Vec<(Member, Option<Hello>)> {
         let asked = self.node.members().into_iter().map(|member| async move {
-            let hello = timeout(GREETING_WITHIN, self.node.ask(&member.name)).await;
+            let hello = timeout(GREETING_WITHIN, self.node.ask_member(&member)).await;
             (member, hello.ok().and_then(Result::ok))
         });
         join_all(asked).await
@@ -153,9 +179,8 @@ impl Raft {
     pub(crate) fn end_of(&self, leader: Leader) -> BoxFuture<'static, ()> {
         let mut leadership = self.node.leadership();
         async move {
-            let leads = |now: &Leadership| {
-                now.term == leader.term && now.leader.as_deref() == Some(&leader.name)
-            };
+            let leads =
+                |now: &Leadership| now.term == leader.term && now.leader_id == Some(leader.id);
             loop {
                 // Raft may have ended: then nobody leads here either.
                 let is_over = leadership.wait_for(|now| !leads(now)).await.is_err();
@@ -185,10 +210,11 @@ mod tests {
             role,
             term: 7,
             leader: leader.map(str::to_owned),
+            leader_id: leader.map(|_| 9),
         };
         let asked =
             |place, is_local_read, passed_on_by| Asked { place, is_local_read, passed_on_by };
-        let to = |name: &str| Way::To(Leader { term: 7, name: name.into() });
+        let to = |name: &str| Way::To(Leader { term: 7, id: 9, name: name.into() });
         let nowhere = |text: &str| Way::Nowhere(text.into());
         let leads = here(Role::Leader, Some("a:1"));
         let follows = here(Role::Follower, Some("b:1"));

@@ -76,8 +76,9 @@ impl Newcomer {
                 told.send_replace(CarriedOver::Yes);
                 return;
             }
-            let leader = self.leadership.borrow().leader.clone();
-            if let Some(leader) = leader
+            let now = self.leadership.borrow().clone();
+            if let Some((id, name)) = now.leader_id.zip(now.leader)
+                && let leader = self.members.address(id, &name)
                 && let Err(error) = self.members.hand_in(&leader, &ledger).await
             {
                 let error = chain(&error);

@@ -39,10 +39,13 @@ pub struct Leadership {
     pub term: u64,
     /// The seat of the leader, while this node hears of one.
     pub leader: Option<String>,
+    /// The number of the leader: its name may change.
+    pub leader_id: Option<u64>,
 }
 
 impl Leadership {
-    pub(super) const UNKNOWN: Self = Self { role: Role::Learner, term: 0, leader: None };
+    pub(super) const UNKNOWN: Self =
+        Self { role: Role::Learner, term: 0, leader: None, leader_id: None };
 }
 
 /// When this node last heard of a leader it follows. openraft keeps naming a leader that is long
@@ -107,6 +110,7 @@ pub(super) async fn publish(
                     leadership.send_modify(|it| {
                         it.role = Role::Stopped;
                         it.leader = None;
+                        it.leader_id = None;
                     });
                     return;
                 }
@@ -162,9 +166,9 @@ impl Lookout {
             Role::Candidate | Role::Stopped => false,
         };
         let leader = metrics.current_leader.filter(|_| is_known);
-        let leader =
-            leader.and_then(|leader| membership.get_node(&leader)).map(|it| it.name.clone());
-        Leadership { role, term: metrics.current_term, leader }
+        let found = leader.and_then(|id| Some((id, membership.get_node(&id)?.name.clone())));
+        let (leader_id, leader) = found.unzip();
+        Leadership { role, term: metrics.current_term, leader, leader_id }
     }
 }
 

@@ -5,6 +5,8 @@
 //! leader: as a learner first, as a voter once it has everything. A node that lost its disk comes
 //! under a new number and takes the seat of the old one, which nobody believes any more.
 
+mod error;
+mod naming;
 mod settling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
 use baton_topology::names::is_same_seat;
+use baton_topology::time::Timestamp;
 use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
@@ -20,24 +23,36 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+pub use self::error::MembersError;
+pub(super) use self::naming::Asked;
+use super::addresses::Addresses;
 use super::client::{Call, CallError, Client};
+use super::confirmed::Confirmed;
+use super::leadership::Leadership;
 use super::network::chain;
+use super::recover::fresh_number;
 use super::server::{CARRY_OVER, HELLO};
 use super::state_machine::NewestVersion;
 use super::types::{FIRST_VERSION, Peer, Raft, RaftMetrics, StoredMembership};
+use crate::clock::Clock;
 
 /// How long a peer may take to introduce itself.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
+/// Another process of the same number counts as there for so long after it asked something.
+const DOUBLE_FOR: Duration = Duration::from_secs(10);
 /// How long a new member may take to get everything there is.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
 /// One that gets nothing more for so long gets nothing at all: its disk may be full.
 const GETS_ON_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a node tells about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Hello {
     /// Its number.
     pub id: u64,
+    /// The process: one number at two processes is a copied disk.
+    #[serde(default)]
+    pub process: u64,
     /// Its seat.
     pub name: String,
     /// The newest version of commands it understands.
@@ -52,6 +67,9 @@ pub struct Hello {
     /// Where people reach its API.
     #[serde(default)]
     pub api: String,
+    /// What its clock says.
+    #[serde(default)]
+    pub now: Timestamp,
     /// Its release; empty where it is too old to tell.
     #[serde(default)]
     pub version: String,
@@ -59,12 +77,46 @@ pub struct Hello {
     pub is_in_a_raft: bool,
     /// The seat of the leader, if it knows one.
     pub leader: Option<String>,
+    /// The number of the leader, if it knows one.
+    #[serde(default)]
+    pub leader_id: Option<u64>,
     /// The seats it was told of.
     #[serde(default)]
     pub seats: BTreeSet<String>,
     /// The numbers of all members of the raft it knows of.
     #[serde(default)]
     pub members: BTreeSet<u64>,
+    /// The raft it takes part in; 0 if none.
+    #[serde(default)]
+    pub raft: u64,
+    /// Whether people began that one anew because they took other members for lost.
+    #[serde(default)]
+    pub begun_anew: bool,
+    /// Members that have lost what they had confirmed to this node, which leads, and up to where.
+    #[serde(default)]
+    pub lost: BTreeMap<u64, u64>,
+    /// Digests of what is to be configured alike on all nodes, by key.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
+}
+
+/// Who asks others about themselves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Caller {
+    id: u64,
+    process: u64,
+    host: String,
+}
+
+/// A node that wants to be a member, or to be called otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Newcomer {
+    /// Its number.
+    pub(super) id: u64,
+    /// Its seat.
+    pub(super) name: String,
+    /// What its machine calls itself.
+    pub(super) host: String,
 }
 
 /// One that takes part.
@@ -87,85 +139,24 @@ pub enum Standing {
     Member,
 }
 
-/// Why the members could not be changed.
-#[derive(Debug, thiserror::Error)]
-pub enum MembersError {
-    /// The node did not introduce itself.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// It did not work in time; it may still.
-    #[error(
-        "{name} did not get everything in time: it has {has} of {of} entries. It has no vote before \
-         that, or nothing might be agreed upon any more; see its log, and ask again"
-    )]
-    Slow {
-        /// Who.
-        name: String,
-        /// How far it is.
-        has: u64,
-        /// How far it has to be.
-        of: u64,
-    },
-    /// Nobody of that name takes part.
-    #[error("{name} is no member; it must be added first (raft-add-peer)")]
-    NoMember {
-        /// Who.
-        name: String,
-    },
-    /// One raft must keep one voter.
-    #[error("{name} is the last one, and a raft of nobody agrees on nothing")]
-    LastOne {
-        /// Who.
-        name: String,
-    },
-    /// Nothing would be agreed upon any more.
-    #[error(
-        "of the {of} that would have a vote only {answer} answer; a majority has to. Start them, or \
-         remove those first that are gone"
-    )]
-    NoMajority {
-        /// How many would have a vote.
-        of: usize,
-        /// How many of these answer.
-        answer: usize,
-    },
-    /// It was begun, and not agreed upon in time.
-    #[error(
-        "the change of members was not agreed upon within {} s; it may still be",
-        JOIN_WITHIN.as_secs()
-    )]
-    InDoubt,
-    /// Another node answers there.
-    #[error("{name} calls itself {says}")]
-    OtherName {
-        /// The seat that was asked.
-        name: String,
-        /// What it said.
-        says: String,
-    },
-    /// Somebody does not understand what has to be agreed upon.
-    #[error("all members must understand commands of version {version}: upgrade {}", those.join(", "))]
-    TooOld {
-        /// What has to be understood.
-        version: u32,
-        /// Who does not, as far as can be told, and what they do understand.
-        those: Vec<String>,
-    },
-    /// Raft refused, such as because this node does not lead.
-    #[error("the members cannot be changed: {0}")]
-    Raft(String),
-}
-
 /// The members, as one node sees and changes them.
 pub(super) struct Members {
     raft: Raft,
     id: u64,
+    process: u64,
     name: String,
     api: String,
     host: String,
     seats: BTreeSet<String>,
+    /// Digests of what is to be configured alike.
+    shared_keys: std::sync::Mutex<BTreeMap<String, String>>,
     kept_alone: u64,
+    clock: Arc<dyn Clock>,
     client: Client,
+    addresses: Addresses,
+    confirmed: Confirmed,
+    /// The machine of another process of this number, and when that asked something.
+    double: std::sync::Mutex<Option<(String, Instant)>>,
     /// The newest version of commands in the ledger.
     newest: NewestVersion,
     /// The newest version members said they understand, by number.
@@ -180,6 +171,9 @@ pub(super) struct Identity {
     pub(super) api: String,
     pub(super) host: String,
     pub(super) seats: BTreeSet<String>,
+    /// What is to be configured alike on all nodes.
+    pub(super) shared_keys: BTreeMap<String, String>,
+    pub(super) clock: Arc<dyn Clock>,
     /// How many commands there are in the ledger this node kept alone.
     pub(super) kept_alone: u64,
 }
@@ -189,13 +183,34 @@ impl Members {
         raft: Raft,
         identity: Identity,
         client: Client,
+        addresses: Addresses,
+        confirmed: Confirmed,
         newest: NewestVersion,
     ) -> Self {
-        let Identity { name, api, host, seats, kept_alone } = identity;
+        let Identity { name, api, host, seats, shared_keys, clock, kept_alone } = identity;
+        let shared_keys = std::sync::Mutex::new(digests(&shared_keys));
         let id = *raft.node_id();
         let understood = std::sync::Mutex::new(BTreeMap::from([(id, COMMAND_VERSION)]));
         let change = Mutex::new(());
-        Self { raft, id, name, api, host, seats, kept_alone, client, newest, understood, change }
+        Self {
+            raft,
+            id,
+            process: fresh_number(),
+            name,
+            api,
+            host,
+            seats,
+            shared_keys,
+            kept_alone,
+            clock,
+            client,
+            addresses,
+            confirmed,
+            double: std::sync::Mutex::default(),
+            newest,
+            understood,
+            change,
+        }
     }
 
     fn membership(&self) -> Arc<StoredMembership> {
@@ -216,27 +231,66 @@ impl Members {
         members
     }
 
-    /// The seat of this node.
+    /// The seat of this node, as it is configured.
     pub(super) fn seat(&self) -> &str {
         &self.name
     }
 
+    /// What the members call this node.
+    pub(super) fn agreed_name(&self) -> String {
+        let me = self.list().into_iter().find(|it| it.id == self.id);
+        me.map_or_else(|| self.name.clone(), |it| it.name)
+    }
+
+    /// What is common to all members of the raft.
+    pub(super) fn raft_of(&self) -> Peer {
+        let membership = self.membership();
+        membership.nodes().next().map(|(_, peer)| peer.clone()).unwrap_or_default()
+    }
+
+    /// Somebody asks about this node.
+    pub(super) fn is_asked_by(&self, caller: Caller) {
+        if caller.id == self.id && caller.process != self.process {
+            let mut double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
+            *double = Some((caller.host, Instant::now()));
+        }
+    }
+
+    /// The machine of another process of this number, if it was heard of a moment ago.
+    pub(super) fn double(&self) -> Option<String> {
+        let double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
+        let (host, at) = double.as_ref()?;
+        (at.elapsed() < DOUBLE_FOR).then(|| host.clone())
+    }
+
     /// Tells about this node.
-    pub(super) async fn about(&self, leader: Option<String>) -> Hello {
+    pub(super) async fn about(&self, now: &Leadership) -> Hello {
+        let Peer { raft, begun_anew, .. } = self.raft_of();
         Hello {
             id: self.id,
+            process: self.process,
             name: self.name.clone(),
             entries: COMMAND_VERSION,
             api: self.api.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.host.clone(),
+            now: self.clock.now(),
             kept_alone: self.kept_alone,
             // One that cannot tell must not be taken for one that knows of none.
             is_in_a_raft: self.raft.is_initialized().await.unwrap_or(true),
-            leader,
+            leader: now.leader.clone(),
+            leader_id: now.leader_id,
             seats: self.seats.clone(),
             members: self.list().iter().map(|it| it.id).collect(),
+            raft,
+            begun_anew,
+            lost: self.confirmed.lost(now.term),
+            keys: self.shared_keys.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    pub(super) fn set_shared_keys(&self, keys: &BTreeMap<String, String>) {
+        *self.shared_keys.lock().unwrap_or_else(PoisonError::into_inner) = digests(keys);
     }
 
     pub(super) fn raft(&self) -> &Raft {
@@ -266,8 +320,26 @@ impl Members {
 
     /// Asks whoever has a seat who it is.
     pub(super) async fn hello(&self, name: &str) -> Result<Hello, CallError> {
-        let call = Call { path: HELLO, name, to: None, within: HELLO_WITHIN };
-        let hello: Hello = self.client.ask_once(call, &()).await?;
+        self.introduced(name, None).await
+    }
+
+    /// Where a member is reached that is known under this name.
+    pub(super) fn address(&self, id: u64, name: &str) -> String {
+        self.addresses.of(id, name)
+    }
+
+    /// Asks a member about itself, wherever it is by now.
+    pub(super) async fn hello_of(&self, member: &Member) -> Result<Hello, CallError> {
+        let name = self.addresses.of(member.id, &member.name);
+        let hello = self.introduced(&name, Some(member.id)).await;
+        hello.inspect_err(|_| self.addresses.lost(member.id, &name))
+    }
+
+    async fn introduced(&self, name: &str, to: Option<u64>) -> Result<Hello, CallError> {
+        let call = Call { path: HELLO, name, to, within: HELLO_WITHIN };
+        let host = self.host.clone();
+        let caller = Caller { id: self.id, process: self.process, host };
+        let hello: Hello = self.client.ask_once(call, &caller).await?;
         let mut understood = self.understood.lock().unwrap_or_else(PoisonError::into_inner);
         understood.insert(hello.id, hello.entries);
         Ok(hello)
@@ -285,7 +357,7 @@ impl Members {
             understood.get(&id).copied()
         };
         let unsure = members.iter().filter(|it| said(it.id).is_none_or(|it| it < version));
-        join_all(unsure.filter(|it| it.id != self.id).map(|it| self.hello(&it.name))).await;
+        join_all(unsure.filter(|it| it.id != self.id).map(|it| self.hello_of(it))).await;
         let too_old = |it: &Member| match said(it.id) {
             Some(understood) if understood >= version => None,
             Some(understood) => Some(format!("{} (version {understood})", it.name)),
@@ -295,11 +367,31 @@ impl Members {
         if those.is_empty() { Ok(()) } else { Err(MembersError::TooOld { version, those }) }
     }
 
+    /// Lets a node in that has a seat, or calls a member as it is called now.
+    pub(super) async fn join(&self, newcomer: &Newcomer) -> Result<(), MembersError> {
+        let Newcomer { id, name, host } = newcomer;
+        // Somebody who was removed does not come back by asking.
+        if !self.list().iter().any(|it| it.name == *name || it.id == *id) {
+            return Err(MembersError::NoMember { name: name.clone() });
+        }
+        let _turn = self.change.lock().await;
+        let hello = self.hello(name).await?;
+        if hello.id != *id {
+            let (name, there, here) = (name.clone(), hello.host, host.clone());
+            return Err(MembersError::OtherNode { name, there, here });
+        }
+        self.let_in(name, hello).await
+    }
+
     /// Gives whoever has a seat a vote, once it has everything; whoever had the seat before loses
     /// it. Doing it again changes nothing.
     pub(super) async fn add(&self, name: &str) -> Result<(), MembersError> {
         let _turn = self.change.lock().await;
         let hello = self.hello(name).await?;
+        self.let_in(name, hello).await
+    }
+
+    async fn let_in(&self, name: &str, hello: Hello) -> Result<(), MembersError> {
         if hello.name != name {
             let says = hello.name.clone();
             let other = || MembersError::OtherName { name: name.into(), says: says.clone() };
@@ -316,6 +408,10 @@ impl Members {
             let those = vec![format!("{name} (version {})", hello.entries)];
             return Err(MembersError::TooOld { version, those });
         }
+        if let Some(known) = self.list().into_iter().find(|it| it.id == hello.id && it.name != name)
+        {
+            self.rename(&known, &hello).await?;
+        }
         let members = self.list();
         let had_it: BTreeSet<u64> = members
             .iter()
@@ -324,7 +420,7 @@ impl Members {
             .collect();
         let is_voter = members.iter().any(|it| it.id == hello.id && it.is_voter);
         if !is_voter {
-            let peer = Peer { name: name.to_owned(), kept_alone: false };
+            let peer = Peer { name: name.to_owned(), kept_alone: false, ..self.raft_of() };
             let learn = self.raft.add_learner(hello.id, peer, false);
             let learned = tokio::time::timeout(JOIN_WITHIN, learn).await;
             learned
@@ -403,10 +499,8 @@ impl Members {
         voters: &BTreeSet<u64>,
     ) -> Result<(), MembersError> {
         let those = members.iter().filter(|it| voters.contains(&it.id));
-        let asked = those.map(|it| async move {
-            let is_there = |hello: Result<Hello, _>| hello.is_ok_and(|hello| hello.id == it.id);
-            it.id == self.id || is_there(self.hello(&it.name).await)
-        });
+        let asked =
+            those.map(|it| async move { it.id == self.id || self.hello_of(it).await.is_ok() });
         let answer = join_all(asked).await.into_iter().filter(|it| *it).count();
         let of = voters.len();
         if answer > of / 2 { Ok(()) } else { Err(MembersError::NoMajority { of, answer }) }
@@ -461,6 +555,12 @@ fn meant(members: &[Member], name: &str) -> String {
         (false, Some(only), None) => (*only).to_owned(),
         _ => name.to_owned(),
     }
+}
+
+/// Values as peers may see them.
+fn digests(keys: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let digest = |value: &String| format!("{:08x}", crc32fast::hash(value.as_bytes()));
+    keys.iter().map(|(key, value)| (key.clone(), digest(value))).collect()
 }
 
 fn voters(members: &[Member]) -> BTreeSet<u64> {

@@ -6,6 +6,7 @@
 
 mod start;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use super::peers::Switchboard;
 use super::propose;
 use super::setup::RaftSetup;
 use super::types::{Envelope, LogId, Raft};
+use super::watcher::Watched;
 use crate::ports::{Applied, Ledger, ProposeError, deadline};
 use crate::strand;
 
@@ -63,6 +65,9 @@ pub enum NotLeading {
     /// It may be the leader, but too few nodes say so.
     #[error("no majority of the nodes answers")]
     NoMajority,
+    /// It leads a raft that must do nothing.
+    #[error("{0}")]
+    StandsBack(String),
     /// No answer in time.
     #[error("leadership was not proven within {} ms", within.as_millis())]
     Late {
@@ -111,6 +116,7 @@ struct Inner {
     standing: watch::Receiver<Standing>,
     leading: watch::Receiver<Option<u64>>,
     carried_over: watch::Receiver<CarriedOver>,
+    watched: watch::Receiver<Arc<Watched>>,
     /// None where there is no network.
     server: Option<ServerHandle>,
     runtime: Own,
@@ -176,9 +182,14 @@ impl RaftNode {
         *self.inner.raft.node_id()
     }
 
-    /// The seat of this node.
+    /// The seat of this node, as it is configured; members may know it by another one still.
     pub fn seat(&self) -> &str {
         self.inner.members.seat()
+    }
+
+    /// What the members call this node.
+    pub(super) fn agreed_name(&self) -> String {
+        self.inner.members.agreed_name()
     }
 
     pub(super) fn switchboard(&self) -> Arc<Switchboard> {
@@ -222,12 +233,25 @@ impl RaftNode {
         self.inner.carried_over.clone()
     }
 
+    /// What the newest round of questions to all nodes found.
+    pub fn watched(&self) -> watch::Receiver<Arc<Watched>> {
+        self.inner.watched.clone()
+    }
+
+    /// Tells peers from now on that this is what is configured; see [`RaftSetup::shared_keys`].
+    pub fn set_shared_keys(&self, keys: &BTreeMap<String, String>) {
+        self.inner.members.set_shared_keys(keys);
+    }
+
     /// Proves that this node leads, by asking a majority, and has applied everything that was
     /// agreed upon before it was asked.
     ///
     /// # Errors
     /// When it does not lead, or cannot prove it in time.
     pub async fn prove(&self, within: Duration) -> Result<Proof, NotLeading> {
+        if let Some(why) = self.stands_back(within).await {
+            return Err(NotLeading::StandsBack(why));
+        }
         let inner = Arc::clone(&self.inner);
         let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(within);
         let proven = strand::spawn_on(&self.inner.runtime.1, async move {
@@ -239,6 +263,18 @@ impl RaftNode {
             }
         });
         proven.await.unwrap_or_else(|error| Err(NotLeading::Stopped(error.to_string())))
+    }
+
+    /// Why nothing may be done in the name of this raft, if that is so. One that was begun anew has
+    /// to ask first whether the one before it lives.
+    async fn stands_back(&self, within: Duration) -> Option<String> {
+        let mut watched = self.watched();
+        if self.inner.members.raft_of().begun_anew
+            && !matches!(timeout(within, watched.wait_for(|it| it.has_begun)).await, Ok(Ok(_)))
+        {
+            return Some("this raft was begun anew, and the others were not asked yet".to_owned());
+        }
+        watched.borrow().stands_back.clone()
     }
 
     /// Proposes a command as if only batons of this version could apply it.
@@ -299,6 +335,14 @@ impl RaftNode {
     /// When there is no answer in time.
     pub async fn ask(&self, name: &str) -> Result<Hello, CallError> {
         self.inner.members.hello(name).await
+    }
+
+    /// Asks a member about itself, wherever it is by now.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn ask_member(&self, member: &Member) -> Result<Hello, CallError> {
+        self.inner.members.hello_of(member).await
     }
 
     /// Gives whoever has a seat a vote. Only the leader can.

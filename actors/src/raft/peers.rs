@@ -59,7 +59,7 @@ impl Switchboard {
 
 impl Peers for RaftNode {
     fn name(&self) -> String {
-        self.seat().to_owned()
+        self.agreed_name()
     }
 
     fn others(&self) -> Vec<String> {

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::leadership::Leadership;
-use super::members::{Members, MembersError};
+use super::members::{Caller, Members, Newcomer};
 use super::network::chain;
 use super::propose;
 use super::server::Reception;
@@ -28,10 +28,11 @@ pub(super) struct Receptionist {
 }
 
 impl Reception for Receptionist {
-    fn hello(&self) -> BoxFuture<'static, serde_json::Value> {
+    fn hello(&self, caller: Caller) -> BoxFuture<'static, serde_json::Value> {
         let members = Arc::clone(&self.members);
-        let leader = self.leadership.borrow().leader.clone();
-        let hello = async move { members.about(leader).await };
+        members.is_asked_by(caller);
+        let now = self.leadership.borrow().clone();
+        let hello = async move { members.about(&now).await };
         hello.map(|hello| serde_json::to_value(hello).unwrap_or_default()).boxed()
     }
 
@@ -45,15 +46,11 @@ impl Reception for Receptionist {
         .boxed()
     }
 
-    fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>> {
+    fn join(&self, newcomer: Newcomer) -> BoxFuture<'static, Result<(), String>> {
         let members = Arc::clone(&self.members);
         // To its end, even if whoever asked waits no more.
         let added = strand::spawn_on(&self.runtime, async move {
-            // Somebody who was removed does not come back by asking.
-            if members.list().iter().all(|it| it.name != name) {
-                return Err(MembersError::NoMember { name }.to_string());
-            }
-            members.add(&name).await.map_err(|error| chain(&error))
+            members.join(&newcomer).await.map_err(|error| chain(&error))
         });
         added.map(|added| added.unwrap_or_else(|error| Err(error.to_string()))).boxed()
     }

@@ -181,7 +181,8 @@ fn write(path: &Path, memory: Memory, seat: &str) -> Result<(), RecoverRaftError
     let Memory { term, last, body, .. } = memory;
     let mut store = RaftStore::open(path, fresh_number())?;
     let node = store.node();
-    let peer = Peer { name: seat.to_owned(), kept_alone: false };
+    let peer =
+        Peer { name: seat.to_owned(), kept_alone: false, raft: fresh_number(), begun_anew: true };
     let nodes = BTreeMap::from([(node, peer)]);
     let members = openraft::Membership::new(vec![BTreeSet::from([node])], nodes);
     let members = members.map_err(|error| content(io::Error::other(error)))?;

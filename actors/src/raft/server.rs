@@ -26,6 +26,7 @@ use serde_json::Value;
 use super::client::{SECRET, TO};
 use super::disk::Failure;
 use super::leadership::Heard;
+use super::members::{Caller, Newcomer};
 use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
 use super::peers::{Ears, PEER};
 use super::secret::Secret;
@@ -48,10 +49,10 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is answered beside openraft's own questions.
 pub(super) trait Reception: Send + Sync + 'static {
-    /// Tells about this node; JSON.
-    fn hello(&self) -> BoxFuture<'static, serde_json::Value>;
-    /// Somebody at this seat wants to be a member; or why not.
-    fn join(&self, name: String) -> BoxFuture<'static, Result<(), String>>;
+    /// Tells about this node to whoever asks; JSON.
+    fn hello(&self, caller: Caller) -> BoxFuture<'static, serde_json::Value>;
+    /// This node wants to be a member, or to be called otherwise; or why not.
+    fn join(&self, newcomer: Newcomer) -> BoxFuture<'static, Result<(), String>>;
     /// Somebody kept this ledger while it ran alone; or why it is not carried over.
     fn carry_over(&self, ledger: LedgerState) -> BoxFuture<'static, Result<(), String>>;
 }
@@ -221,7 +222,7 @@ impl Window {
                 Err(error) => Err(error),
             },
             TRANSFER => transfer(desk, body).await,
-            HELLO => Ok(hello(desk).await),
+            HELLO => Ok(hello(desk, body).await),
             PEER => peer(desk, body).await,
             _ => join(desk, body).await,
         };
@@ -285,13 +286,15 @@ async fn peer(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
     }
 }
 
-async fn hello(desk: Data<Desk>) -> HttpResponse {
-    HttpResponse::Ok().json(desk.reception.hello().await)
+async fn hello(desk: Data<Desk>, body: Bytes) -> HttpResponse {
+    // Who it is does not matter for the answer.
+    let caller = serde_json::from_slice(&body).unwrap_or_default();
+    HttpResponse::Ok().json(desk.reception.hello(caller).await)
 }
 
 async fn join(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {
-    let name: String = read(&body)?;
-    tell(desk.reception.join(name).await)
+    let newcomer: Newcomer = read(&body)?;
+    tell(desk.reception.join(newcomer).await)
 }
 
 async fn carry_over(desk: Data<Desk>, body: Bytes) -> Result<HttpResponse, Error> {

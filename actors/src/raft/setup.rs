@@ -1,5 +1,6 @@
 //! How one node is set up.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 
 use super::client::Connect;
 use super::secret::Secret;
+use crate::clock::Clock;
 
 /// Entries sent in one go; they are also limited by bytes.
 const ENTRIES_AT_ONCE: u64 = 64;
@@ -42,6 +44,10 @@ pub struct RaftSetup {
     pub api: String,
     /// What this machine calls itself; told to peers who ask.
     pub host: String,
+    /// What time it is; told to peers who ask.
+    pub clock: Arc<dyn Clock>,
+    /// What is to be configured alike on all nodes, key by key: peers are told digests of it.
+    pub shared_keys: BTreeMap<String, String>,
     /// What this node kept while it ran alone, if it did: a raft that begins goes on from it.
     pub kept_alone: Option<Arc<LedgerState>>,
     /// How long things take.

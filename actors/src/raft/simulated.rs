@@ -1,11 +1,13 @@
 //! Nodes of a raft that live in a simulation: on the thread of whoever starts them, their logs in
 //! memory, their peers behind a [`Wire`]. Everything else is what runs outside, too.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::web::Bytes;
 use baton_schema::{RaftOpenError, RaftStore};
+use baton_topology::time::Timestamp;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use hyper::StatusCode;
 use serde::de::DeserializeOwned;
@@ -14,10 +16,12 @@ use tokio::time::timeout;
 
 use super::client::{Call, CallError, Client};
 use super::disk::Disk;
+use super::members::Identity;
 use super::node::{Own, Parts, RaftNode, StartError, assemble};
 use super::secret::Secret;
 use super::server::Window;
 use super::setup::{Compaction, Timing, config};
+use crate::clock::Clock;
 use crate::strand::chance;
 
 /// From now on what happens on this thread follows from `seed` alone, and all tasks of a node are
@@ -90,6 +94,15 @@ impl Door {
     }
 }
 
+/// Tells no peer what time it is.
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::EPOCH
+    }
+}
+
 /// How a simulated node is set up.
 pub struct Setup {
     /// Its seat.
@@ -118,9 +131,16 @@ pub async fn start(setup: Setup) -> Result<(RaftNode, Door), StartError> {
     let secret = secret.map_err(|error| StartError::Raft(error.to_string()))?;
     let client = Client::over(wire, secret.clone());
     let own = Own(None, Handle::current());
-    let (api, host) = (name.clone(), name.clone());
-    let kept_alone = None;
-    let parts = Parts { name, seats, api, host, kept_alone, secret, timing, compaction };
+    let identity = Identity {
+        api: name.clone(),
+        host: name.clone(),
+        seats: seats.into_iter().chain([name.clone()]).collect(),
+        name,
+        shared_keys: BTreeMap::new(),
+        clock: Arc::new(NoClock),
+        kept_alone: 0,
+    };
+    let parts = Parts { identity, kept_alone: None, secret, timing, compaction };
     let mut door = None;
     let serve = |office| {
         door = Some(Door(Window::of(office)));

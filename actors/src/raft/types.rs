@@ -50,6 +50,12 @@ pub(super) struct Peer {
     /// Whether it was there when the raft began, with a ledger that it had kept alone.
     #[serde(default)]
     pub(super) kept_alone: bool,
+    /// The raft that it is a member of, for all alike: a raft that is begun anew is another one.
+    #[serde(default)]
+    pub(super) raft: u64,
+    /// Whether that one was begun anew by people who took the other members for lost.
+    #[serde(default)]
+    pub(super) begun_anew: bool,
 }
 
 /// Something on its way through the log.

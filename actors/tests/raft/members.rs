@@ -1,7 +1,13 @@
 //! How a raft begins, and how nodes come and go.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use baton_actors::ports::Ledger;
-use baton_actors::raft::{Member, MembersError, RaftNode, Standing};
+use baton_actors::raft::{
+    Finding, FindingKind, Member, MembersError, RaftNode, Role, Standing, Watched,
+};
 
 use crate::world::{World, tag, within};
 
@@ -158,4 +164,207 @@ async fn a_change_that_makes_no_sense_is_refused_in_clear_words() {
     let last = told(leader.remove_peer(&name).await.unwrap_err());
     assert_eq!(last, format!("{name} is the last one, and a raft of nobody agrees on nothing"));
     world.commit_among(&[name], 3).await;
+}
+
+/// Waits until all nodes know these members by name.
+async fn all_know(world: &World, names: &[&str]) {
+    for (seat, node) in &world.nodes {
+        within(seat, async {
+            while voters(&node.members()) != names {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_called_otherwise_one_by_one_and_stay_who_they_are() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    let ids: Vec<u64> = world.nodes.values().map(RaftNode::id).collect();
+    let mut names = ["a:1", "b:1", "c:1"];
+    for (place, name) in ["a.new:1", "b.new:1", "c.new:1"].into_iter().enumerate() {
+        world.kill(names[place]).await;
+        world.rename(names[place], name);
+        names[place] = name;
+        world.start(name).await;
+        all_know(&world, &names).await;
+        world.commit(2 + u32::try_from(place).unwrap()).await;
+        world.all_have(&world.except(&[]), 2 + u32::try_from(place).unwrap()).await;
+    }
+    assert_eq!(world.nodes.values().map(RaftNode::id).collect::<Vec<_>>(), ids);
+    for name in names {
+        let node = world.node(name);
+        let led = async {
+            // An election may come in between.
+            while node.leadership().borrow().role != Role::Leader {
+                let _ = world.leader().await.1.hand_over(Some(name)).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        within(name, led).await;
+        world.kill(name).await;
+        let rest = world.except(&[]);
+        world.commit_among(&rest, 10).await;
+        world.start(name).await;
+        all_know(&world, &names).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_are_all_called_otherwise_at_once_find_each_other() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    for name in ["a", "b", "c"] {
+        world.kill(&format!("{name}:1")).await;
+        world.rename(&format!("{name}:1"), &format!("{name}.new:1"));
+    }
+    for name in ["a", "b", "c"] {
+        world.start(&format!("{name}.new:1")).await;
+    }
+    world.commit(2).await;
+    world.all_have(&world.except(&[]), 2).await;
+    all_know(&world, &["a.new:1", "b.new:1", "c.new:1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_another_members_is_not_given_to_a_second_one() {
+    let mut world = World::running(&["a:1", "b:1", "c:1"]).await;
+    world.commit(1).await;
+    let (name, leader) = world.leader().await;
+    let [one, other] = &world.except(&[&name])[..] else { panic!("there are three") };
+    world.kill(one).await;
+    world.kill(other).await;
+    // Nobody answers for the other one but this node.
+    std::fs::rename(world.folder(one), world.folder("kept")).unwrap();
+    std::fs::rename(world.folder(other), world.folder("away")).unwrap();
+    std::fs::rename(world.folder("kept"), world.folder(other)).unwrap();
+    world.start(other).await;
+    let error = within("it is heard of", async {
+        loop {
+            // It votes, so there is a leader; who may be called otherwise only by somebody else.
+            let (_, leader) = world.leader().await;
+            match leader.add_peer(other).await {
+                Err(error @ MembersError::NameTaken { .. }) => return error.to_string(),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    let way = format!("or remove the other one first (raft-remove-peer/{other})");
+    assert!(error.contains(&way), "{error}");
+    assert_eq!(voters(&leader.members()), ["a:1", "b:1", "c:1"]);
+    within("it is removed", async {
+        while world.leader().await.1.remove_peer(other).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut names = vec![name.as_str(), other.as_str()];
+    names.sort_unstable();
+    all_know(&world, &names).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_configuration_begins_no_raft_and_both_nodes_are_named() {
+    let mut world = World::of(&["a:1", "b:1", "c:1"]);
+    let first = world.start("a:1").await;
+    let third = world.start("c:1").await;
+    // Where `b:1` is, and called as the first one.
+    let mut copied = world.setup("b:1");
+    "a:1".clone_into(&mut copied.name);
+    let copy = RaftNode::start(copied).await.unwrap();
+    let (here, there) = (first.id(), copy.id());
+    let one = format!("host host-of-a:1 (node {here})");
+    let other = format!("host host-of-b:1 (node {there})");
+    for (node, because) in [
+        (&first, format!("b:1 leads to {other}, which calls itself a:1, as {one} does")),
+        (&third, format!("b:1 leads to {other}, which calls itself a:1, as {one} does")),
+        (&copy, format!("b:1 leads to {other}, which calls itself a:1, as {one} does")),
+    ] {
+        stands_outside(node, &because).await;
+        assert!(node.members().is_empty());
+    }
+    copy.halt().await;
+    world.start("b:1").await;
+    world.all_members().await;
+    world.commit(1).await;
+
+    // One that comes later is let in neither.
+    world.kill("c:1").await;
+    let mut copied = world.setup("c:1");
+    copied.folder = world.folder("other");
+    std::fs::create_dir_all(&copied.folder).unwrap();
+    "a:1".clone_into(&mut copied.name);
+    let copy = RaftNode::start(copied).await.unwrap();
+    stands_outside(&copy, "a:1 leads to another node (host host-of-a:1)").await;
+    let mut watched = first.watched();
+    let both = format!("two nodes call themselves a:1: host host-of-c:1 (node {})", copy.id());
+    let told = |it: &Arc<Watched>| it.findings.iter().any(|it| it.text.starts_with(&both));
+    within("both are named", watched.wait_for(told)).await.unwrap();
+    copy.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_configured_otherwise_say_which_keys_differ_and_go_on() {
+    let mut world = World::of(&["a:1", "b:1", "c:1"]);
+    let keys = |value: &str| BTreeMap::from([("RecoveryFilters".to_owned(), value.to_owned())]);
+    for (name, value) in [("a:1", "x"), ("b:1", "x"), ("c:1", "y")] {
+        world.shared_keys.insert(name.to_owned(), keys(value));
+        world.start(name).await;
+    }
+    world.all_members().await;
+    world.commit(1).await;
+    let finds = async |name: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|it| format!("{it} is configured otherwise than this node: RecoveryFilters"))
+            .collect();
+        let mut watched = world.node(name).watched();
+        let is_so = |it: &Arc<Watched>| {
+            it.findings.iter().map(|it| it.text.clone()).collect::<Vec<_>>() == expected
+        };
+        within(name, watched.wait_for(is_so)).await.unwrap();
+    };
+    finds("a:1", &["c:1"]).await;
+    finds("c:1", &["a:1", "b:1"]).await;
+    world.node("c:1").set_shared_keys(&keys("x"));
+    for name in ["a:1", "b:1", "c:1"] {
+        finds(name, &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_minutes_off_is_told_of_by_all_until_it_is_right() {
+    let mut world = World::of(&["a:1", "b:1", "c:1"]);
+    world.ahead.insert("c:1".to_owned(), Duration::from_secs(300));
+    for name in ["a:1", "b:1", "c:1"] {
+        world.start(name).await;
+    }
+    world.all_members().await;
+    let finds = async |name: &str, expected: &[(&str, &str)]| {
+        let mut watched = world.node(name).watched();
+        let is_so = |it: &Arc<Watched>| {
+            let clocks = it.findings.iter().filter(|it| it.kind == FindingKind::Clock);
+            let all: Vec<&Finding> = clocks.collect();
+            all.len() == expected.len()
+                && all
+                    .iter()
+                    .zip(expected)
+                    .all(|(it, (seat, how))| it.seat == *seat && it.text.contains(how))
+        };
+        within(name, watched.wait_for(is_so)).await.unwrap();
+    };
+    finds("a:1", &[("c:1", "ahead of the clock here")]).await;
+    finds("b:1", &[("c:1", "ahead of the clock here")]).await;
+    finds("c:1", &[("a:1", "behind the clock here"), ("b:1", "behind the clock here")]).await;
+    world.kill("c:1").await;
+    world.ahead.clear();
+    world.start("c:1").await;
+    for name in ["a:1", "b:1", "c:1"] {
+        let mut watched = world.node(name).watched();
+        let is_so = |it: &Arc<Watched>| !it.reports.is_empty() && it.findings.is_empty();
+        within(name, watched.wait_for(is_so)).await.unwrap();
+    }
 }

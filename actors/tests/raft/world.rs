@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::ports::{Applied, Ledger, ProposeError};
 use baton_actors::raft::{
     Compaction, Connect, Leadership, RaftNode, RaftSetup, Role, Secret, Standing, Stream, Timing,
 };
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
+use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, select_all};
 use tempfile::TempDir;
@@ -147,6 +149,23 @@ pub(crate) struct World {
     pub(crate) compaction: Compaction,
     /// Ledgers that nodes kept while they ran alone.
     pub(crate) kept_alone: BTreeMap<String, Arc<LedgerState>>,
+    /// What is configured, by node.
+    pub(crate) shared_keys: BTreeMap<String, BTreeMap<String, String>>,
+    clock: TokioClock,
+    /// How far the clocks of nodes are ahead.
+    pub(crate) ahead: BTreeMap<String, Duration>,
+}
+
+/// A clock that is wrong.
+struct Ahead {
+    clock: TokioClock,
+    by: Duration,
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.clock.now().plus(self.by)
+    }
 }
 
 impl World {
@@ -165,6 +184,9 @@ impl World {
             seats: seats.iter().map(|&seat| seat.to_owned()).collect(),
             compaction: Compaction::default(),
             kept_alone: BTreeMap::new(),
+            shared_keys: BTreeMap::new(),
+            clock: TokioClock::starting_at(Timestamp::from_secs(1_800_000_000)),
+            ahead: BTreeMap::new(),
         }
     }
 
@@ -194,6 +216,11 @@ impl World {
             secret: Secret::new(SECRET).unwrap(),
             api: format!("http://{name}"),
             host: format!("host-of-{name}"),
+            clock: Arc::new(Ahead {
+                clock: self.clock.clone(),
+                by: self.ahead.get(name).copied().unwrap_or_default(),
+            }),
+            shared_keys: self.shared_keys.get(name).cloned().unwrap_or_default(),
             kept_alone: self.kept_alone.get(name).cloned(),
             timing: TIMING,
             compaction: self.compaction,
@@ -219,6 +246,15 @@ impl World {
     /// Ends a node without a word to anybody.
     pub(crate) async fn kill(&mut self, name: &str) {
         self.nodes.remove(name).unwrap().halt().await;
+    }
+
+    /// Gives the disk of a node that is not running another name, and all nodes that start from now
+    /// on.
+    pub(crate) fn rename(&mut self, before: &str, name: &str) {
+        std::fs::rename(self.folder(before), self.folder(name)).unwrap();
+        self.seats.retain(|it| it != before);
+        self.seats.push(name.to_owned());
+        self.net.addresses.lock().unwrap().remove(before);
     }
 
     /// Takes the disk of a node that is not running.

@@ -4,8 +4,14 @@
 //! nothing has happened later than this node learned of it: else whoever leads next would wait for
 //! hours before it fenced, blocked no more, or tried again. A clock that is behind cannot be told
 //! from news that comes late.
+//!
+//! What holds for a while (a downtime, maintenance, a promotion rule, a pool) holds for as long here
+//! as it was said: where the clocks differ, from when this node learned of it. A node that was not
+//! running then cannot know when that was; there it holds by the clock that wrote it, and from the
+//! start on for no longer than was said.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpds::RedBlackTreeMapSync;
 
@@ -13,7 +19,10 @@ use crate::key::InstanceKey;
 use crate::recovery::Recovery;
 use crate::time::Timestamp;
 
-use super::{Downtime, LedgerState, Maintenance};
+use super::{Candidate, Downtime, LedgerState, Maintenance, Pool};
+
+/// Clocks that differ by less are as good as each other, and news may be so late.
+const CLOCKS_AGREE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A ledger as it was agreed upon, and the same by the clock here.
 pub(crate) struct Known<'a> {
@@ -42,14 +51,17 @@ pub(crate) fn by_clock_here(
     for (key, at) in moments(agreed, before, now, |it| &it.scouts) {
         Arc::make_mut(&mut here).scouts.insert_mut(key, at);
     }
-    // What was set holds at once.
-    for (key, written) in agreed.downtimes.iter().filter(|(_, it)| it.begins_at > now) {
-        let downtime = Downtime { begins_at: now, ..written.clone() };
-        Arc::make_mut(&mut here).downtimes.insert_mut(key.clone(), downtime);
+    for (key, it) in lasting(agreed, before, now, |it| &it.downtimes) {
+        Arc::make_mut(&mut here).downtimes.insert_mut(key, it);
     }
-    for (key, written) in agreed.maintenances.iter().filter(|(_, it)| it.begins_at > now) {
-        let maintenance = Maintenance { begins_at: now, ..written.clone() };
-        Arc::make_mut(&mut here).maintenances.insert_mut(key.clone(), maintenance);
+    for (key, it) in lasting(agreed, before, now, |it| &it.maintenances) {
+        Arc::make_mut(&mut here).maintenances.insert_mut(key, it);
+    }
+    for (key, it) in lasting(agreed, before, now, |it| &it.candidates) {
+        Arc::make_mut(&mut here).candidates.insert_mut(key, it);
+    }
+    for (key, it) in lasting(agreed, before, now, |it| &it.pools) {
+        Arc::make_mut(&mut here).pools.insert_mut(key, it);
     }
     here
 }
@@ -83,6 +95,81 @@ fn moments(
         (here != *written).then(|| (key.clone(), here))
     });
     differing.collect()
+}
+
+/// From when until when something holds.
+type Span = (Timestamp, Timestamp);
+
+/// What holds for a while.
+trait Lasting: Clone {
+    fn span(&self) -> Span;
+    fn with(self, span: Span) -> Self;
+}
+
+impl Lasting for Downtime {
+    fn span(&self) -> Span {
+        (self.begins_at, self.ends_at)
+    }
+
+    fn with(self, (begins_at, ends_at): Span) -> Self {
+        Self { begins_at, ends_at, ..self }
+    }
+}
+
+impl Lasting for Maintenance {
+    fn span(&self) -> Span {
+        (self.begins_at, self.ends_at)
+    }
+
+    fn with(self, (begins_at, ends_at): Span) -> Self {
+        Self { begins_at, ends_at, ..self }
+    }
+}
+
+impl Lasting for Candidate {
+    fn span(&self) -> Span {
+        (self.registered_at, self.expires_at)
+    }
+
+    fn with(self, (registered_at, expires_at): Span) -> Self {
+        Self { registered_at, expires_at, ..self }
+    }
+}
+
+impl Lasting for Pool {
+    fn span(&self) -> Span {
+        (self.submitted_at, self.expires_at)
+    }
+
+    fn with(self, (submitted_at, expires_at): Span) -> Self {
+        Self { submitted_at, expires_at, ..self }
+    }
+}
+
+/// Those that hold at other times than was written.
+fn lasting<K: Ord + Clone, V: Lasting>(
+    agreed: &LedgerState,
+    before: Option<&Known<'_>>,
+    now: Timestamp,
+    of: fn(&LedgerState) -> &RedBlackTreeMapSync<K, V>,
+) -> Vec<(K, V)> {
+    let differing = of(agreed).iter().filter_map(|(key, written)| {
+        let known = before.and_then(|it| Some((of(it.agreed).get(key)?, of(it.here).get(key)?)));
+        let here = match known {
+            Some((agreed, here)) if agreed.span() == written.span() => here.span(),
+            _ => span(written.span(), before.is_some(), now),
+        };
+        (here != written.span()).then(|| (key.clone(), written.clone().with(here)))
+    });
+    differing.collect()
+}
+
+/// From when until when it holds here, by the clock here, what is news to this node now.
+fn span((begins, ends): Span, was_running: bool, now: Timestamp) -> Span {
+    let apart = now.since(begins).max(begins.since(now));
+    let begins_here =
+        if was_running && apart > CLOCKS_AGREE_WITHIN { now } else { begins.min(now) };
+    (begins_here, begins_here.plus(ends.since(begins)))
 }
 
 /// When something happened by the clock here: as it was known, or now at the latest.

@@ -53,11 +53,12 @@ function matches(it, wanted) {
     && (!wanted.problem || it.problems.includes(wanted.problem));
 }
 
-/** Nodes that do not answer: with one less, another failure may leave nobody who recovers. */
-function missingNodes() {
+/** The nodes that something is to be said of.
+ * @param {(it: any) => boolean} is */
+function nodesThat(is) {
   if (fleet.state.Nodes < 2) return [];
   const answer = loaded('nodes', Math.floor(Date.now() / 5000), () => get('raft-nodes'));
-  return (answer.data ?? []).filter((/** @type {any} */ it) => !it.Answers).map((/** @type {any} */ it) => it.Seat);
+  return (answer.data ?? []).filter(is).map((/** @type {any} */ it) => it.Seat);
 }
 
 /** @param {Summary[]} found */
@@ -68,8 +69,11 @@ function headline(found) {
   if (!fleet.isLoaded) return html`<h1>Fleet</h1>`;
   if (ill.length) return html`<h1>${mark('critical')} ${counted(ill.length, 'cluster needs', 'clusters need')} attention</h1><p class="total">of ${total}</p>`;
   if (worried.length) return html`<h1>${mark('warning')} ${counted(worried.length, 'cluster has', 'clusters have')} warnings</h1><p class="total">of ${total}; no primary is down</p>`;
-  const missing = missingNodes();
+  // With one less, another failure may leave nobody who recovers.
+  const missing = nodesThat((it) => !it.Answers);
+  const troubled = nodesThat((it) => it.Findings?.length);
   if (missing.length) return html`<h1>${mark('warning')} ${counted(missing.length, 'node')} of baton missing</h1><p class="total">${missing.join(', ')}; ${total}, none with warnings</p>`;
+  if (troubled.length) return html`<h1>${mark('warning')} Something is wrong between the nodes of baton</h1><p class="total"><a href=${to(['nodes'])}>${troubled.join(', ')}</a>; ${total}, none with warnings</p>`;
   return html`<h1>${mark('ok')} All is well</h1><p class="total">${total}</p>`;
 }
 

@@ -70,6 +70,7 @@ async fn tell_of(raft: &Raft, health: &mut HealthJson) {
     let now = raft.leadership();
     let leads = now.role == Role::Leader;
     health.raft_leader_uri = raft.shown_api(&now).await;
+    health.raft_findings = raft.troubles();
     raft.seat().clone_into(&mut health.raft_advertise);
     if leads {
         // Only the leader asks the others.

@@ -1,5 +1,7 @@
 //! The raft: who leads, who takes part, and changes of either.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use baton_actors::raft::{Hello, Leadership, Member, MembersError, Role};
 use serde::Serialize;
@@ -58,10 +60,11 @@ pub(super) async fn leader(call: Call) -> Outcome {
 }
 
 pub(super) async fn health(call: Call) -> Outcome {
-    if is_healthy(call.raft()?.leadership().role) {
+    let raft = call.raft()?;
+    if is_healthy(raft.leadership().role) && !raft.is_unfit() {
         Reply::bare(&"healthy")
     } else {
-        Err(Failure::new("unhealthy"))
+        Err(Failure::new("unhealthy").with_details(&raft.troubles()))
     }
 }
 
@@ -85,6 +88,8 @@ struct StatusJson {
     #[serde(rename = "LeaderURI")]
     leader_uri: String,
     peers: Vec<String>,
+    /// What is wrong with this node and between the nodes.
+    findings: Vec<String>,
 }
 
 pub(super) async fn status(call: Call) -> Outcome {
@@ -97,11 +102,12 @@ pub(super) async fn status(call: Call) -> Outcome {
         raft_bind: raft.seat().to_owned(),
         raft_advertise: raft.seat().to_owned(),
         state: state_name(role),
-        healthy: is_healthy(role),
+        healthy: is_healthy(role) && !raft.is_unfit(),
         is_part_of_quorum: is_healthy(role) && leader.is_some(),
         leader: leader.unwrap_or_default(),
         leader_uri,
         peers: seats(raft),
+        findings: raft.troubles(),
     })
 }
 
@@ -119,19 +125,27 @@ struct MemberJson {
     answers: bool,
     leads: bool,
     is_this_node: bool,
+    /// What is wrong with it, as this node sees it.
+    findings: Vec<String>,
 }
 
 pub(super) async fn nodes(call: Call) -> Outcome {
     let raft = call.raft()?;
-    let (leader, id) = (raft.leadership().leader, raft.node().id());
+    let (leader, id) = (raft.leadership().leader_id, raft.node().id());
+    let watched = Arc::clone(&raft.node().watched().borrow());
+    let findings = |seat: &str| {
+        let those = watched.findings.iter().filter(|it| it.seat == seat);
+        those.map(|it| it.text.clone()).collect::<Vec<_>>()
+    };
     let member = |(member, hello): (Member, Option<Hello>)| {
         let answers = hello.is_some();
         let (host, version, api) =
             hello.map(|it| (it.host, it.version, it.api)).unwrap_or_default();
         MemberJson {
-            leads: leader.as_ref() == Some(&member.name),
+            leads: leader == Some(member.id),
             is_this_node: member.id == id,
             votes: member.is_voter,
+            findings: findings(&member.name),
             seat: member.name,
             host,
             version,

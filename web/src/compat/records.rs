@@ -328,6 +328,9 @@ pub(crate) struct HealthJson {
     pub(crate) raft_leader_uri: String,
     pub(crate) raft_advertise: String,
     pub(crate) raft_healthy_members: Option<Vec<String>>,
+    /// What is wrong between the nodes; the peer has nothing like it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) raft_findings: Vec<String>,
 }
 
 /// One node.

@@ -49,7 +49,7 @@ async fn every_node_tells_of_the_raft() {
     let expected = json!({
         "RaftBind": follower.seat, "RaftAdvertise": follower.seat, "State": "Follower",
         "Healthy": true, "IsPartOfQuorum": true, "Leader": leader.seat, "LeaderURI": uri,
-        "Peers": seats,
+        "Peers": seats, "Findings": [],
     });
     assert_eq!(status, expected);
     for (node, leads, healthy) in [(leader, true, json!(seats)), (follower, false, json!(null))] {

@@ -1,5 +1,6 @@
 //! Three nodes in one process, each with a raft, a system that watches nothing, and a web server.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
     let place = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = place.local_addr().unwrap();
     let scheme = if plan.tls.is_some() { "https" } else { "http" };
+    let clock: Arc<dyn Clock> =
+        Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000)));
     let raft = RaftNode::start(RaftSetup {
         folder: folder.path().to_owned(),
         name: seat.clone(),
@@ -97,14 +100,14 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
         api: plan.api.clone().unwrap_or(format!("{scheme}://{address}")),
         // Only its place tells them apart.
         host: format!("host{}.example", seats.iter().position(|it| *it == seat).unwrap()),
+        clock: Arc::clone(&clock),
+        shared_keys: BTreeMap::new(),
         kept_alone: None,
         timing: TIMING,
         compaction: Compaction::default(),
     })
     .await
     .unwrap();
-    let clock: Arc<dyn Clock> =
-        Arc::new(TokioClock::starting_at(Timestamp::from_secs(1_700_000_000)));
     let fleet = FakeFleet::new();
     let handles = system::start(options(&fleet, Arc::clone(&clock))).await.unwrap();
     let services = services(&handles, &fleet, clock, &raft);

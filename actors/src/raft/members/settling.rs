@@ -1,6 +1,6 @@
 //! How one node comes to take part, and what it tells of that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::super::client::{Call, CallError};
+use super::super::findings::machine;
 use super::super::leadership::Leadership;
 use super::super::network::chain;
-use super::super::server::JOIN;
+use super::super::recover::fresh_number;
 use super::super::types::Peer;
-use super::{Hello, JOIN_WITHIN, Members, Standing};
+use super::naming::leader_of;
+use super::{Hello, Members, Standing};
 
 /// The pause before peers are asked again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -32,8 +33,10 @@ impl Members {
         // One receiver for all rounds: a new one takes for news what it has never seen.
         let mut metrics = self.raft.server_metrics();
         let mut heard_at = Instant::now();
+        let mut named_otherwise = String::new();
         loop {
             metrics.borrow_and_update();
+            self.addresses.agree(&self.list());
             if !self.list().iter().any(|it| it.id == self.id && it.is_voter) {
                 if let Err(why) = self.try_to_settle().await {
                     tell(&standing, Standing::Outside(why));
@@ -41,8 +44,18 @@ impl Members {
                 sleep(PAUSE).await;
                 continue;
             }
-            if leadership.borrow().leader.is_some() {
+            let now = leadership.borrow().clone();
+            if now.leader.is_some() {
                 heard_at = Instant::now();
+            }
+            if self.is_called_otherwise()
+                && let Err(why) = self.ask_for_own_name(&now).await
+            {
+                if why != named_otherwise {
+                    tracing::warn!(why, "the members do not call this node by its name yet");
+                    named_otherwise = why;
+                }
+                sleep(PAUSE).await;
             }
             if heard_at.elapsed() >= SILENT_AT_MOST
                 && let Some(why) = self.removal().await
@@ -68,11 +81,10 @@ impl Members {
     /// Why this node is no member, though it takes itself for one, if others who hear of a leader
     /// say so.
     async fn removal(&self) -> Option<String> {
-        let others = self.list().into_iter().filter(|it| it.id != self.id);
-        let asked = others.map(|it| async move { self.hello(&it.name).await });
-        let answers = join_all(asked).await;
+        // Whoever is found under another name by that is reached there from now on.
+        let answers = self.ask_everybody().await;
         let is_sure = |it: &&Hello| it.leader.is_some() && !it.members.is_empty();
-        let mut sure = answers.iter().flatten().filter(is_sure);
+        let mut sure = answers.iter().flat_map(|(_, it)| it).filter(is_sure);
         let witness = sure.find(|it| !it.members.contains(&self.id))?;
         Some(format!(
             "it was removed, says {}; it must be added again (raft-add-peer)",
@@ -85,11 +97,13 @@ impl Members {
         let others: Vec<&String> = self.seats.iter().filter(|it| **it != self.name).collect();
         let answers = join_all(others.iter().map(|name| self.hello(name))).await;
         let known: Vec<&Hello> = answers.iter().flatten().collect();
-        if let Some(leader) = known.iter().find_map(|it| it.leader.as_ref()) {
-            let call = Call { path: JOIN, name: leader, to: None, within: JOIN_WITHIN };
-            let joined: Result<(), CallError> = self.client.ask_once(call, &self.name).await;
-            return joined.map_err(|error| chain(&error));
+        let named = others.iter().zip(&answers);
+        let named: Vec<(&str, &Hello)> =
+            named.filter_map(|(name, it)| Some((name.as_str(), it.as_ref().ok()?))).collect();
+        if let Some(leader) = leader_of(&named) {
+            return self.ask_to_join(&leader).await.map_err(|error| chain(&error));
         }
+        self.check_names(&named).await?;
         if known.iter().any(|it| it.is_in_a_raft) {
             return Err("the others have no leader".into());
         }
@@ -101,7 +115,16 @@ impl Members {
             return Err(chain(error));
         }
         if let Some(other) = known.iter().find(|it| it.seats != self.seats) {
-            return Err(format!("{} was told of other seats", other.name));
+            let list = |seats: &BTreeSet<String>| {
+                seats.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            };
+            return Err(format!(
+                "{} was told of other seats: RaftNodes there (host {}) is {}, here {}",
+                other.name,
+                other.host,
+                list(&other.seats),
+                list(&self.seats)
+            ));
         }
         let kept = known.iter().filter(|it| it.kept_alone > 0).map(|it| it.name.as_str());
         let mut kept: Vec<&str> =
@@ -119,7 +142,13 @@ impl Members {
             let first = self.seats.first().map_or("nobody", String::as_str);
             return Err(format!("{first} is to begin"));
         }
-        let peer = |name: &String, kept: u64| Peer { name: name.clone(), kept_alone: kept > 0 };
+        let raft = fresh_number();
+        let peer = |name: &String, kept: u64| Peer {
+            name: name.clone(),
+            kept_alone: kept > 0,
+            raft,
+            begun_anew: false,
+        };
         let me = (self.id, peer(&self.name, self.kept_alone));
         let them = known.iter().map(|it| (it.id, peer(&it.name, it.kept_alone)));
         let all: BTreeMap<u64, Peer> = them.chain([me]).collect();
@@ -128,6 +157,31 @@ impl Members {
         }
         tracing::info!(members = ?all, "a raft begins");
         self.raft.initialize(all).await.map_err(|error| chain(&error))
+    }
+}
+
+impl Members {
+    /// Refuses to begin where a name leads to a node that calls itself otherwise: a configuration
+    /// was copied with its RaftAdvertise, and one of the two would be left out.
+    async fn check_names(&self, named: &[(&str, &Hello)]) -> Result<(), String> {
+        let Some((seat, it)) = named.iter().find(|(seat, it)| it.name != *seat) else {
+            return Ok(());
+        };
+        let other = if it.process == self.process {
+            self.hello(&self.name).await.ok().filter(|it| it.process != self.process)
+        } else if it.name == self.name {
+            Some(Hello { id: self.id, host: self.host.clone(), ..Hello::default() })
+        } else {
+            let has_name = |(seat, _): &&(&str, &Hello)| *seat == it.name;
+            named.iter().find(has_name).map(|(_, other)| (*other).clone())
+        };
+        let as_another = other.map(|it| format!(", as {} does", machine(&it))).unwrap_or_default();
+        Err(format!(
+            "{seat} leads to {}, which calls itself {}{as_another}: give each node a RaftAdvertise of \
+             its own",
+            machine(it),
+            it.name,
+        ))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Puts a node together and starts it.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,9 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::super::addresses::Addresses;
 use super::super::client::Client;
+use super::super::confirmed::Confirmed;
 use super::super::disk::{Disk, OpenDiskError};
 use super::super::heirloom;
 use super::super::leadership::{self, Heard, Leadership, Lookout};
@@ -28,6 +29,7 @@ use super::super::setup::{Compaction, RaftSetup, Timing};
 use super::super::state_machine::StateMachine;
 use super::super::types::Raft;
 use super::super::wakes::Wakes;
+use super::super::watcher::Watcher;
 use super::{Inner, Own, RaftNode, Yields};
 use crate::strand;
 
@@ -55,11 +57,17 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
     let config = Arc::new(setup.config().map_err(StartError::Timing)?);
     let disk = open_disk(setup.folder.join("raft.db")).await?;
     let client = Client::new(setup.connect, setup.secret.clone());
-    let parts = Parts {
+    let identity = Identity {
+        seats: setup.seats.into_iter().chain([setup.name.clone()]).collect(),
         name: setup.name,
-        seats: setup.seats,
         api: setup.api,
         host: setup.host,
+        shared_keys: setup.shared_keys,
+        clock: setup.clock,
+        kept_alone: setup.kept_alone.as_ref().map_or(0, |ledger| ledger.index),
+    };
+    let parts = Parts {
+        identity,
         kept_alone: setup.kept_alone,
         secret: setup.secret,
         timing: setup.timing,
@@ -77,10 +85,7 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
 
 /// What a node is, wherever its log is and however its peers are reached.
 pub(in super::super) struct Parts {
-    pub(in super::super) name: String,
-    pub(in super::super) seats: Vec<String>,
-    pub(in super::super) api: String,
-    pub(in super::super) host: String,
+    pub(in super::super) identity: Identity,
     pub(in super::super) kept_alone: Option<Arc<LedgerState>>,
     pub(in super::super) secret: Secret,
     pub(in super::super) timing: Timing,
@@ -99,8 +104,9 @@ pub(in super::super) async fn assemble(
     let state = watch::Sender::new(Arc::default());
     let published = state.subscribe();
     let machine = StateMachine::new(disk.clone(), state);
-    let newest = machine.newest();
-    let network = Network::new(disk.node(), client.clone());
+    let (newest, addresses) = (machine.newest(), Addresses::default());
+    let confirmed = Confirmed::default();
+    let network = Network::new(disk.node(), client.clone(), addresses.clone(), confirmed.clone());
     let log = LogStore::new(disk.clone());
     let raft = Raft::new(disk.node(), config, network, log, machine)
         .await
@@ -109,12 +115,10 @@ pub(in super::super) async fn assemble(
     // would ask to be let in.
     raft.is_initialized().await.map_err(|error| StartError::Raft(chain(&error)))?;
 
-    let Parts { name, seats, api, host, kept_alone: ledger, secret, timing, compaction } = parts;
-    let seats: BTreeSet<String> = seats.into_iter().chain([name.clone()]).collect();
-    let kept_alone = ledger.as_ref().map_or(0, |ledger| ledger.index);
-    let identity = Identity { name, api, host, seats, kept_alone };
+    let Parts { identity, kept_alone, secret, timing, compaction } = parts;
     let switchboard = Arc::new(Switchboard::new(client.clone()));
-    let members = Arc::new(Members::new(raft.clone(), identity, client, newest));
+    let members =
+        Arc::new(Members::new(raft.clone(), identity, client, addresses, confirmed, newest));
     let (told, leadership) = watch::channel(Leadership::UNKNOWN);
     let (stands, standing) = watch::channel(Standing::Outside("it just started".into()));
     let (leads, leading) = watch::channel(None);
@@ -144,8 +148,9 @@ pub(in super::super) async fn assemble(
         leadership: leadership.clone(),
         state: published.clone(),
     };
-    let carried_over = newcomer.bring(ledger);
+    let carried_over = newcomer.bring(kept_alone);
     strand::spawn(compact(raft.clone(), compaction.every));
+    let watched = Watcher::new(Arc::clone(&members), leadership.clone(), disk.failure()).begin();
     let inner = Inner {
         raft,
         disk,
@@ -158,6 +163,7 @@ pub(in super::super) async fn assemble(
         standing,
         leading,
         carried_over,
+        watched,
         server,
         runtime,
     };

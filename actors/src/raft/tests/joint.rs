@@ -1,15 +1,18 @@
 //! A leader that dies between two sets of members.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::time::Timestamp;
 use futures_util::future::select_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::timeout;
 
+use crate::clock::TokioClock;
 use crate::raft::types::Peer;
 use crate::raft::{Compaction, Plain, RaftNode, RaftSetup, Role, Secret, Standing, Timing};
 
@@ -33,6 +36,8 @@ async fn start(folder: &Path, listener: TcpListener, seats: &[String]) -> RaftNo
         secret: Secret::new("open sesame").unwrap(),
         api: String::new(),
         host: String::new(),
+        clock: Arc::new(TokioClock::starting_at(Timestamp::EPOCH)),
+        shared_keys: BTreeMap::new(),
         kept_alone: None,
         timing: Timing {
             heartbeat: Duration::from_millis(100),
@@ -96,7 +101,7 @@ async fn a_change_whose_leader_died_between_two_sets_of_members_is_ended_by_the_
     {
         let (raft, members) = old.insides();
         let _held = members.hold_changes().await;
-        let peer = Peer { name, kept_alone: false };
+        let peer = Peer { name, ..Peer::default() };
         within("it learns", raft.add_learner(fourth.id(), peer, true)).await.unwrap();
         let voters = ChangeMembers::AddVoterIds([fourth.id()].into());
         // Both steps are taken by one call, so the second one is cut off by dropping that.

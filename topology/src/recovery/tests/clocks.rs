@@ -1,6 +1,8 @@
 //! Recoveries that another node began, whose clock may differ.
 
 use super::*;
+use crate::instance::PromotionRule;
+use crate::ledger::{Candidate, Downtime, Pool};
 use crate::recovery::former::rejoinable;
 use crate::recovery::gate::{ROLLED_BACK_BLOCK, blocking};
 use crate::recovery::upkeep::Vigil;
@@ -120,31 +122,66 @@ fn a_former_primary_is_fenced_and_comes_back_in_time_whatever_the_former_leaders
 }
 
 #[test]
-fn what_was_set_holds_at_once_whatever_the_leaders_clock_said() {
+fn what_was_set_holds_at_once_and_as_long_as_was_said_whatever_the_leaders_clock_says() {
     let both = [replica("a", "1-9", "1-9"), replica("c", "1-9", "1-9")];
     let fleet = fleet_with(everywhere(), "1-9", &both, &[]);
-    for (secs, holds) in [(5_000, true), (7_299, true), (7_300, false)] {
+    let holds = |fleet: &FleetSnapshot, secs: i64| {
+        let (ledger, now) = (&fleet.ledger, at(secs));
+        let rule = ledger.promotion_rule(&key("a"), None, now);
+        let all = [
+            ledger.downtime_of(&key("a"), now).is_some(),
+            ledger.maintenance_of(&key("a"), now).is_some(),
+            rule == PromotionRule::Prefer,
+            ledger.active_pools(now).count() == 1,
+        ];
+        assert!(all.iter().all(|it| *it == all[0]), "{secs}: {all:?}");
+        all[0]
+    };
+    let lasts = 240;
+    // `ahead`: what the clock says of the one that leads when it is 10,000 here.
+    for (case, ahead, ends_here) in [
+        ("the clocks agree", 0, 10_000 + lasts),
+        ("news may take a moment", -9, 9_991 + lasts),
+        ("a little ahead", 5, 10_000 + lasts),
+        ("behind by more than it lasts", -300, 10_000 + lasts),
+        ("ahead by more than it lasts", 300, 10_000 + lasts),
+        ("ahead by a day", 86_400, 10_000 + lasts),
+        ("behind by hours", -9_000, 10_000 + lasts),
+    ] {
+        let (begins_at, ends_at) = (at(10_000 + ahead), at(10_000 + ahead + lasts));
         let (owner, reason) = (Arc::<str>::from("ann"), Arc::<str>::from("disk"));
-        let (begins_at, ends_at) = (at(3_700), at(7_300));
-        let key = || key("a");
-        let downtime = crate::ledger::Downtime {
-            owner: Arc::clone(&owner),
-            reason: Arc::clone(&reason),
-            begins_at,
-            ends_at,
-        };
+        let downtime =
+            Downtime { owner: Arc::clone(&owner), reason: Arc::clone(&reason), begins_at, ends_at };
+        let rule = PromotionRule::Prefer;
+        let candidate = Candidate { rule, registered_at: begins_at, expires_at: ends_at };
+        let pool = Pool { members: vec![key("a")], submitted_at: begins_at, expires_at: ends_at };
         let commands = [
-            Command::BeginDowntime { key: key(), downtime },
-            Command::BeginMaintenance { key: key(), owner, reason, begins_at, ends_at },
+            Command::BeginDowntime { key: key("a"), downtime },
+            Command::BeginMaintenance { key: key("a"), owner, reason, begins_at, ends_at },
+            Command::RegisterCandidate { key: key("a"), candidate },
+            Command::SubmitPool { name: "p".into(), pool },
         ];
         let ledger =
             commands.iter().fold(LedgerState::default(), |state, it| apply(&state, it).unwrap().0);
-        let told = vec![FleetInput::Ledger(Arc::new(ledger))];
-        let fleet = advance(&fleet, told, at(100)).snapshot;
-        for now in [at(100), at(secs)] {
-            let holds = now == at(100) || holds;
-            assert_eq!(fleet.ledger.downtime_of(&key(), now).is_some(), holds, "{now}");
-            assert_eq!(fleet.ledger.maintenance_of(&key(), now).is_some(), holds, "{now}");
+        let ledger = Arc::new(ledger);
+        let told = |fleet: &FleetSnapshot, ledger: &Arc<LedgerState>, secs: i64| {
+            let told = vec![FleetInput::Ledger(Arc::clone(ledger))];
+            advance(fleet, told, at(secs)).snapshot
+        };
+        let learned = told(&fleet, &ledger, 10_000);
+        // That the ledger goes on changes nothing.
+        let tag = Command::Tag { key: key("a"), name: "n".into(), value: "v".into() };
+        let after = Arc::new(apply(&ledger, &tag).unwrap().0);
+        let later = told(&learned, &after, 10_100);
+        for fleet in [&learned, &later] {
+            assert!(holds(fleet, 10_000), "case: {case}");
+            assert!(holds(fleet, ends_here - 1), "case: {case}");
+            assert!(!holds(fleet, ends_here), "case: {case}");
         }
+        // Who starts in the middle of it keeps it no longer than it lasts.
+        let started =
+            FleetSnapshot::empty(Arc::clone(&fleet.policy), Arc::clone(&after), at(10_100));
+        assert!(!holds(&started, 10_100 + lasts), "case: {case}");
+        assert_eq!(holds(&started, 10_100), ahead >= -9, "case: {case}");
     }
 }
