@@ -7,6 +7,7 @@
 mod memory;
 mod support;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -44,6 +45,8 @@ fn fulfil(wish: &Value, batons: &mut [Baton], servers: &mut [Server]) -> Value {
         "exec unlogged" => servers[at].run_unlogged(text),
         "ask" => return json!(servers[at].value(text)),
         "stop baton" => batons[baton].kill_9(),
+        "hold hooks" => fs::write(batons[baton].folder().join("held"), "").expect("a file"),
+        "let hooks go" => fs::remove_file(batons[baton].folder().join("held")).expect("the file"),
         "start baton" => batons[baton].launch(),
         other => panic!("nobody knows how to {other:?}"),
     }
@@ -117,7 +120,10 @@ fn play_in_shop(name: &str) {
     };
     let mut servers = shop_with(Flavor::MySql97, plugins);
     let hook = ("BATON_POSTMASTERFAILOVERPROCESSES", "echo the pager was told of {failedHost}");
-    let settings = [&EVERYWHERE[..], &[("BATON_URLPREFIX", "/ops"), hook]].concat();
+    // It runs for as long as the play says.
+    let held = "while test -e held; do sleep 0.1; done";
+    let held = ("BATON_POSTGRACEFULTAKEOVERPROCESSES", held);
+    let settings = [&EVERYWHERE[..], &[("BATON_URLPREFIX", "/ops"), hook, held]].concat();
     let baton = Baton::start(BATON, vec![servers[0].address()], &settings);
     play(name, &mut [baton], &mut servers);
 }

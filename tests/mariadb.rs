@@ -132,6 +132,17 @@ fn a_takeover_waits_for_what_a_replicas_own_writes_hide() {
     }
 }
 
+/// Waits until what it wrote itself is shown as errant, or nothing is.
+fn until_errant(baton: &Baton, server: &Server, is_errant: bool) {
+    let path = format!("/api/instance/{}/{}", server.host, server.port);
+    let own = format!("0-{}-", server.server_id);
+    baton.until(&path, &format!("{own} is errant: {is_errant}"), |it| {
+        let errant = it["GtidErrant"].as_str()?;
+        let is_so = if is_errant { errant.starts_with(&own) } else { errant.is_empty() };
+        is_so.then_some(())
+    });
+}
+
 /// Each server writes in a domain of its own, and replicas write a little in another.
 #[test]
 fn what_replicas_wrote_themselves_neither_bars_nor_spreads() {
@@ -147,6 +158,9 @@ fn what_replicas_wrote_themselves_neither_bars_nor_spreads() {
         if dirty.end() == &1 {
             let (host, port) = (&servers[1].host, servers[1].port);
             baton.get(&format!("/api/register-candidate/{host}/{port}/prefer"));
+        }
+        for (index, server) in servers.iter().enumerate() {
+            until_errant(&baton, server, dirty.contains(&index));
         }
         insert(&servers[0], 3..13);
         servers[1..].iter().for_each(|it| until_counted(it, 13));

@@ -174,6 +174,29 @@ const scenes = {
     await page.context().close();
   },
 
+  async 'a hook that runs is shown, and a person ends it'() {
+    const { primary } = await heads();
+    await ask({ do: 'hold hooks' });
+    const taken = post('graceful-master-takeover-auto/shop');
+    const page = await opened(`${UI}/recoveries`);
+    const hook = page.locator('.hooks li', { hasText: 'PostGracefulTakeoverProcesses' });
+    await hook.locator('code', { hasText: 'test -e held' }).waitFor();
+    await hook.locator('.of time').waitFor();
+    await isAccessible(page, 'hooks that run');
+    await page.setViewportSize({ width: 360, height: 800 });
+    await fits(page, 'hooks that run');
+    await shoot(page, 'hooks-360');
+    await hook.getByRole('button', { name: 'End' }).click();
+    await confirm(page, 'the hook is ended');
+    await page.locator('.hooks').waitFor({ state: 'detached' });
+    await taken;
+    await ask({ do: 'let hooks go' });
+    await page.goto(`${UI}/cluster/shop`);
+    await replaced(page, primary);
+    await isWell();
+    await page.context().close();
+  },
+
   async 'people switch over on the page of the cluster'() {
     const page = await opened(`${UI}/cluster/shop`);
     const { primary, replicas: [heir] } = await heads();

@@ -164,7 +164,7 @@ impl Drawing<'_> {
             .main_channel()
             .is_some_and(|channel| channel.positioning == Positioning::MariaDbGtid);
         if facts.gtid.is_supported() || uses_mariadb_gtid {
-            extras.push(if member.errant.is_empty() { "GTID" } else { "GTID:errant" });
+            extras.push(if member.is_errant() { "GTID:errant" } else { "GTID" });
         }
         if facts.semi_sync.source_active {
             extras.push("semi:master");

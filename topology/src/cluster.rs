@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::Analysis;
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, MariaDbState};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::time::Timestamp;
@@ -109,11 +109,27 @@ pub struct Member {
     /// Transactions that none of its ancestors has, proven by looks at the ancestors that began
     /// after these transactions were seen here.
     pub errant: GtidSet,
+    /// The same on MariaDB, as far as the instance wrote them itself: the last one of each domain.
+    pub errant_on_mariadb: MariaDbState,
 }
 
 impl Member {
     /// The instance's name.
     pub fn key(&self) -> &InstanceKey {
         &self.instance.key
+    }
+
+    /// Whether it has errant transactions.
+    pub fn is_errant(&self) -> bool {
+        !self.errant.is_empty() || !self.errant_on_mariadb.is_empty()
+    }
+
+    /// Its errant transactions in the words of its flavour: MySQL's set, or MariaDB's last one of
+    /// each domain.
+    pub fn errant_text(&self) -> String {
+        if self.errant.is_empty() {
+            return self.errant_on_mariadb.to_string();
+        }
+        self.errant.to_string()
     }
 }

@@ -6,10 +6,14 @@
 //! an ancestor wrote itself is never errant, even when that ancestor is dead and its last look is
 //! old. Nor is what came by another channel than the one that places the instance: somebody wants
 //! that there.
+//!
+//! MariaDB's numbers do not tell whether somebody else's transaction came from the source. What they
+//! tell is what a replica logged under its own server id; its source and the replicas beside it have
+//! that too if it wrote it as a primary.
 
 use uuid::Uuid;
 
-use crate::gtid::{GtidSet, Gtids};
+use crate::gtid::{GtidSet, Gtids, MariaDbGtid, MariaDbState};
 use crate::instance::{Facts, Instance};
 
 /// Returns the errant transactions of `instance`.
@@ -50,6 +54,44 @@ pub fn errant(
     let seen_here = instance.health.last_seen;
     let proven = ancestors.iter().all(|ancestor| ancestor.health.facts_from >= seen_here);
     if proven { suspects } else { suspects.intersect(before) }
+}
+
+/// What a replica of MariaDB wrote under its own server id, and neither its `ancestors` nor the
+/// replicas beside it have: the last one of each domain. `before` is what was errant at the last look.
+pub fn errant_on_mariadb<'a>(
+    instance: &Instance,
+    ancestors: &[&Instance],
+    mut beside: impl Iterator<Item = &'a Instance>,
+    before: &MariaDbState,
+) -> MariaDbState {
+    let Facts { gtid, server_id, .. } = &*instance.facts;
+    let is_looked_at = |it: &&Instance| !it.facts.gtid.logged_by.is_empty();
+    if gtid.logged_by.is_empty() || ancestors.is_empty() || !ancestors.iter().all(is_looked_at) {
+        return MariaDbState::default();
+    }
+    let is_missing_above = |gtid| !ancestors.iter().any(|it| has_on_mariadb(&it.facts, gtid));
+    let own = gtid.logged_by.filtered(|it| it.server_id == *server_id && is_missing_above(it));
+    if own.is_empty() {
+        return own;
+    }
+    let beside: Vec<&Instance> = beside.by_ref().collect();
+    let suspects = own.filtered(|gtid| !beside.iter().any(|it| has_on_mariadb(&it.facts, gtid)));
+    let seen_here = instance.health.last_seen;
+    let proven = ancestors.iter().all(|ancestor| ancestor.health.facts_from >= seen_here);
+    if proven {
+        return suspects;
+    }
+    suspects.filtered(|it| before.last_of(it.domain, it.server_id) == Some(it.sequence))
+}
+
+fn has_on_mariadb(facts: &Facts, gtid: MariaDbGtid) -> bool {
+    let MariaDbGtid { domain, server_id, sequence } = gtid;
+    let is_last = |it: MariaDbGtid| it.domain == domain && it.server_id == server_id;
+    let logs_all = facts.binlog.enabled && facts.binlog.logs_replica_updates;
+    facts.gtid.logged_by.last_of(domain, server_id) >= Some(sequence)
+        || facts.gtid.replicated.iter().any(|it| is_last(it) && it.sequence >= sequence)
+        // Whose log does not have what it replicates cannot tell.
+        || (!logs_all && facts.gtid.replicated.last_of(domain) >= Some(sequence))
 }
 
 /// What a server has by other channels than its main one, as far as it tells: what their sources

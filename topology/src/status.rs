@@ -102,7 +102,7 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     } else {
         None
     };
-    let errant = (!member.errant.is_empty()).then_some(InstanceProblem::ErrantGtid);
+    let errant = member.is_errant().then_some(InstanceProblem::ErrantGtid);
     let not_online = instance
         .facts
         .group

@@ -104,8 +104,8 @@ fn count_replicas(
     evidence.max_replica_gtid_mode = modes().max().unwrap_or_default().to_owned();
     evidence.replica_errant_gtid = replicas
         .iter()
-        .filter(|replica| !replica.errant.is_empty() && !is_downtimed(&replica.instance))
-        .map(|replica| replica.errant.to_string())
+        .filter(|replica| replica.is_errant() && !is_downtimed(&replica.instance))
+        .map(|replica| replica.errant_text())
         .max()
         .unwrap_or_default();
 }

@@ -57,6 +57,7 @@ fn member(look: Look, source: Option<&str>, replicas: &[&str]) -> Member {
         is_co_primary: false,
         ancestry: Vec::new(),
         errant: Default::default(),
+        errant_on_mariadb: Default::default(),
     }
 }
 

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{Changes, News};
 use crate::analysis::{Analysis, Code, analyze};
 use crate::cluster::{Cluster, ClusterId, Member};
-use crate::errant::errant;
+use crate::errant::{errant, errant_on_mariadb};
 use crate::graph::{Instances, Node, Tree, neighbours, trees};
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, MariaDbState};
 use crate::identity::{assign, claimed_alias};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
@@ -227,13 +227,13 @@ fn member(
     if node.is_co_primary {
         uuids.extend(instance.facts.server_uuid);
     }
-    let none = GtidSet::default();
-    let errant_before = before
+    let earlier = before
         .identities
         .get(&instance.key)
         .and_then(|id| before.clusters.get(id))
-        .and_then(|cluster| cluster.member(&instance.key))
-        .map_or(&none, |member| &member.errant);
+        .and_then(|cluster| cluster.member(&instance.key));
+    let (none, none_on_mariadb) = (GtidSet::default(), MariaDbState::default());
+    let errant_before = earlier.map_or(&none, |member| &member.errant);
     Member {
         instance: Arc::clone(instance),
         source: node.source.clone(),
@@ -242,7 +242,26 @@ fn member(
         is_co_primary: node.is_co_primary,
         ancestry: ancestry(instance, &ancestors),
         errant: errant(instance, &ancestors, &uuids, &others, errant_before),
+        errant_on_mariadb: if node.is_co_primary {
+            none_on_mariadb
+        } else {
+            let errant_before = earlier.map_or(&none_on_mariadb, |it| &it.errant_on_mariadb);
+            let beside = beside(&instance.key, node, tree, instances);
+            errant_on_mariadb(instance, &ancestors, beside, errant_before)
+        },
     }
+}
+
+/// The other replicas of an instance's source.
+fn beside<'a>(
+    key: &'a InstanceKey,
+    node: &'a Node,
+    tree: &'a Tree,
+    instances: &'a Instances,
+) -> impl Iterator<Item = &'a Instance> {
+    let source = node.source.as_ref().and_then(|source| tree.nodes.get(source));
+    let siblings = source.into_iter().flat_map(|source| &source.replicas);
+    siblings.filter(move |it| *it != key).filter_map(|it| instances.get(it)).map(|it| &**it)
 }
 
 /// The sources above an instance, nearest first, each once.

@@ -8,6 +8,7 @@ use crate::ledger::Downtime;
 use crate::recovery::gate::{Request, Runner, begin};
 use crate::recovery::{Cause, Chain, Fencing, Hooks, Loss, Need, Stage};
 use crate::testing::{answered, key, primary_facts, refused, replica_facts};
+use crate::version::Version;
 
 mod channels;
 
@@ -225,7 +226,7 @@ fn executed(mut facts: Facts, own: &str, set: &str) -> Facts {
 
 fn errant_of(fleet: &FleetSnapshot, name: &str) -> String {
     let (_, member) = fleet.member(&key(name)).unwrap();
-    member.errant.to_string()
+    member.errant_text()
 }
 
 #[test]
@@ -272,6 +273,52 @@ fn own_writes_of_a_replica_are_errant_and_those_of_a_co_primary_are_not() {
     let ring = Facts { channels: replica("b").channels, ..source };
     let fleet = probed(&fleet, 14, &[("a", ring)]).snapshot;
     assert_eq!(errant_of(&fleet, "b"), "");
+}
+
+/// A server of MariaDB that logged and applied this.
+fn mariadb(mut facts: Facts, server_id: u32, logged_by: &str, replicated: &str) -> Facts {
+    facts.version = Version::parse("10.11.14-MariaDB", "");
+    facts.server_id = server_id;
+    facts.gtid.logged_by = logged_by.parse().unwrap();
+    facts.gtid.replicated = replicated.parse().unwrap();
+    facts
+}
+
+#[test]
+fn what_a_replica_of_mariadb_wrote_under_its_own_server_id_is_errant() {
+    let third = |logged: &str| mariadb(replica("a"), 3, logged, "0-1-5");
+    for (case, source, below, beside, expected) in [
+        ("nothing", "0-1-5", "0-1-5", "0-1-5", ""),
+        ("it wrote a little", "0-1-9", "0-1-5,0-2-6", "0-1-5", "0-2-6"),
+        ("the source wrote on", "0-1-99", "0-1-5,0-2-6", "0-1-5", "0-2-6"),
+        ("in a domain of its own", "1-1-9", "1-1-5,2-2-1", "1-1-5", "2-2-1"),
+        ("it was primary once", "0-1-9,0-2-6", "0-1-5,0-2-6", "0-1-5", ""),
+        ("it was, and wrote one more", "0-1-9,0-2-6", "0-1-5,0-2-7", "0-1-5", "0-2-7"),
+        ("it was, before the logs of its source were emptied", "0-1-9", "0-2-6", "0-2-6", ""),
+        ("the source tells nothing", "", "0-1-5,0-2-6", "", ""),
+        ("what others wrote", "0-1-9", "0-1-5,0-7-7", "0-1-5", ""),
+    ] {
+        let look = |fleet: &FleetSnapshot, secs, name: &str, facts| {
+            probed(fleet, secs, &[(name, facts)]).snapshot
+        };
+        let fleet = look(&empty(), 10, "a", mariadb(primary_facts(), 1, source, ""));
+        let fleet = look(&fleet, 12, "c", third(beside));
+        let fleet = look(&fleet, 12, "b", mariadb(replica("a"), 2, below, "0-1-5"));
+        assert_eq!(errant_of(&fleet, "b"), "", "{case}: the source was looked at before");
+        let fleet = look(&fleet, 14, "a", mariadb(primary_facts(), 1, source, ""));
+        assert_eq!(errant_of(&fleet, "b"), expected, "{case}");
+        let fleet = look(&fleet, 16, "b", mariadb(replica("a"), 2, below, "0-1-5"));
+        assert_eq!(errant_of(&fleet, "b"), expected, "{case}: it stays so");
+    }
+}
+
+#[test]
+fn what_a_co_primary_of_mariadb_wrote_is_not_errant() {
+    let ring = |source: &str, id| mariadb(replica(source), id, &format!("0-1-5,0-{id}-9"), "");
+    let fleet = probed(&empty(), 10, &[("b", ring("a", 2))]).snapshot;
+    let fleet = probed(&fleet, 12, &[("a", ring("b", 1))]).snapshot;
+    assert_eq!(errant_of(&fleet, "b"), "");
+    assert_eq!(errant_of(&fleet, "a"), "");
 }
 
 proptest! {

@@ -203,6 +203,14 @@ impl MariaDbState {
         self.last.range((domain, 0)..=(domain, u32::MAX)).next().is_some()
     }
 
+    /// Only the entries that are to be kept.
+    #[must_use]
+    pub fn filtered(&self, keep: impl Fn(MariaDbGtid) -> bool) -> Self {
+        let kept = self.iter().filter(|gtid| keep(*gtid));
+        let kept = kept.map(|gtid| ((gtid.domain, gtid.server_id), gtid.sequence));
+        Self { last: Arc::new(kept.collect()) }
+    }
+
     /// The last transaction of each server in each domain.
     pub fn iter(&self) -> impl Iterator<Item = MariaDbGtid> + '_ {
         self.last.iter().map(|((domain, server_id), sequence)| MariaDbGtid {

@@ -173,7 +173,9 @@ fn aftermath(recovery: &Recovery, fleet: &FleetSnapshot) -> Option<Aftermath> {
     if newest.id != recovery.id {
         return None;
     }
-    let follows = former.is_valid() && former.facts.source().is_some();
+    // Also one that followed when it was seen last, and has died since.
+    let is_back = former.is_valid() || former.health.facts_from > recovery.ended_at;
+    let follows = is_back && former.facts.source().is_some();
     let mut concerns = if follows { Vec::new() } else { of_former(former, recovery, &head, fleet) };
     if let Some(loss) = recovery.loss().filter(|_| !follows || came_back_by_itself(recovery, fleet))
     {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::{Cluster, Member};
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, MariaDbState};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::probe::{ProbeResult, fold};
@@ -50,6 +50,7 @@ fn unseen(key: &InstanceKey, recovery: &Recovery) -> Member {
         is_co_primary: false,
         ancestry: Vec::new(),
         errant: GtidSet::default(),
+        errant_on_mariadb: MariaDbState::default(),
     }
 }
 

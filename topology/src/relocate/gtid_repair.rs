@@ -68,6 +68,13 @@ fn errant<'a>(what: &str, member: &'a Member) -> Result<&'a GtidSet, Refused> {
     if facts.gtid.mode != "ON" && !facts.version.is_mariadb() {
         return Err(Refused(format!("{what} requested for {key} but it is not using oracle-gtid")));
     }
+    if !member.errant_on_mariadb.is_empty() {
+        return Err(Refused(format!(
+            "{what} will not operate on {key} because MariaDB has no way to take single transactions \
+             back: errant are {}",
+            member.errant_text()
+        )));
+    }
     if member.errant.is_empty() {
         return Err(Refused(format!(
             "{what} will not operate on {key} because no errant GTID is found"

@@ -4,7 +4,7 @@ import { get, keyOf, known } from '../api.js';
 import { open as openTask, perform } from '../dialog.js';
 import { operation } from '../operations.js';
 import { amend, go, queried, to } from '../router.js';
-import { clusterNamed, fleet, recoveries } from '../store.js';
+import { clusterNamed, fleet, recoveries, session } from '../store.js';
 import { answered, answeredAll, badge, button, called, empty, instanceLink, listed, mark, name, typed, when } from '../ui.js';
 import { causeNamed, counted, exact, moment, named, recoveryNamed, span, tame } from '../words.js';
 import { html, nothing } from '../html.js';
@@ -140,6 +140,16 @@ export function blockedView(it) {
   return html`${named(it.Analysis)} on ${instanceLink(keyOf(it.FailedInstanceKey))}: ${id ? html`${earlier} is not long ago, and nobody has acknowledged it. ` : nothing}${tame(reasons.join('; '))}`;
 }
 
+/** The hooks that run now, for those who may end them. */
+function hooksView() {
+  const all = session.value?.MayWrite ? (known('running-hooks', Math.floor(Date.now() / 1000)).data ?? []) : [];
+  if (!all.length) return nothing;
+  return html`<section class="hooks"><h2>Running hooks</h2><ul class="plain list">${all.map((/** @type {any} */ it) => html`<li class="recovery">${mark('busy', 'running')}<div>
+    <p><strong>${it.List}</strong> ${it.Number} of ${it.Of}: <code>${tame(it.Command)}</code></p>
+    <p class="of">${tame(it.About)} · started ${when(it.Since)} · limit ${span(it.TimeoutSeconds * 1000)}</p></div>
+    ${button('End…', () => openTask({ title: 'End hook', says: `${it.Command} is killed, and counts as failed.`, path: () => `end-hook/${it.Id}` }))}</li>`)}</ul></section>`;
+}
+
 export function recoveriesPage() {
   const cluster = queried('cluster');
   const page = pageNumber();
@@ -148,7 +158,7 @@ export function recoveriesPage() {
   const blocked = known('blocked-recoveries', fleet.state.LedgerIndex).data ?? [];
   return html`<header class="head"><h1>Recoveries${cluster ? html` of ${name(cluster)}` : nothing}</h1>
       <div class="actions">${chooser('Cluster, or id of a recovery', cluster, chosen)}${button('Acknowledge all…', () => acknowledge('ack-all-recoveries', 'Every recovery so far'))}</div></header>
-    ${blocked.length ? html`<section class="trouble"><h2>Blocked</h2><ul>${blocked.map((/** @type {any} */ it) => html`<li>${blockedView(it)}</li>`)}</ul></section>` : nothing}
+    ${hooksView()}${blocked.length ? html`<section class="trouble"><h2>Blocked</h2><ul>${blocked.map((/** @type {any} */ it) => html`<li>${blockedView(it)}</li>`)}</ul></section>` : nothing}
     ${answeredAll(answer, (all) => html`<ul class="plain list">${all.map((it) => {
           const isRunning = !it.RecoveryEndTimestamp;
           const health = isRunning ? 'busy' : it.IsSuccessful ? 'ok' : 'critical';

@@ -391,8 +391,8 @@ pub(super) async fn explain(call: Call) -> Outcome {
         let (receiver, applier) = (channel.receiver, channel.applier);
         lines.push(format!("receiver {receiver:?}, applier {applier:?}, {lag}").to_lowercase());
     }
-    if !member.errant.is_empty() {
-        lines.push(format!("errant transactions: {}", member.errant));
+    if member.is_errant() {
+        lines.push(format!("errant transactions: {}", member.errant_text()));
     }
     for analysis in cluster.analyses.iter().filter(|it| it.key == *member.key()) {
         let evidence = &analysis.evidence;

@@ -260,7 +260,7 @@ impl InstanceJson {
             sql_delay: channel.delay_seconds,
             executed_gtid_set: facts.gtid.executed.to_string(),
             gtid_purged: facts.gtid.purged.to_string(),
-            gtid_errant: member.errant.to_string(),
+            gtid_errant: member.errant_text(),
             slave_lag_seconds: facts.lag_seconds().into(),
             replication_lag_seconds: facts.lag_seconds().into(),
             slave_hosts: replicas.clone(),

@@ -185,6 +185,7 @@ fn is_untouched(before: &Member, now: &Member) -> bool {
         && before.is_co_primary == now.is_co_primary
         && before.replicas.is_empty() == now.replicas.is_empty()
         && before.errant == now.errant
+        && before.errant_on_mariadb == now.errant_on_mariadb
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use baton_topology::ledger::LedgerState;
 use baton_topology::recovery::{Cause, End, Kind, Phase, Recovery};
 use baton_topology::time::Timestamp;
 
-use super::mysql::Micros;
+use super::mysql::{Belongs, Flavor, Micros, Server};
 use super::net::End as Place;
 use super::sim::{Inner, Promise};
 
@@ -155,7 +155,7 @@ impl Inner {
         if downtime.is_some() && *kind != Kind::Regroup {
             self.is_broken("gate", format!("recovery {id} began though {failed} is in downtime"));
         }
-        if *kind == Kind::Primary {
+        if matches!(kind, Kind::Primary | Kind::CoPrimary) {
             self.check_death(recovery);
         }
     }
@@ -164,6 +164,10 @@ impl Inner {
     fn check_death(&mut self, recovery: &Recovery) {
         let Some(failed) = self.index_of(recovery.failed()) else { return };
         let server = &self.servers[failed];
+        if server.belongs == Belongs::Nowhere {
+            let text = format!("{} was given up, and was never seen", recovery.failed());
+            return self.is_broken("D13", text);
+        }
         let is_old = self.now.saturating_sub(server.power_since.max(self.net_since)) > WELL_FOR;
         let replicas: Vec<usize> =
             recovery.replicas.iter().filter_map(|key| self.index_of(key)).collect();
@@ -243,6 +247,17 @@ impl Inner {
         let missing = self.checks.acknowledged.subtract(&it.executed);
         let is_applied = it.is_applied();
         let is_lossy = self.checks.is_strict && !missing.is_empty();
+        let has = |other: &Server| other.number != server && other.logged.contains(&it.local);
+        let is_errant = !it.local.is_empty() && !self.servers.iter().any(has);
+        // MariaDB's may be opened, where there is no better one.
+        let is_spoiled = is_errant && it.flavor == Flavor::MySql;
+        let is_stray = it.belongs != Belongs::Here;
+        if is_stray {
+            self.is_broken("D13", format!("db{server} is opened, whose source was never seen"));
+        }
+        if is_spoiled {
+            self.is_broken("errant", format!("db{server} is opened, on which people wrote"));
+        }
         if !is_applied {
             self.is_broken("I4", format!("db{server} is opened with unapplied transactions"));
         }

@@ -24,7 +24,7 @@ use baton_actors::raft::simulated::repeat;
 use baton_topology::analysis::{Analysis, Code};
 use baton_topology::filter::ClusterFilter;
 use baton_topology::key::InstanceKey;
-use baton_topology::ledger::{Command, Downtime};
+use baton_topology::ledger::{Command, Downtime, LedgerState};
 use baton_topology::policy::{Policy, RecoveryPolicy};
 use baton_topology::recovery::gate::{Request, Runner};
 use baton_topology::recovery::preview::verdict;
@@ -34,7 +34,7 @@ use baton_topology::recovery::{
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-use mysql::{Micros, Server};
+use mysql::{Belongs, Micros, Server};
 use net::End;
 use node::Nodes;
 use script::{Fault, Script, Whom};
@@ -47,6 +47,8 @@ const BEGIN_WITHIN: Micros = 40_000_000;
 const WELL_WITHIN: Micros = 240_000_000;
 /// A person looks at what does not get well by itself after this.
 const PERSON_AFTER: Micros = 90_000_000;
+/// Commits may wait for acknowledgements until their time-out, over and over.
+const WRITTEN_WITHIN: Micros = 4_000_000;
 /// How often it is looked whether all is well.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -115,7 +117,7 @@ impl World {
             let mut inner = sim.lock();
             inner.checks.is_strict = script.semi.source && script.semi.timeout_micros.is_none();
             inner.trace.note(0, || format!("{script:?}"));
-            (1..script.sources.len()).for_each(|server| inner.attempt_later(server));
+            (1..inner.servers.len()).for_each(|server| inner.attempt_later(server));
             (0..2).for_each(|_| inner.add_client(script.seed));
         }
         tokio::task::spawn_local(Arc::clone(&sim).run());
@@ -148,7 +150,11 @@ impl World {
 
     /// Everybody is seen by everybody, and somebody leads.
     async fn begin(&self) {
-        let servers: Vec<_> = self.sim.lock().servers.iter().map(|it| it.key.clone()).collect();
+        let servers: Vec<_> = {
+            let inner = self.sim.lock();
+            let there = inner.servers.iter().filter(|it| it.belongs != Belongs::Nowhere);
+            there.map(|it| it.key.clone()).collect()
+        };
         while self.sim.now() < BEGIN_WITHIN {
             let sees = |node: usize| {
                 let Some(handles) = self.nodes.handles(node) else { return false };
@@ -230,6 +236,19 @@ impl World {
                     self.sim.lock().servers[server].lag_micros = micros;
                 }
             }
+            Fault::HoldApplier(whom) | Fault::LetApplierGo(whom) | Fault::WriteLocally(whom) => {
+                let Some(End::Server(server)) = self.who(whom) else { return };
+                let mut inner = self.sim.lock();
+                match fault {
+                    Fault::HoldApplier(_) => inner.hold_applier(server),
+                    Fault::LetApplierGo(_) => inner.let_applier_go(server),
+                    _ => inner.write_locally(server),
+                }
+            }
+            Fault::HoldAppliers => {
+                (0..self.script.sources.len()).for_each(|it| self.sim.lock().hold_applier(it));
+            }
+            Fault::LetAppliersGo => self.let_appliers_go(),
             Fault::Kill(whom) | Fault::Freeze(whom) => {
                 if let Some(End::Node(node)) = self.who(whom) {
                     match fault {
@@ -250,6 +269,10 @@ impl World {
             Fault::TakeOver | Fault::Downtime | Fault::Yield => self.ask(fault),
             _ => self.cut_network(fault),
         }
+    }
+
+    fn let_appliers_go(&self) {
+        (0..self.script.sources.len()).for_each(|it| self.sim.lock().let_applier_go(it));
     }
 
     fn cut_network(&self, fault: Fault) {
@@ -350,15 +373,19 @@ impl World {
             self.nodes.thaw(node);
         }
         let mut wrong = Vec::new();
-        let (mut quiet, mut told) = (0, 0);
+        let (mut quiet, mut told, mut told_at) = (0, 0, None);
         while self.sim.now() - healed_at < WELL_WITHIN {
             tokio::time::sleep(LOOK_EVERY).await;
+            self.let_appliers_go();
             if self.is_broken() {
                 return;
             }
             let now_told = self.sim.lock().checks.told_count();
             wrong = self.what_is_wrong();
-            quiet = if wrong.is_empty() && now_told > told { quiet + 1 } else { 0 };
+            let now = self.sim.now();
+            told_at = if now_told > told { Some(now) } else { told_at };
+            let is_written = told_at.is_some_and(|at| now - at < WRITTEN_WITHIN);
+            quiet = if wrong.is_empty() && is_written { quiet + 1 } else { 0 };
             told = now_told;
             if quiet >= 6 {
                 return;
@@ -446,7 +473,8 @@ impl World {
         if inner.checks.is_strict && !primary.executed.contains(&inner.checks.acknowledged) {
             wrong.push(format!("{} lacks what was acknowledged", primary.key));
         }
-        for server in inner.servers.iter().filter(|it| it.number != primary.number) {
+        let others = inner.servers.iter().filter(|it| it.belongs == Belongs::Here);
+        for server in others.filter(|it| it.number != primary.number) {
             // What nobody else has keeps a former primary out, and people are told.
             let has_extra = !primary.logged.contains(&server.logged);
             let follows = inner.follows(server.number, primary.number);
@@ -467,12 +495,27 @@ impl World {
         wrong
     }
 
+    /// A person opens who leads by the newest failover, where no server accepts writes: it came back
+    /// closed, and none of the others has all that it has.
+    fn open_personally(&self, ledger: &LedgerState) {
+        let mut inner = self.sim.lock();
+        let newest = ledger.recoveries.values().rev().find_map(|it| it.successor.clone());
+        let Some(server) = newest.and_then(|key| inner.index_of(&key)) else { return };
+        if inner.servers.iter().all(|it| !it.accepts()) && inner.servers[server].channel.is_none() {
+            inner.servers[server].read_only = false;
+            let now = inner.now;
+            inner.trace.note(now, || format!("a person opens db{server}"));
+        }
+    }
+
     /// A person acknowledges what blocks, and gives up a primary that nobody replaced.
     fn look_personally(&mut self) {
         let is_round = (self.sim.now() / 1_000_000).is_multiple_of(20);
         let Some(End::Node(node)) = self.who(Whom::Leader).filter(|_| is_round) else { return };
         let Some(handles) = self.nodes.handles(node) else { return };
         self.needed_a_person = true;
+        self.open_personally(&handles.ledger.state().borrow().clone());
+        (0..self.script.sources.len()).for_each(|it| self.sim.lock().start_replica(it));
         let ledger = handles.ledger.state().borrow().clone();
         let ids: Vec<u64> = ledger
             .recoveries

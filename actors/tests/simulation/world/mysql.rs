@@ -3,7 +3,10 @@
 //!
 //! Replication is asynchronous: what a server logs is shipped to whoever is connected, received
 //! some moments later, acknowledged, and applied later still. With semi-synchronous replication a
-//! client is told of a commit once enough replicas have it. A crash keeps what was logged.
+//! client is told of a commit once enough replicas have it. A crash keeps what was logged; what was
+//! received and not applied it may lose.
+
+pub(crate) mod mariadb;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +18,25 @@ use baton_topology::instance::{
 use baton_topology::key::InstanceKey;
 use baton_topology::version::Version;
 use uuid::Uuid;
+
+/// What kind of server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    MySql,
+    /// Without the rest of its relay log once both threads stand still and one is started.
+    MariaDb,
+}
+
+/// Where a server belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Belongs {
+    /// To the cluster that everything is about.
+    Here,
+    /// It is the source that a stray names, and was never there.
+    Nowhere,
+    /// It names a source that was never there.
+    Astray,
+}
 
 /// Microseconds since the beginning.
 pub(crate) type Micros = u64;
@@ -37,6 +59,16 @@ pub(crate) struct Server {
     pub(crate) key: InstanceKey,
     pub(crate) number: usize,
     pub(crate) uuid: Uuid,
+    pub(crate) flavor: Flavor,
+    pub(crate) belongs: Belongs,
+    /// Whether a crash leaves what was received and not applied.
+    pub(crate) keeps_relay_log: bool,
+    /// A person stopped its applier.
+    pub(crate) is_applier_held: bool,
+    /// What people wrote on it while it was a replica.
+    pub(crate) local: GtidSet,
+    /// What it applied of what sources sent.
+    pub(crate) replicated: GtidSet,
     pub(crate) power: Power,
     pub(crate) power_since: Micros,
     /// Grows with each start.
@@ -88,11 +120,15 @@ pub(crate) struct Line {
     pub(crate) receiver: bool,
     pub(crate) applier: bool,
     pub(crate) is_connected: bool,
+    /// It finds its place by what it wrote itself as well, as a former primary of MariaDB.
+    pub(crate) counts_own: bool,
     /// Grows whenever a connection ends: what was on its way over it is void.
     pub(crate) epoch: u64,
     pub(crate) received: GtidSet,
     /// What the source has put onto this connection.
     pub(crate) sent: GtidSet,
+    /// When the last of that arrives: nothing overtakes it.
+    pub(crate) sent_until: Micros,
     pub(crate) heard: Micros,
     pub(crate) next_attempt: Micros,
     pub(crate) error: Option<(u32, &'static str)>,
@@ -106,13 +142,20 @@ impl Line {
             receiver: false,
             applier: false,
             is_connected: false,
+            counts_own: false,
             epoch: 0,
             received: GtidSet::default(),
             sent: GtidSet::default(),
+            sent_until: 0,
             heard: 0,
             next_attempt: 0,
             error: None,
         }
+    }
+
+    /// Whether the receiver runs, or tries to.
+    pub(crate) fn receives(&self) -> bool {
+        self.receiver && self.error.is_none()
     }
 
     pub(crate) fn disconnect(&mut self) {
@@ -131,6 +174,12 @@ impl Server {
             key: InstanceKey::new(format!("db{number}").as_str(), 3306),
             number,
             uuid: Uuid::from_u128(number as u128 + 1),
+            flavor: Flavor::MySql,
+            belongs: Belongs::Here,
+            keeps_relay_log: true,
+            is_applier_held: false,
+            local: GtidSet::default(),
+            replicated: GtidSet::default(),
             power: Power::Up,
             power_since: 0,
             boot: 1,
@@ -187,6 +236,9 @@ impl Server {
     }
 
     pub(crate) fn next_gtid(&mut self) -> GtidSet {
+        if self.flavor == Flavor::MariaDb {
+            self.written = self.written.max(mariadb::last_number(&self.logged));
+        }
         loop {
             self.written += 1;
             let set: GtidSet =
@@ -194,6 +246,45 @@ impl Server {
             if !self.has().contains(&set) {
                 return set;
             }
+        }
+    }
+
+    /// Applies what was received.
+    pub(crate) fn apply(&mut self, set: &GtidSet) {
+        self.replicated = self.replicated.union(&set.without_uuids(&[self.uuid]));
+        self.execute(set);
+    }
+
+    /// Throws away what was received and not applied.
+    pub(crate) fn lose_relay_log(&mut self) {
+        if let Some(line) = &mut self.channel {
+            line.received = GtidSet::default();
+            line.disconnect();
+        }
+    }
+
+    /// Starts threads. MariaDB begins its relay log anew where none runs.
+    pub(crate) fn start(&mut self, receiver: bool, applier: bool) {
+        let stands = self.channel.as_ref().is_some_and(|line| !line.receives() && !line.applier);
+        if stands && self.flavor == Flavor::MariaDb {
+            self.lose_relay_log();
+        }
+        if let Some(line) = &mut self.channel {
+            line.receiver |= receiver;
+            line.applier |= applier;
+            line.error = None;
+        }
+    }
+
+    /// What of `source` it may lack, or has and may not have, so that it is turned away.
+    pub(crate) fn is_turned_away_by(&self, source: &Server) -> bool {
+        match self.flavor {
+            Flavor::MySql => {
+                let has = self.has();
+                let theirs = has.subtract(&has.without_uuids(&[source.uuid]));
+                !source.logged.contains(&theirs)
+            }
+            Flavor::MariaDb => mariadb::is_turned_away(self, source),
         }
     }
 
@@ -240,6 +331,9 @@ impl Server {
         facts.semi_sync.source_active = self.semi.source && !self.semi.has_lapsed;
         let acknowledging = replicas.iter().filter(|it| it.semi.replica).count();
         facts.semi_sync.source_clients = acknowledging as u32;
+        if self.flavor == Flavor::MariaDb {
+            mariadb::tell(self, &mut facts);
+        }
         if let Some(line) = &self.channel {
             let source = &all[line.source];
             facts.semi_sync.replica_active =
@@ -264,21 +358,28 @@ impl Server {
             false => SourceLink::Attached(source.key.clone()),
         };
         let is_behind = !self.is_applied();
+        let is_mariadb = self.flavor == Flavor::MariaDb;
         Channel {
             source: link,
-            source_uuid: Some(source.uuid),
+            source_uuid: (!is_mariadb).then_some(source.uuid),
             receiver,
             applier: if line.applier { ThreadState::Running } else { ThreadState::Stopped },
             read: place(self.has().count()),
             executed: place(self.executed.count()),
-            received: Gtids::MySql(line.received.clone()),
+            received: match self.flavor {
+                Flavor::MySql => Gtids::MySql(line.received.clone()),
+                Flavor::MariaDb => Gtids::MariaDb(mariadb::received(self, line)),
+            },
             receiver_error: match line.error {
                 Some((number, text)) => ReplicationError { number, text: text.into() },
                 None if receiver == ThreadState::Other => failed,
                 None => ReplicationError::default(),
             },
             seconds_behind: line.is_connected.then_some(u64::from(is_behind)),
-            positioning: Positioning::AutoPosition,
+            positioning: match self.flavor {
+                Flavor::MySql => Positioning::AutoPosition,
+                Flavor::MariaDb => Positioning::MariaDbGtid,
+            },
             user: "repl".into(),
             ..Channel::default()
         }

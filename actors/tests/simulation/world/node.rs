@@ -18,7 +18,6 @@ use baton_actors::raft::{Compaction, RaftNode, Timing};
 use baton_actors::recovery::Silence;
 use baton_actors::system::{self, Handles, Options, RecoverySetup};
 use baton_actors::testing::MemoryStore;
-use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
 use baton_topology::time::Timestamp;
 use futures_util::FutureExt;
@@ -278,7 +277,7 @@ impl Nodes {
             ledger: None,
             peers: None,
             probing: self.script.probing,
-            seeds: vec![InstanceKey::new("db0", 3306)],
+            seeds: self.script.seeds(),
             arbiters: Vec::new(),
             backoff: Backoff::default(),
             probe_deadline: Duration::from_millis(2_500),

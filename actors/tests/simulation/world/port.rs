@@ -14,7 +14,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::mysql::{Line, Power, Server};
+use super::mysql::mariadb::position;
+use super::mysql::{Flavor, Line, Power, Server};
 use super::net::End;
 use super::sim::{Inner, Sim};
 
@@ -133,6 +134,10 @@ impl Session {
             }
             Action::WaitExecuted { until: Until::Gtids(Gtids::MySql(set)), at_most: limit } => {
                 let is_there = |it: &mut Server| it.executed.contains(set);
+                self.until(server, boot, at_most.min(*limit), is_there).await
+            }
+            Action::WaitExecuted { until: Until::Gtids(Gtids::MariaDb(at)), at_most: limit } => {
+                let is_there = |it: &mut Server| position(&it.replicated).contains(at);
                 self.until(server, boot, at_most.min(*limit), is_there).await
             }
             Action::Stop(threads) => {
@@ -294,12 +299,11 @@ impl Inner {
     fn obey(&mut self, node: usize, server: usize, action: &Action) -> Result<(), ActionFailure> {
         match action {
             Action::Start(threads) => {
-                let Some(line) = &mut self.servers[server].channel else {
+                let it = &mut self.servers[server];
+                if it.channel.is_none() {
                     return refused("error 1200: the server is not configured as replica");
-                };
-                line.receiver |= *threads != Threads::Applier;
-                line.applier |= *threads != Threads::Receiver;
-                line.error = None;
+                }
+                it.start(*threads != Threads::Applier, *threads != Threads::Receiver);
                 self.attempt_later(server);
                 self.apply_later(server);
                 Ok(())
@@ -310,9 +314,12 @@ impl Inner {
                 if it.channel.as_ref().is_some_and(|line| line.receiver || line.applier) {
                     return refused("error 3021: it cannot be done with a running replica");
                 }
-                let epoch = it.channel.as_ref().map_or(0, |line| line.epoch);
+                let (epoch, counts_own) = match &it.channel {
+                    Some(line) => (line.epoch + 1, line.counts_own),
+                    None => (0, it.flavor == Flavor::MariaDb),
+                };
                 // What was received and not applied is dropped.
-                it.channel = Some(Line { epoch: epoch + 1, ..Line::to(source) });
+                it.channel = Some(Line { epoch, counts_own, ..Line::to(source) });
                 Ok(())
             }
             Action::Detach | Action::Reattach => {

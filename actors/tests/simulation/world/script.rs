@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 
 use baton_actors::sharing::Probing;
+use baton_topology::action::Threads;
+use baton_topology::key::InstanceKey;
 
 use super::chance::Chance;
-use super::mysql::{Line, Micros, Power, Semi, Server};
+use super::mysql::{Belongs, Flavor, Line, Micros, Power, Semi, Server};
 use super::net::{End, Net};
 
 /// Faults begin within this time.
 const SAFETY_PHASE: Micros = 14_000_000;
 /// More than this goes wrong in no schedule.
 const FAULTS_MAX: u64 = 6;
+
+/// More than this of what is ugly comes on top.
+const UGLY_MAX: u64 = 2;
 
 /// Whom a fault hits; who that is shows only then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,14 @@ pub(crate) enum Fault {
     Lose(u64),
     /// Applying takes so long.
     Lag(Whom, Micros),
+    /// A person stops the applier.
+    HoldApplier(Whom),
+    LetApplierGo(Whom),
+    /// The same of all replicas.
+    HoldAppliers,
+    LetAppliersGo,
+    /// A person writes on a replica.
+    WriteLocally(Whom),
     /// Somebody asks for a takeover in peace.
     TakeOver,
     /// Somebody says that the primary is in downtime.
@@ -67,6 +80,11 @@ pub(crate) struct Script {
     /// The source of each server; the first one has none.
     pub(crate) sources: Vec<usize>,
     pub(crate) semi: Semi,
+    pub(crate) flavor: Flavor,
+    /// Whether a crash leaves what was received and not applied.
+    pub(crate) keeps_relay_log: bool,
+    /// How a replica stands that names a source that was never there, if there is one.
+    pub(crate) stray: Option<Threads>,
     pub(crate) boots_read_only: bool,
     pub(crate) rejoins: bool,
     pub(crate) probing: Probing,
@@ -91,6 +109,9 @@ impl Script {
         let sources: Vec<usize> = sources.collect();
         let direct = sources.iter().skip(1).filter(|it| **it == 0).count();
         let wait_for = if direct >= 3 && chance.happens(20) { 2 } else { 1 };
+        let mut ugly = Chance::stream(seed, "ugly");
+        let flavor = if ugly.happens(40) { Flavor::MariaDb } else { Flavor::MySql };
+        let wait_for = if flavor == Flavor::MariaDb { 1 } else { wait_for };
         let is_on = chance.happens(75);
         let timeout_micros = chance.happens(15).then_some(2_000_000);
         let semi =
@@ -103,6 +124,11 @@ impl Script {
             far_micros: chance.pick(&[2_000, 10_000, 40_000]),
             sources,
             semi,
+            flavor,
+            keeps_relay_log: flavor == Flavor::MySql && ugly.happens(50),
+            stray: ugly
+                .happens(15)
+                .then(|| ugly.pick(&[Threads::Both, Threads::Applier, Threads::Receiver])),
             boots_read_only: chance.happens(60),
             rejoins: chance.happens(60),
             probing: if Chance::stream(seed, "probing").happens(30) {
@@ -123,8 +149,38 @@ impl Script {
                 break;
             }
         }
+        for _ in 0..ugly.range(0, UGLY_MAX + 1) {
+            let at = ugly.range(0, SAFETY_PHASE);
+            script.add_ugly_fault(at, &mut ugly);
+        }
         script.faults.sort_by_key(|(at, _)| *at);
         script
+    }
+
+    /// What people do to servers, and what comes in pairs. Often the primary dies soon after that.
+    fn add_ugly_fault(&mut self, at: Micros, chance: &mut Chance) {
+        use Fault::*;
+        let server = self.server(chance);
+        let later = at + chance.pick(&[300_000, 1_500_000, 5_000_000]);
+        let faults = match chance.range(0, 100) {
+            0..25 => vec![(at, HoldAppliers), (later + 5_000_000, LetAppliersGo)],
+            25..45 => vec![(at, HoldApplier(server)), (later + 5_000_000, LetApplierGo(server))],
+            45..70 => vec![(at, WriteLocally(server))],
+            // A replica dies with the primary, and is back first.
+            _ => {
+                let dies = at + chance.range(0, 400_000);
+                let crash = |whom| Crash(whom, Power::Dead);
+                let mut faults = vec![(at, crash(Whom::Primary)), (dies, crash(server))];
+                faults.push((later.max(dies), Restore(server)));
+                faults
+            }
+        };
+        let is_alone = faults.len() < 3 && chance.happens(60);
+        self.faults.extend(faults);
+        if is_alone {
+            let dies = at + chance.range(100_000, 2_500_000);
+            self.faults.push((dies, Crash(Whom::Primary, Power::Dead)));
+        }
     }
 
     fn add_fault(&mut self, at: Micros, chance: &mut Chance) {
@@ -184,7 +240,7 @@ impl Script {
 
     pub(crate) fn net(&self) -> Net {
         let nodes = (0..self.nodes).map(|it| (End::Node(it), it % self.sites));
-        let servers = (0..self.sources.len()).map(|it| (End::Server(it), it % self.sites));
+        let servers = (0..self.count()).map(|it| (End::Server(it), it % self.sites));
         let sites: BTreeMap<End, usize> = nodes.chain(servers).collect();
         Net::of(self.seed, sites, self.far_micros)
     }
@@ -201,6 +257,31 @@ impl Script {
             }
             servers.push(server);
         }
+        if let Some(threads) = self.stray {
+            let mut nowhere = Server::new(servers.len(), self.semi);
+            (nowhere.belongs, nowhere.power) = (Belongs::Nowhere, Power::Gone);
+            let mut stray = Server::new(servers.len() + 1, self.semi);
+            stray.belongs = Belongs::Astray;
+            let (receiver, applier) = (threads != Threads::Applier, threads != Threads::Receiver);
+            stray.channel = Some(Line { receiver, applier, ..Line::to(nowhere.number) });
+            servers.extend([nowhere, stray]);
+        }
+        for server in &mut servers {
+            server.flavor = self.flavor;
+            server.keeps_relay_log = self.keeps_relay_log;
+        }
         servers
+    }
+
+    /// Whom batons are told of: nothing leads from the others to a stray.
+    pub(crate) fn seeds(&self) -> Vec<InstanceKey> {
+        let numbers = [Some(0), self.stray.map(|_| self.sources.len() + 1)];
+        let keys = numbers.into_iter().flatten();
+        keys.map(|it| InstanceKey::new(format!("db{it}").as_str(), 3306)).collect()
+    }
+
+    /// How many servers there are.
+    fn count(&self) -> usize {
+        self.sources.len() + if self.stray.is_some() { 2 } else { 0 }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::chance::Chance;
 use super::checks::Checks;
-use super::mysql::{Commit, Micros, Power, Server};
+use super::mysql::{Belongs, Commit, Flavor, Micros, Power, Server};
 use super::net::{End, Net};
 use super::trace::Trace;
 
@@ -211,7 +211,10 @@ impl Inner {
                 continue;
             };
             line.sent = logged.clone();
-            self.later(delay.as_micros() as Micros, Event::Ship { replica, epoch, set });
+            let now = self.now;
+            line.sent_until = line.sent_until.max(now + delay.as_micros() as Micros);
+            let wait = line.sent_until - now;
+            self.later(wait, Event::Ship { replica, epoch, set });
         }
     }
 
@@ -224,8 +227,9 @@ impl Inner {
         }
         let source = line.source;
         if !is_up || self.net.is_cut(End::Server(source), End::Server(replica)) {
-            // It waits on the way and is sent again.
+            // It waits on the way and is sent again, before what was sent after it.
             line.sent = has;
+            line.epoch += 1;
             return;
         }
         line.received = line.received.union(set);
@@ -252,7 +256,7 @@ impl Inner {
         let Some(line) = &server.channel else { return };
         if line.applier && !server.is_applied() {
             let set = line.received.clone();
-            server.execute(&set);
+            server.apply(&set);
             self.pump(replica);
         }
     }
@@ -276,8 +280,7 @@ impl Inner {
             return;
         }
         let source = &self.servers[line.source];
-        let own = |set: &GtidSet| set.subtract(&set.without_uuids(&[source.uuid]));
-        let is_ahead = !source.logged.contains(&own(&server.has()));
+        let is_ahead = server.is_turned_away_by(source);
         let joins = self.net.joins(End::Server(replica), End::Server(line.source));
         let can = source.is_up() && joins;
         let (source, has) = (line.source, server.has());
@@ -472,6 +475,52 @@ impl Inner {
         false
     }
 
+    /// A person writes on a replica.
+    pub(crate) fn write_locally(&mut self, server: usize) {
+        let it = &mut self.servers[server];
+        if it.is_up() && it.read_only && it.channel.is_some() {
+            let gtid = it.next_gtid();
+            it.execute(&gtid);
+            it.local = it.local.union(&gtid);
+            self.pump(server);
+        }
+    }
+
+    /// A person stops an applier.
+    pub(crate) fn hold_applier(&mut self, server: usize) {
+        let it = &mut self.servers[server];
+        if let Some(line) = it.channel.as_mut().filter(|_| it.power == Power::Up) {
+            line.applier = false;
+            it.is_applier_held = true;
+        }
+    }
+
+    /// A person starts it again, but not where that would make the server lose something.
+    pub(crate) fn let_applier_go(&mut self, server: usize) {
+        let it = &mut self.servers[server];
+        let Some(line) = &it.channel else { return };
+        let is_safe = line.receives() || it.flavor == Flavor::MySql;
+        if it.is_applier_held && it.is_up() && is_safe {
+            it.is_applier_held = false;
+            it.start(false, true);
+            self.apply_later(server);
+        }
+    }
+
+    /// A person starts a replica that stands still, where a server that accepts writes has all that
+    /// this could cost.
+    pub(crate) fn start_replica(&mut self, server: usize) {
+        let it = &self.servers[server];
+        let Some(line) = &it.channel else { return };
+        let mut primaries = self.servers.iter().filter(|it| it.accepts());
+        let stands = !line.receives() || !line.applier;
+        if it.is_up() && stands && primaries.any(|it| it.logged.contains(&line.received)) {
+            self.servers[server].start(true, true);
+            self.attempt_later(server);
+            self.apply_later(server);
+        }
+    }
+
     /// Takes a server away.
     pub(crate) fn crash(&mut self, server: usize, power: Power) {
         let now = self.now;
@@ -511,7 +560,7 @@ impl Inner {
     pub(crate) fn restore(&mut self, server: usize) {
         let now = self.now;
         let it = &mut self.servers[server];
-        if it.power == Power::Up {
+        if it.power == Power::Up || it.belongs == Belongs::Nowhere {
             return;
         }
         let was_hung = it.power == Power::Hung;
@@ -524,6 +573,10 @@ impl Inner {
             it.read_only |= it.boots_read_only;
             it.semi.has_lapsed = false;
             it.parked.clear();
+            it.is_applier_held = false;
+            if !it.keeps_relay_log {
+                it.lose_relay_log();
+            }
             if let Some(line) = &mut it.channel {
                 // As without skip_replica_start.
                 (line.receiver, line.applier) = (true, true);

@@ -1,5 +1,7 @@
 //! The peer's analysis cases, each a row with a sentence, judged through the whole fleet.
 
+mod named;
+
 use std::sync::Arc;
 
 use crate::analysis::{Analysis, Code, StructureWarning, catalog};
@@ -220,7 +222,7 @@ fn the_verdict_follows_from_who_answers_and_who_replicates() {
     use Code::*;
     let cases: Vec<Case> = vec![
         ("all is well", Scene::healthy(), &[]),
-        ("no-problem-downtime", Scene::healthy().downtimed(&["p", "r1", "r2"]), &[]),
+        ("downtime alone is no problem", Scene::healthy().downtimed(&["p", "r1", "r2"]), &[]),
         (
             "a lone primary dies",
             Scene::pair().without("r1").dead(&["p"]),
@@ -696,7 +698,7 @@ fn structure_warnings_tell_what_will_hurt_later() {
             &[],
         ),
         (
-            "semi-sync-no-valid-replicas",
+            "no semi-sync replica at all",
             Scene::healthy().with("p", semi_sync(0)),
             &[NotEnoughValidSemiSyncReplicas],
         ),

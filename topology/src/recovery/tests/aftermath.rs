@@ -49,6 +49,10 @@ fn forgotten(_: &Recovery) -> FleetInput {
     FleetInput::Forgotten(vec![key("p")])
 }
 
+fn died_since(_: &Recovery) -> FleetInput {
+    FleetInput::Probed(refused("p", BACK + 5))
+}
+
 fn back(had: Gtids, read_only: bool) -> Option<Facts> {
     let mut p = primary_facts();
     p.server_uuid = Some(P.parse().unwrap());
@@ -90,6 +94,7 @@ fn whoever_was_replaced_is_told_of_until_somebody_has_seen_to_it() {
         ("with more", open, back(mysql(), true), vec![], "has 1313 transactions that a:3306 lacks"),
         ("seen to", open, back(mysql(), true), vec![acknowledged as _], ""),
         ("rejoined", lossy, rejoined(of_p("1-9")), vec![], ""),
+        ("rejoined, and died since", lossy, rejoined(of_p("1-1322")), vec![died_since as _], ""),
         ("lost", lossy, None, vec![], "3 transactions lost when p:3306 was replaced"),
         ("lost and back", lossy, back(of_p("1-9"), true), vec![], "3 transactions lost"),
     ] {
