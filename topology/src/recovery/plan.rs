@@ -456,8 +456,8 @@ fn open(
     Some(Chain { on: successor.clone(), actions, need: Need::Must })
 }
 
-/// Whether it forgets its source only when everybody else has a place, because a thread of it takes
-/// a minute to stop, though nothing comes of it any more.
+/// Whether it forgets its source only after it was opened, because a thread of it takes seconds, or a
+/// minute, to stop, though nothing comes of it any more.
 fn forgets_later(member: &Member, recovery: &Recovery) -> bool {
     recovery.kind == Kind::Primary
         && (connects_in_vain(member, recovery) || waits_in_vain(member, recovery))
@@ -474,12 +474,11 @@ pub(super) fn waits_in_vain(member: &Member, recovery: &Recovery) -> bool {
     was_told && waits && !facts.version.is_mariadb() && has_applied_all(facts)
 }
 
-/// The receiver, told to stop, still tries to connect. It receives nothing any more, but MariaDB 11
-/// does not let go of it before its time-out.
+/// The receiver was told to stop and still tries to connect. It receives nothing any more, but MySQL
+/// lets go of it after two seconds, and MariaDB 11 not before its time-out.
 fn connects_in_vain(member: &Member, recovery: &Recovery) -> bool {
     let facts = &member.instance.facts;
     let stops = facts.main_channel().is_some_and(|it| it.receiver == ThreadState::Other);
     let was_told = recovery.phase == Phase::Weighing && !recovery.failed_on.contains(member.key());
-    let holds_on = facts.version.is_mariadb() && facts.version.numbers() >= (11, 0, 0);
-    stops && was_told && holds_on
+    stops && was_told
 }

@@ -141,7 +141,10 @@ fn an_opening_without_an_answer_is_tried_again_behind_a_new_fence() {
         let outcome = Outcome::Refused { at, error: "no".into() };
         vec![Ran { on: stage.chains[0].on.clone(), need: Need::Must, outcome }]
     };
-    let replicas = || [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let stopped = |name| {
+        with(replica(name, "1-9", "1-9"), |it| it.channels[0].receiver = ThreadState::Stopped)
+    };
+    let replicas = || [stopped("a"), stopped("b")];
     let (fleet, mut at) = in_phase(Cause::Found, Phase::Weighing, replicas());
     let mut then = next(&fleet, &at, Event::Looked);
     at.0 = then.recovery;
