@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 
 use super::candidate::Situation;
 use super::check::check;
-use super::former::{replaced, replacement, rivals};
+use super::former::{not_probed_since, replaced, replacement, rivals};
 use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
 use super::scene::scene;
@@ -152,6 +152,9 @@ fn settled<'a>(
             recovery.replicas.extend(unseen_replicas(member, fleet));
             let theirs = fleet.member(&head).map_or(cluster, |(theirs, _)| theirs);
             return Ok((regrouping(recovery, theirs, head), theirs));
+            if let Some(why) = not_probed_since(replaced, member, fleet) {
+                return Err(Refused::because(why));
+            }
         }
         (Kind::Primary | Kind::CoPrimary, None) => {
             recovery.replicas.extend(unseen_replicas(member, fleet));
