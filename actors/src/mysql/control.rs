@@ -267,13 +267,13 @@ impl ControlSession for MySqlControl {
         .boxed()
     }
 
-    fn spared(&mut self) -> BoxFuture<'_, Vec<String>> {
+    fn holders(&mut self) -> BoxFuture<'_, Vec<String>> {
         async move {
             let deadline = self.session.shared().options.probe_deadline;
             let us = self.session.shared().options.user.clone();
             let reading = read_if_possible(&mut self.session, LIST_EVERYBODY);
             let listed = timeout(deadline, reading).await.ok().flatten();
-            listed.map(|table| action::spared(&table, &us)).unwrap_or_default()
+            listed.map(|table| action::holders(&table, &us)).unwrap_or_default()
         }
         .boxed()
     }
