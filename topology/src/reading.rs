@@ -11,6 +11,7 @@ mod galera;
 mod group;
 mod replicas;
 mod semi_sync;
+mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+pub use self::stuck::{DISK_FULL_MESSAGE, is_log_stuck, why_log_is_stuck};
 pub use self::table::{RawTable, Row};
 use crate::binlog::BinlogCoordinates;
 use crate::instance::{BinlogFacts, BinlogFormat, Facts, GtidFacts, Placement, PromotionRule};
@@ -52,6 +54,7 @@ pub enum Question {
     Processlist,
     /// Whether credentials for replication are readable.
     Credentials,
+    PreparedXa,
     /// Configured: lag in seconds.
     Lag,
     /// Configured: data centre.
@@ -205,6 +208,7 @@ pub fn read(
         measured_lag_seconds: measured_lag(answers),
         version,
     };
+        stuck_log: None,
     facts.note_imports(&BTreeSet::new());
     Ok((canonical, facts))
 }

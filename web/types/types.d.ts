@@ -23,6 +23,7 @@ interface Instance {
   ServerId: number;
   Positioning?: 'gtid' | 'file';
   Errant?: number;
+  StuckLog?: string;
   Feeds: boolean;
   SemiSync?: ('waits' | 'lapsed' | 'acknowledges')[];
   Group?: string;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::action::LIST_EVERYBODY;
 use baton_topology::instance::{FailureKind, ProbeFailure};
 use baton_topology::key::InstanceKey;
-use baton_topology::reading::{self, Answers, Question};
+use baton_topology::reading::{self, Answers, DISK_FULL_MESSAGE, Question, RawTable};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::Error;
@@ -49,6 +50,8 @@ pub(super) struct MySqlSession {
 }
 
 /// An established connection, and what was learned on it.
+    /// The newest answer was due and did not come: the server may wait for room on its disk.
+    doubts_log: bool,
 pub(super) struct Live {
     pub(super) connection: Connection,
     /// When it was last known to stand.
@@ -70,7 +73,9 @@ struct Progress {
 impl MySqlSession {
     pub(super) fn new(key: InstanceKey, newest: watch::Receiver<Arc<Shared>>) -> Self {
         let shared = newest.borrow().clone();
-        Self { key, newest, shared, live: None }
+    /// Why the binary log takes no more writes.
+    stuck_log: Option<String>,
+        Self { key, newest, shared, live: None, doubts_log: false }
     }
 
     /// Takes on options that were changed since the last probe.
@@ -151,7 +156,14 @@ impl MySqlSession {
     async fn talk(&mut self, mut live: Live) -> Result<Reading, ProbeFailure> {
         let deadline = self.shared.options.probe_deadline;
         let mut progress = Progress::default();
-        let finished = timeout(deadline, live.converse(&self.shared, &mut progress)).await;
+        let shared = &self.shared;
+        let conversation = async {
+            if self.doubts_log {
+                progress.stuck_log = live.why_log_is_stuck(&shared.options.user).await?;
+            }
+            live.converse(shared, &mut progress).await
+        };
+        let finished = timeout(deadline, conversation).await;
         let partial = progress.answers.contains_key(&Question::Basics);
         let failed = match finished {
             Ok(Ok(())) => None,
@@ -170,7 +182,11 @@ impl MySqlSession {
             return Err(ProbeFailure { partial, ..refusal });
         }
         self.give_back(live);
-        self.interpret(&progress.answers)
+            self.doubts_log |= failed.kind == FailureKind::Timeout;
+        self.doubts_log = progress.stuck_log.is_some();
+        let mut reading = self.interpret(&progress.answers)?;
+        reading.facts.stuck_log = progress.stuck_log;
+        Ok(reading)
     }
 
     fn interpret(&self, answers: &Answers) -> Result<Reading, ProbeFailure> {
@@ -235,6 +251,9 @@ impl Live {
         let answers = self.connection.ask(&second).await?;
         self.settle(answers, progress);
         for query in alone {
+        if progress.stuck_log.is_some() {
+            first.retain(|question| *question != Question::BinlogStatus);
+        }
             let answer = self.connection.query(query.text()).await?;
             self.settle(vec![(query.question(), answer)], progress);
         }
@@ -273,6 +292,19 @@ impl Live {
                     progress.answers.insert(question, table);
                 }
                 Err(refusal) if question.is_essential() => {
+    /// Why the binary log takes no more writes, if it does not: then what asks where it ends is not
+    /// answered, and is not asked another time while it is waited for.
+    async fn why_log_is_stuck(&mut self, us: &str) -> Result<Option<String>, Error> {
+        let listed = self.connection.query(LIST_EVERYBODY).await?;
+        if !listed.is_ok_and(|table| reading::is_log_stuck(&table, us)) {
+            return Ok(None);
+        }
+        // Who may not read it, or has no such table, says so, and that is all.
+        let message = self.connection.query(DISK_FULL_MESSAGE).await?.ok();
+        let message = message.as_ref().and_then(|table| table.first()?.at(0));
+        Ok(Some(reading::why_log_is_stuck(message.as_deref())))
+    }
+
                     let failed = failure::of_server(&refusal);
                     let message = format!("{}: {}", question.name(), failed.message);
                     progress.refusal.get_or_insert(ProbeFailure { message, ..failed });

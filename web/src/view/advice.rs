@@ -149,6 +149,13 @@ fn waiting(analysis: &Analysis, forced: Option<Preview>) -> Advice {
                 ),
             ],
         ),
+        Code::PrimaryCannotWriteBinlog => (
+            "the primary itself answers, and goes on as soon as there is room",
+            vec![format!(
+                "Make room on the disk of the binary log of {key}: the server waits for that, and \
+                 looks again every minute."
+            )],
+        ),
         Code::AllPrimaryReplicasNotReplicating | Code::AllPrimaryReplicasNotReplicatingOrDead => (
             "the primary itself answers, so there is nothing to fail over from",
             vec!["See what each replica says, and start replication.".to_owned()],

@@ -69,6 +69,9 @@ pub(crate) struct InstanceRow {
     /// How many transactions it has of its own.
     #[serde(skip_serializing_if = "is_default")]
     errant: u64,
+    /// Why its binary log takes no more writes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    stuck_log: String,
     /// Others may replicate from it.
     feeds: bool,
     /// `waits`, `lapsed`, `acknowledges`.
@@ -152,6 +155,7 @@ impl InstanceRow {
             feeds: facts.binlog.enabled
                 && (facts.main_channel().is_none() || facts.binlog.logs_replica_updates),
             semi_sync: semi_sync(facts),
+            stuck_log: facts.stuck_log.as_deref().map(shortened).unwrap_or_default(),
             group: group(facts),
             ..Self::default()
         };
