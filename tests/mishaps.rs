@@ -291,6 +291,44 @@ fn prefer(baton: &Baton, server: &Server) {
     assert_eq!(done["Code"], "OK", "{done}");
 }
 
+/// The global read lock of a backup holds up its applier, and the new primary waits for its
+/// acknowledgements.
+#[test]
+fn a_replica_that_is_being_backed_up_follows_the_next_primary_and_acknowledges() {
+    for flavor in FLAVORS {
+        let mut servers = acknowledged_shop(flavor, |_, options| options);
+        let baton = Baton::start(BATON, vec![servers[0].address()], &EVERYWHERE);
+        baton.until_all_valid(3);
+        prefer(&baton, &servers[1]);
+        let (first, replicas) = servers.split_at_mut(1);
+        replicas[1].while_backed_up(|| {
+            insert(&first[0], 0..20);
+            wait_until(PATIENCE, "both have received it", || {
+                replicas.iter().all(|it| it.has_received_all_of(&first[0])).then_some(())
+            });
+            first[0].kill_9();
+            let recovery = until_recovered(&baton);
+            assert_eq!(recovery["IsSuccessful"], true, "{flavor:?}: {recovery:#}");
+            assert_eq!(recovery["SuccessorKey"]["Port"], replicas[0].port, "{recovery:#}");
+            let errors = recovery["AllErrors"].to_string();
+            if flavor.is_mariadb() {
+                // Its receiver gets another source only while its applier stands still, too.
+                assert!(errors.contains("may hold a lock: thread "), "it is named: {errors}");
+                return;
+            }
+            assert_eq!(errors, r#"[""]"#, "{recovery:#}");
+            until_acknowledged_by(&replicas[0], 1);
+            insert(&replicas[0], 100..101);
+            assert!(!has(&replicas[1], 19), "it is still held up");
+        });
+        if flavor.is_mariadb() {
+            insert(&servers[1], 100..101);
+        }
+        until_has(&servers[2], 100);
+        assert!((0..20).all(|id| has(&servers[2], id)));
+    }
+}
+
 /// I5: one of the two that may have acknowledged stands in the middle of a write to a full disk. What it
 /// has received counts, and so it holds up nothing.
 #[test]

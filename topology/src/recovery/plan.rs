@@ -18,7 +18,7 @@ use crate::action::{Action, Place, Switch, Threads, Until};
 use crate::applied::{has_applied_all, loses_relay_log_when_started};
 use crate::cluster::Member;
 use crate::gtid::Relation;
-use crate::instance::ThreadState;
+use crate::instance::{Positioning, ThreadState};
 use crate::key::InstanceKey;
 use crate::relocate::can_go_on;
 
@@ -68,7 +68,31 @@ pub(in crate::recovery) fn follow(source: &InstanceKey) -> Vec<Action> {
 
 /// Brings a replica below another source; its threads run then as they did before.
 fn bring(member: &Member, source: &InstanceKey, recovery: &Recovery) -> Vec<Action> {
-    move_below(source, threads_of(member, recovery))
+    let threads = threads_of(member, recovery);
+    if !goes_on_applying(member) {
+        return move_below(source, threads);
+    }
+    vec![
+        Action::Stop(Threads::Receiver),
+        Action::ChangeSource { to: source.clone(), place: Place::Same },
+        Action::Start(threads),
+    ]
+}
+
+/// Whether only the receiver has to be stopped for another source. MySQL's applier goes on with the
+/// relay log, which is kept then, and what holds it up, such as the lock of a backup, does not hold up
+/// the move: the new primary may wait for acknowledgements of this replica.
+fn goes_on_applying(member: &Member) -> bool {
+    let facts = &member.instance.facts;
+    !facts.version.is_mariadb()
+        && facts.main_channel().is_some_and(|it| {
+            it.positioning == Positioning::AutoPosition
+                && it.applier == ThreadState::Running
+                && it.source.attached().is_some()
+                // A new source makes it drop a relay log that has no room only when nobody applies.
+                && !it.waits_for_disk
+                && !it.could_not_write_relay_log()
+        })
 }
 
 /// The threads of a replica that run when all is well: an applier that stands still, though no

@@ -65,3 +65,24 @@ fn replicas_that_are_kept_far_behind_get_their_place_last() {
         assert_eq!(first.chains.len() + postponed.chains.len(), plan.gather.chains.len());
     }
 }
+
+/// The lock of a backup holds up an applier, and would hold up the move of the whole replica.
+#[test]
+fn only_the_receiver_of_a_replica_is_stopped_where_its_applier_can_go_on() {
+    let moved = |change: Change| {
+        let replicas = [replica("a1", "1-9", "1-9"), with(replica("a2", "1-5", "1-5"), change)];
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        let own = plan.gather.chains.iter().find(|chain| chain.on == key("a2")).unwrap();
+        own.actions.clone()
+    };
+    let change = |place| Action::ChangeSource { to: key("a1"), place };
+    let (stop, start) = (Action::Stop, Action::Start);
+    let expected =
+        [stop(Threads::Receiver), change(crate::action::Place::Same), start(Threads::Both)];
+    assert_eq!(moved(|_| {}), expected);
+    let stands = moved(|it| it.channels[0].applier = ThreadState::Stopped);
+    let expected =
+        [stop(Threads::Both), change(crate::action::Place::Gtid), start(Threads::Receiver)];
+    assert_eq!(stands, expected);
+}
