@@ -405,3 +405,37 @@ fn a_primary_whose_disk_is_full_is_told_as_such() {
         });
     }
 }
+
+/// Prepared XA transactions outlive who prepared them, and keep their locks on the next primary.
+#[test]
+fn prepared_xa_transactions_are_told_before_a_takeover() {
+    for flavor in FLAVORS {
+        let servers = shop(flavor);
+        if flavor == Flavor::MySql97 {
+            servers.iter().for_each(|it| {
+                it.exec("SET GLOBAL super_read_only = OFF");
+                it.run_unlogged(&format!("GRANT XA_RECOVER_ADMIN ON *.* TO '{USER}'@'%'"));
+            });
+            servers[1..].iter().for_each(|it| it.exec("SET GLOBAL super_read_only = ON"));
+        }
+        servers[0]
+            .exec("XA START 'x'; INSERT INTO shop.orders VALUES (500); XA END 'x'; XA PREPARE 'x'");
+        let baton = watch(&servers);
+        baton.until("/api/fleet", "it is counted", |it| {
+            it.to_string().contains(r#""PreparedXa":1"#).then_some(())
+        });
+        let told = "1 XA transactions are prepared on";
+        let shown = baton.get("/api/graceful-master-takeover-auto/shop?dry_run=true");
+        assert!(shown.to_string().contains(told), "{flavor:?}: {shown}");
+        let done = baton.get("/api/graceful-master-takeover-auto/shop");
+        assert_eq!(done["Code"], "OK", "{flavor:?}: {done}\n{}", baton.log());
+        let recovery = until_recovered(&baton);
+        let uid = recovery["UID"].as_str().expect("its name");
+        let steps = baton.get(&format!("/api/audit-recovery-steps/{uid}")).to_string();
+        assert!(steps.contains(told), "{flavor:?}: {steps}");
+        let successor = at(&servers, primary(&baton).expect("a primary"));
+        assert!(!has(successor, 500));
+        successor.exec("XA COMMIT 'x'");
+        servers.iter().for_each(|it| until_has(it, 500));
+    }
+}

@@ -138,6 +138,9 @@ pub struct Facts {
     pub measured_lag_seconds: Option<u64>,
     /// Its binary log takes no more writes, so commits wait; what the server says about it.
     pub stuck_log: Option<String>,
+    /// How many XA transactions are prepared: they keep their locks, also when the server is replaced
+    /// or restarted, until they are committed or rolled back. `None` when the server does not tell.
+    pub prepared_xa: Option<u64>,
 }
 
 /// The server's own binary log.
@@ -242,11 +245,11 @@ pub struct Channel {
     pub relay: BinlogCoordinates,
     /// Transactions received: `Retrieved_Gtid_Set`, or MariaDB's `Gtid_IO_Pos`.
     pub received: Gtids,
+    /// The receiver waits for room on the disk of the relay log, though it counts as running.
+    pub waits_for_disk: bool,
     /// The receiver's last error.
     pub receiver_error: ReplicationError,
     /// The applier's last error.
-    /// The receiver waits for room on the disk of the relay log, though it counts as running.
-    pub waits_for_disk: bool,
     pub applier_error: ReplicationError,
     /// The applier says that it has read all that was received, and waits for more.
     pub has_read_all: bool,

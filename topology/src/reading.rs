@@ -54,6 +54,7 @@ pub enum Question {
     Processlist,
     /// Whether credentials for replication are readable.
     Credentials,
+    /// XA transactions that are prepared and neither committed nor rolled back.
     PreparedXa,
     /// Configured: lag in seconds.
     Lag,
@@ -90,6 +91,7 @@ impl Question {
             Self::DumpThreads => "binary log dump threads",
             Self::Processlist => "processlist",
             Self::Credentials => "replication credentials",
+            Self::PreparedXa => "prepared XA transactions",
             Self::Lag => "configured lag query",
             Self::DataCenter => "configured data centre query",
             Self::Region => "configured region query",
@@ -206,9 +208,10 @@ pub fn read(
         replication_credentials_available: answer_text(answers, Question::Credentials) == "1",
         leaves_its_source: leaves_its_source(answers),
         measured_lag_seconds: measured_lag(answers),
+        stuck_log: None,
+        prepared_xa: answers.get(&Question::PreparedXa).map(|table| table.rows.len() as u64),
         version,
     };
-        stuck_log: None,
     facts.note_imports(&BTreeSet::new());
     Ok((canonical, facts))
 }

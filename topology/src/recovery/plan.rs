@@ -156,6 +156,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     lost.sort_by(|a, b| a.key.cmp(&b.key));
     let mut why = why;
     why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
+    why.extend(failed.and_then(|it| prepared_xa(it, &candidate.key)));
     Ok(Plan {
         successor: candidate.key.clone(),
         why,
@@ -402,6 +403,17 @@ fn imports_left(old: &Member, successor: &InstanceKey) -> Vec<String> {
         Some(format!("{key} imports from {source} by channel {name:?}, and {successor} does not"))
     });
     left.take(NAMED_MAX).collect()
+}
+
+/// XA transactions that were prepared on a primary are prepared on its successor: nobody ends them but
+/// whoever coordinates them.
+fn prepared_xa(old: &Member, successor: &InstanceKey) -> Option<String> {
+    let count = old.instance.facts.prepared_xa.filter(|count| *count > 0)?;
+    Some(format!(
+        "{count} XA transactions are prepared on {}: they keep their locks, on {successor} as well, \
+         until somebody commits them there or rolls them back",
+        old.key()
+    ))
 }
 
 fn lost(member: &Member, why: &str) -> Lost {

@@ -72,6 +72,9 @@ pub(crate) struct InstanceRow {
     /// Why its binary log takes no more writes.
     #[serde(skip_serializing_if = "String::is_empty")]
     stuck_log: String,
+    /// How many XA transactions are prepared, and hold locks.
+    #[serde(skip_serializing_if = "is_default")]
+    prepared_xa: u64,
     /// Others may replicate from it.
     feeds: bool,
     /// `waits`, `lapsed`, `acknowledges`.
@@ -152,10 +155,11 @@ impl InstanceRow {
             region: facts.placement.region.clone(),
             server_id: facts.server_id,
             errant: member.errant.count(),
+            stuck_log: facts.stuck_log.as_deref().map(shortened).unwrap_or_default(),
+            prepared_xa: facts.prepared_xa.unwrap_or_default(),
             feeds: facts.binlog.enabled
                 && (facts.main_channel().is_none() || facts.binlog.logs_replica_updates),
             semi_sync: semi_sync(facts),
-            stuck_log: facts.stuck_log.as_deref().map(shortened).unwrap_or_default(),
             group: group(facts),
             ..Self::default()
         };

@@ -86,3 +86,18 @@ fn only_the_receiver_of_a_replica_is_stopped_where_its_applier_can_go_on() {
         [stop(Threads::Both), change(crate::action::Place::Gtid), start(Threads::Receiver)];
     assert_eq!(stands, expected);
 }
+
+#[test]
+fn prepared_xa_transactions_of_a_primary_are_told_of() {
+    let told = |prepared_xa: Option<u64>| {
+        let replicas = [replica("a", "1-9", "1-9")];
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        let p = (*fleet.instance(&key("p")).unwrap().facts).clone();
+        let seen = answered("p", 35, Facts { prepared_xa, ..p });
+        let looks = vec![FleetInput::Probed(seen), FleetInput::Probed(refused("p", 40))];
+        let fleet = advance(&fleet, looks, now()).snapshot;
+        let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        plan.why.iter().any(|it| it.starts_with("2 XA transactions are prepared on p:3306"))
+    };
+    assert!(told(Some(2)) && !told(Some(0)) && !told(None));
+}
