@@ -151,10 +151,7 @@ fn waiting(analysis: &Analysis, forced: Option<Preview>) -> Advice {
         ),
         Code::PrimaryCannotWriteBinlog => (
             "the primary itself answers, and goes on as soon as there is room",
-            vec![format!(
-                "Make room on the disk of the binary log of {key}: the server waits for that, and \
-                 looks again every minute."
-            )],
+            vec![format!("Make room where {key} writes its binary log: it looks every minute.")],
         ),
         Code::AllPrimaryReplicasNotReplicating | Code::AllPrimaryReplicasNotReplicatingOrDead => (
             "the primary itself answers, so there is nothing to fail over from",
