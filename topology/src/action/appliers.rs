@@ -75,6 +75,16 @@ mod tests {
     }
 
     #[test]
+    fn only_receivers_that_wait_for_room_are_ended() {
+        let states = [
+            ("thread/sql/replica_io", "Waiting for disk space"),
+            ("thread/sql/replica_io", "Waiting for source to send event"),
+            ("thread/sql/replica_io", "Queueing source event to the relay log"),
+        ];
+        assert_eq!(out_of_room(&table(&states)), [0]);
+    }
+
+    #[test]
     fn whoever_still_works_has_something_left() {
         let read_all = "Replica has read all relay log; waiting for more updates";
         let waits = "Waiting for an event from Coordinator";

@@ -84,7 +84,11 @@ fn bring(member: &Member, source: &InstanceKey, recovery: &Recovery) -> Vec<Acti
 /// the move: the new primary may wait for acknowledgements of this replica.
 fn goes_on_applying(member: &Member) -> bool {
     let facts = &member.instance.facts;
+    // That it is not to leave its source is only told to a replica that stands still.
+    let stays =
+        facts.leaves_its_source == Some(false) || !facts.version.is_mysql_at_least(8, 0, 23);
     !facts.version.is_mariadb()
+        && stays
         && facts.main_channel().is_some_and(|it| {
             it.positioning == Positioning::AutoPosition
                 && it.applier == ThreadState::Running

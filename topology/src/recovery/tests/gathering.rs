@@ -70,7 +70,10 @@ fn replicas_that_are_kept_far_behind_get_their_place_last() {
 #[test]
 fn only_the_receiver_of_a_replica_is_stopped_where_its_applier_can_go_on() {
     let moved = |change: Change| {
-        let replicas = [replica("a1", "1-9", "1-9"), with(replica("a2", "1-5", "1-5"), change)];
+        let mut a2 = replica("a2", "1-5", "1-5");
+        a2.1.version = crate::version::Version::parse("9.7.0", "");
+        a2.1.leaves_its_source = Some(false);
+        let replicas = [replica("a1", "1-9", "1-9"), with(a2, change)];
         let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
         let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
         let own = plan.gather.chains.iter().find(|chain| chain.on == key("a2")).unwrap();
@@ -81,10 +84,15 @@ fn only_the_receiver_of_a_replica_is_stopped_where_its_applier_can_go_on() {
     let expected =
         [stop(Threads::Receiver), change(crate::action::Place::Same), start(Threads::Both)];
     assert_eq!(moved(|_| {}), expected);
+    let whole = |threads| {
+        [stop(Threads::Both), change(crate::action::Place::Gtid), start(threads)].to_vec()
+    };
     let stands = moved(|it| it.channels[0].applier = ThreadState::Stopped);
-    let expected =
-        [stop(Threads::Both), change(crate::action::Place::Gtid), start(Threads::Receiver)];
-    assert_eq!(stands, expected);
+    assert_eq!(stands, whole(Threads::Receiver));
+    // MySQL changes that only while both stand still.
+    assert_eq!(moved(|it| it.leaves_its_source = Some(true)), whole(Threads::Both));
+    assert_eq!(moved(|it| it.leaves_its_source = None), whole(Threads::Both));
+    assert_eq!(moved(|it| it.channels[0].waits_for_disk = true), whole(Threads::Both));
 }
 
 #[test]
