@@ -482,6 +482,24 @@ mod tests {
         fn is_closing(&mut self) -> BoxFuture<'_, bool> {
             std::future::ready(false).boxed()
         }
+
+        fn holders(&mut self) -> BoxFuture<'_, Vec<String>> {
+            std::future::ready(vec!["thread 8, app@h:1: idle for 30 s".to_owned()]).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_keep_a_replica_from_stopping_is_named() {
+        let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
+        let actions = vec![Action::Stop(Threads::Both)];
+        let chain = Chain { on: key("a"), actions, need: Need::Should };
+        for (patience, is_named) in [(Patience::Usual, true), (Patience::Freeze, false)] {
+            let (session, beside) = (Box::new(Locked), aside(Locked));
+            let ran = carry_out(&mandate, &chain, session, beside, patience).await;
+            let (_, ran, _) = ran.unwrap_or_else(|error| panic!("{error}"));
+            let Outcome::NoAnswer { error, .. } = ran.outcome else { panic!("{ran:?}") };
+            assert_eq!(error.contains("(may hold a lock: thread 8, app@h:1"), is_named, "{error}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
