@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::{
-    Baton, EVERYWHERE, Flavor, PATIENCE, Server, USER, at, is_writable, primary, shop, shop_with,
-    until_recovered, wait_until,
+    Baton, EVERYWHERE, Flavor, Options, PATIENCE, Server, USER, at, empower, is_writable, primary,
+    shop, shop_with, until_recovered, wait_until,
 };
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
@@ -252,4 +252,190 @@ fn what_only_a_broken_relay_log_has_is_given_up_by_a_person_only() {
     assert_eq!(forced["Code"], "OK", "{forced}\n{}", baton.log());
     assert!(is_writable(&servers[2]) && has(&servers[2], 9) && !has(&servers[2], 10));
     assert_eq!(primary(&baton), Some(u64::from(port)));
+}
+
+/// A primary whose writes wait for one of two replicas for as long as that takes.
+fn acknowledged_shop(flavor: Flavor, change: fn(usize, Options) -> Options) -> Vec<Server> {
+    let options = |index| {
+        let waiting = Options::new(flavor)
+            .semi_sync()
+            .line("loose-rpl_semi_sync_source_timeout=600000")
+            .line("loose-rpl_semi_sync_master_timeout=600000");
+        change(index, if index == 0 { waiting } else { waiting.read_only() })
+    };
+    let servers = Server::start_all((0..3).map(options));
+    servers[1..].iter().for_each(|replica| replica.replicate_from(&servers[0]));
+    empower(&servers);
+    servers[0].exec("CREATE DATABASE shop");
+    servers[0].exec("CREATE TABLE shop.orders (id INT PRIMARY KEY)");
+    servers[0].wait_for_acknowledgements();
+    until_acknowledged_by(&servers[0], 2);
+    wait_until(PATIENCE, "all have the table", || {
+        let all = servers.iter().all(|it| it.try_query("SELECT * FROM shop.orders").is_ok());
+        all.then_some(())
+    });
+    servers
+}
+
+fn until_acknowledged_by(primary: &Server, count: u32) {
+    let side = if primary.flavor == Flavor::MySql97 { "source" } else { "master" };
+    let clients = format!("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_{side}_clients'");
+    wait_until(PATIENCE, &format!("{count} acknowledge"), || {
+        (primary.query(&clients)[0][1] == Some(count.to_string())).then_some(())
+    });
+}
+
+fn prefer(baton: &Baton, server: &Server) {
+    let (host, port) = (&server.host, server.port);
+    let done = baton.get(&format!("/api/register-candidate/{host}/{port}/prefer"));
+    assert_eq!(done["Code"], "OK", "{done}");
+}
+
+/// The global read lock of a backup holds up its applier, and the new primary waits for its
+/// acknowledgements.
+#[test]
+fn a_replica_that_is_being_backed_up_follows_the_next_primary_and_acknowledges() {
+    for flavor in FLAVORS {
+        let mut servers = acknowledged_shop(flavor, |_, options| options);
+        let baton = Baton::start(BATON, vec![servers[0].address()], &EVERYWHERE);
+        baton.until_all_valid(3);
+        prefer(&baton, &servers[1]);
+        let (first, replicas) = servers.split_at_mut(1);
+        replicas[1].while_backed_up(|| {
+            insert(&first[0], 0..20);
+            wait_until(PATIENCE, "both have received it", || {
+                replicas.iter().all(|it| it.has_received_all_of(&first[0])).then_some(())
+            });
+            first[0].kill_9();
+            let recovery = until_recovered(&baton);
+            assert_eq!(recovery["IsSuccessful"], true, "{flavor:?}: {recovery:#}");
+            assert_eq!(recovery["SuccessorKey"]["Port"], replicas[0].port, "{recovery:#}");
+            let errors = recovery["AllErrors"].to_string();
+            if flavor.is_mariadb() {
+                // Its receiver gets another source only while its applier stands still, too.
+                assert!(errors.contains("may hold a lock: thread "), "it is named: {errors}");
+                return;
+            }
+            assert_eq!(errors, r#"[""]"#, "{recovery:#}");
+            until_acknowledged_by(&replicas[0], 1);
+            insert(&replicas[0], 100..101);
+            assert!(!has(&replicas[1], 19), "it is still held up");
+        });
+        if flavor.is_mariadb() {
+            insert(&servers[1], 100..101);
+        }
+        until_has(&servers[2], 100);
+        assert!((0..20).all(|id| has(&servers[2], id)));
+    }
+}
+
+/// I5: one of the two that may have acknowledged stands in the middle of a write to a full disk. What it
+/// has received counts, and so it holds up nothing.
+#[test]
+fn a_replica_whose_disk_is_full_is_a_witness_under_semi_sync() {
+    let mut servers = acknowledged_shop(Flavor::MySql97, |index, options| match index {
+        2 => options.relay_disk(2),
+        _ => options,
+    });
+    let baton = Baton::start(BATON, vec![servers[0].address()], &EVERYWHERE);
+    baton.until_all_valid(3);
+    insert(&servers[0], 0..20);
+    servers[0].exec("CREATE TABLE shop.big (id INT PRIMARY KEY, filling LONGBLOB)");
+    servers[0].exec("INSERT INTO shop.big VALUES (1, REPEAT('x', 4000000))");
+    wait_until(PATIENCE, "its disk is full", || {
+        servers[2].error_log().contains("full").then_some(())
+    });
+    until_problem(&baton, &servers[2], "relay_log_disk_full");
+    servers[0].kill_9();
+    let recovery = until_recovered(&baton);
+    assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}\n{}", baton.log());
+    assert_eq!(recovery["SuccessorKey"]["Port"], servers[1].port, "{recovery:#}");
+    assert!(is_writable(&servers[1]) && !is_writable(&servers[2]));
+    assert!((0..20).all(|id| has(&servers[1], id)), "all that was acknowledged is there");
+    assert_eq!(servers[1].value("SELECT COUNT(*) FROM shop.big"), "1");
+}
+
+fn until_problem(baton: &Baton, server: &Server, problem: &str) {
+    let path = format!("/api/instance/{}/{}", server.host, server.port);
+    baton.until(&path, problem, |it| {
+        let problems = it["Problems"].as_array()?;
+        problems.iter().any(|it| it == problem).then_some(())
+    });
+}
+
+/// Ends a server, so that what waits for it ends, too.
+struct Ends(u32);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("kill").args(["-9", &self.0.to_string()]).status();
+    }
+}
+
+/// It answers everything but where its binary log ends, and nobody takes its place.
+#[test]
+fn a_primary_whose_disk_is_full_is_told_as_such() {
+    for flavor in FLAVORS {
+        let servers = shop_with(flavor, |index, options| match index {
+            0 => options.relay_disk(4).line("log_bin=../relay/binlog"),
+            _ => options,
+        });
+        if flavor == Flavor::MySql97 {
+            let grant = "GRANT SELECT ON performance_schema.error_log TO";
+            servers[0].run_unlogged(&format!("{grant} '{USER}'@'%'"));
+        }
+        let baton = watch(&servers);
+        servers[0].exec("CREATE TABLE shop.big (id INT PRIMARY KEY, filling LONGBLOB)");
+        // Small ones: MariaDB 11.8 refuses a big transaction that finds no room for its cache.
+        let insert = |id: u32| format!("INSERT INTO shop.big VALUES ({id}, REPEAT('x', 20000))");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (0..1_000).try_for_each(|id| servers[0].try_query(&insert(id)).map(drop))
+            });
+            let _ends = Ends(servers[0].pid().expect("it runs"));
+            baton.until_found(&servers[0], "MasterCannotWriteBinlog");
+            let told = baton.get("/api/fleet").to_string();
+            let expected = match flavor {
+                Flavor::MySql97 => "Disk is full writing",
+                Flavor::MariaDb1011 | Flavor::MariaDb118 => "its disk may be full",
+            };
+            assert!(told.contains(expected), "{flavor:?}: {told}");
+            assert_eq!(baton.get("/api/audit-recovery"), serde_json::json!([]), "{flavor:?}");
+            assert!(servers[1..].iter().all(|it| !is_writable(it)));
+        });
+    }
+}
+
+/// Prepared XA transactions outlive who prepared them, and keep their locks on the next primary.
+#[test]
+fn prepared_xa_transactions_are_told_before_a_takeover() {
+    for flavor in FLAVORS {
+        let servers = shop(flavor);
+        if flavor == Flavor::MySql97 {
+            servers.iter().for_each(|it| {
+                it.exec("SET GLOBAL super_read_only = OFF");
+                it.run_unlogged(&format!("GRANT XA_RECOVER_ADMIN ON *.* TO '{USER}'@'%'"));
+            });
+            servers[1..].iter().for_each(|it| it.exec("SET GLOBAL super_read_only = ON"));
+        }
+        servers[0]
+            .exec("XA START 'x'; INSERT INTO shop.orders VALUES (500); XA END 'x'; XA PREPARE 'x'");
+        let baton = watch(&servers);
+        baton.until("/api/fleet", "it is counted", |it| {
+            it.to_string().contains(r#""PreparedXa":1"#).then_some(())
+        });
+        let told = "1 XA transactions are prepared on";
+        let shown = baton.get("/api/graceful-master-takeover-auto/shop?dry_run=true");
+        assert!(shown.to_string().contains(told), "{flavor:?}: {shown}");
+        let done = baton.get("/api/graceful-master-takeover-auto/shop");
+        assert_eq!(done["Code"], "OK", "{flavor:?}: {done}\n{}", baton.log());
+        let recovery = until_recovered(&baton);
+        let uid = recovery["UID"].as_str().expect("its name");
+        let steps = baton.get(&format!("/api/audit-recovery-steps/{uid}")).to_string();
+        assert!(steps.contains(told), "{flavor:?}: {steps}");
+        let successor = at(&servers, primary(&baton).expect("a primary"));
+        assert!(!has(successor, 500));
+        successor.exec("XA COMMIT 'x'");
+        servers.iter().for_each(|it| until_has(it, 500));
+    }
 }

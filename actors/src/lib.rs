@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cluster_analysis;
 pub mod discovery;
+mod holders;
 pub mod hooks;
 pub mod lateness;
 mod mandate;

@@ -87,8 +87,8 @@ pub trait ControlSession: Send + 'static {
     /// meanwhile. `false` as well where that is not known.
     fn is_closing(&mut self) -> BoxFuture<'_, bool>;
 
-    /// Idle connections of baton's own account: they are never ended, and may hold a lock.
-    fn spared(&mut self) -> BoxFuture<'_, Vec<String>> {
+    /// Connections that may hold a lock: who they are and what they do.
+    fn holders(&mut self) -> BoxFuture<'_, Vec<String>> {
         std::future::ready(Vec::new()).boxed()
     }
 

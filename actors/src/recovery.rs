@@ -25,7 +25,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
 use baton_topology::quorum::Polls;
 use baton_topology::recovery::former::{regroupable, rejoinable};
-use baton_topology::recovery::gate::{self, Request, Runner};
+use baton_topology::recovery::gate::{self, RUNNING_MAX, Request, Runner};
 use baton_topology::recovery::upkeep::{Review, Vigil};
 use baton_topology::recovery::{Cause, Fencing, Hooks, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
@@ -50,8 +50,6 @@ use crate::supervisor::{Outlet, Queued};
 
 /// Messages that may wait for the actor.
 pub const MAILBOX: usize = 1_000;
-/// So many recoveries run at the same time; the rest begins when one of them ends.
-const RUNNING_MAX: usize = 64;
 /// How often problems that did not change are judged again: what stood against acting may be gone.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -269,7 +267,12 @@ impl RecoveryActor {
 
     fn attempt(&mut self, request: &Request, ctx: &mut Context<Self>) {
         let key = &request.key;
-        if self.busy.contains(key) || self.busy.len() >= RUNNING_MAX {
+        if self.busy.contains(key) {
+            return;
+        }
+        // Of those that have begun the gate says so; these may be about to.
+        if self.busy.len() >= RUNNING_MAX {
+            tracing::debug!(%key, running = self.busy.len(), "no recovery: too many are under way");
             return;
         }
         if !self.leads() || !self.is_settled() {

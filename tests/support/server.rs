@@ -314,6 +314,14 @@ impl Server {
         Self::while_locked(opts, &format!("LOCK TABLES {table} READ"), work)
     }
 
+    /// A backup holds the global read lock while `work` is done: nothing is committed meanwhile, not
+    /// by an applier either.
+    pub fn while_backed_up<T>(&self, work: impl FnOnce() -> T) -> T {
+        let socket = self.dir.join("s").display().to_string();
+        let opts = OptsBuilder::default().user(Some("root")).socket(Some(socket));
+        Self::while_locked(opts, "FLUSH TABLES WITH READ LOCK", work)
+    }
+
     /// An account keeps a table for itself while `work` is done: nobody can close the server then.
     pub fn while_kept_by<T>(
         &self,

@@ -17,8 +17,8 @@ use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids};
 use crate::key::InstanceKey;
 
-pub use self::appliers::{have_nothing_left, list_appliers, waiting};
-pub use self::clients::{is_closing, is_listed, spared, to_end};
+pub use self::appliers::{LIST_RECEIVERS, have_nothing_left, list_appliers, out_of_room, waiting};
+pub use self::clients::{holders, is_closing, is_listed, to_end};
 pub use self::credentials::{Credentials, Secret};
 pub use self::logs::{LogQuestion, LogSearch};
 pub use self::statements::{

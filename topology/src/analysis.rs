@@ -52,6 +52,9 @@ pub struct Evidence {
     /// It is one, and sees too few of the others to go on.
     #[serde(default)]
     pub has_lost_majority: bool,
+    /// It answers, and its binary log takes no more writes.
+    #[serde(default)]
+    pub is_log_stuck: bool,
     /// Its newest probe succeeded.
     pub is_valid: bool,
     /// Its newest probe failed but got the basic answers.
@@ -210,6 +213,8 @@ pub enum Code {
     UnreachableGroupMemberWithReplicas,
     /// A group member answers and sees too few others: it accepts no writes.
     GroupWithoutMajority,
+    /// A primary answers and cannot write its binary log, such as on a full disk: commits wait.
+    PrimaryCannotWriteBinlog,
 }
 
 /// What is unwise about the structure around an instance.

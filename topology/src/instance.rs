@@ -4,6 +4,7 @@
 //! transactions) is in [`crate::cluster`]; what people said (downtime, promotion rules, tags) is
 //! in [`crate::ledger`].
 
+mod channel;
 mod failure;
 mod group;
 
@@ -135,6 +136,11 @@ pub struct Facts {
     pub leaves_its_source: Option<bool>,
     /// Answer of the configured lag query, in seconds. `None`: not configured, or no answer.
     pub measured_lag_seconds: Option<u64>,
+    /// Its binary log takes no more writes, so commits wait; what the server says about it.
+    pub stuck_log: Option<String>,
+    /// How many XA transactions are prepared: they keep their locks, also when the server is replaced
+    /// or restarted, until they are committed or rolled back. `None` when the server does not tell.
+    pub prepared_xa: Option<u64>,
 }
 
 /// The server's own binary log.
@@ -239,6 +245,8 @@ pub struct Channel {
     pub relay: BinlogCoordinates,
     /// Transactions received: `Retrieved_Gtid_Set`, or MariaDB's `Gtid_IO_Pos`.
     pub received: Gtids,
+    /// The receiver waits for room on the disk of the relay log, though it counts as running.
+    pub waits_for_disk: bool,
     /// The receiver's last error.
     pub receiver_error: ReplicationError,
     /// The applier's last error.
@@ -262,42 +270,6 @@ pub struct Channel {
     pub user: String,
     /// TLS and key options (I10: kept whenever the channel is pointed elsewhere).
     pub tls: ChannelTls,
-}
-
-/// A receiver that gives up within this, gives up soon: sources are away for longer at times.
-const GIVES_UP_SOON: Duration = Duration::from_secs(60 * 60);
-
-impl Channel {
-    /// Whether the receiver stops for good when its source is away for less than an hour.
-    pub fn gives_up_soon(&self) -> bool {
-        self.connect_tries.is_some_and(|tries| {
-            tries > 0 && tries.saturating_mul(self.connect_pause_seconds) < GIVES_UP_SOON.as_secs()
-        })
-    }
-
-    /// Whether both threads run.
-    pub fn is_running(&self) -> bool {
-        self.receiver == ThreadState::Running && self.applier == ThreadState::Running
-    }
-
-    /// Whether the receiver hears of its source: it runs, or was told at its newest try to connect
-    /// that it is not let in. Nobody who is gone says no.
-    pub fn hears_source(&self) -> bool {
-        use FailureKind::{AccessDenied, Tls, TooManyConnections};
-        match self.receiver {
-            ThreadState::Running => true,
-            ThreadState::Other => matches!(
-                FailureKind::of_code(self.receiver_error.number),
-                AccessDenied | TooManyConnections | Tls
-            ),
-            ThreadState::Stopped | ThreadState::Absent => false,
-        }
-    }
-
-    /// Whether the receiver tries to connect, and nothing came of that yet.
-    pub fn is_connecting(&self) -> bool {
-        self.receiver == ThreadState::Other && self.receiver_error.number == 0
-    }
 }
 
 /// What a replication channel points at.

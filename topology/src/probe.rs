@@ -35,14 +35,18 @@ pub fn fold(previous: Option<&Instance>, result: &ProbeResult) -> Instance {
     let before = previous.cloned().unwrap_or_else(|| Instance::unprobed(result.key.clone()));
     match &result.outcome {
         Ok(facts) => {
-            let unmoved =
-                previous.is_some() && before.facts.binlog.position == facts.binlog.position;
-            let binlog_unmoved_since =
-                if unmoved { before.binlog_unmoved_since } else { None }.or(Some(result.ended_at));
             let mut facts = Arc::clone(facts);
             if before.facts.imports != facts.imports {
                 Arc::make_mut(&mut facts).note_imports(&before.facts.imports);
             }
+            if facts.stuck_log.is_some() && facts.binlog.position.is_empty() {
+                // It does not tell, but has not moved since.
+                Arc::make_mut(&mut facts).binlog.position = before.facts.binlog.position.clone();
+            }
+            let unmoved =
+                previous.is_some() && before.facts.binlog.position == facts.binlog.position;
+            let binlog_unmoved_since =
+                if unmoved { before.binlog_unmoved_since } else { None }.or(Some(result.ended_at));
             let remembered = remember(&before, &facts, result);
             // Equal facts keep their allocation, so that readers can compare by pointer.
             let facts = if before.facts == facts { before.facts } else { facts };
@@ -131,6 +135,16 @@ mod tests {
         assert_eq!(same.binlog_unmoved_since, Some(Timestamp::from_secs(11)));
         let moved = fold(Some(&same), &probe(30, Ok(facts_at(5))));
         assert_eq!(moved.binlog_unmoved_since, Some(Timestamp::from_secs(31)));
+    }
+
+    #[test]
+    fn a_log_that_is_stuck_stays_where_it_was() {
+        let first = fold(None, &probe(10, Ok(facts_at(4))));
+        let stuck = Facts { stuck_log: Some("disk full".into()), server_id: 7, ..Facts::default() };
+        let stuck = fold(Some(&first), &probe(20, Ok(Arc::new(stuck))));
+        assert_eq!(stuck.facts.binlog.position, first.facts.binlog.position);
+        assert_eq!(stuck.binlog_unmoved_since, Some(Timestamp::from_secs(11)));
+        assert!(stuck.facts.stuck_log.is_some());
     }
 
     #[test]

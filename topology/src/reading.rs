@@ -12,6 +12,7 @@ mod group;
 mod host;
 mod replicas;
 mod semi_sync;
+mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+pub use self::stuck::{DISK_FULL_MESSAGE, is_log_stuck, why_log_is_stuck};
 pub use self::table::{RawTable, Row};
 use crate::binlog::BinlogCoordinates;
 use crate::instance::{BinlogFacts, BinlogFormat, Facts, GtidFacts, Placement, PromotionRule};
@@ -53,6 +55,8 @@ pub enum Question {
     Processlist,
     /// Whether credentials for replication are readable.
     Credentials,
+    /// XA transactions that are prepared and neither committed nor rolled back.
+    PreparedXa,
     /// Configured: lag in seconds.
     Lag,
     /// Configured: data centre.
@@ -88,6 +92,7 @@ impl Question {
             Self::DumpThreads => "binary log dump threads",
             Self::Processlist => "processlist",
             Self::Credentials => "replication credentials",
+            Self::PreparedXa => "prepared XA transactions",
             Self::Lag => "configured lag query",
             Self::DataCenter => "configured data centre query",
             Self::Region => "configured region query",
@@ -204,6 +209,8 @@ pub fn read(
         replication_credentials_available: answer_text(answers, Question::Credentials) == "1",
         leaves_its_source: leaves_its_source(answers),
         measured_lag_seconds: measured_lag(answers),
+        stuck_log: None,
+        prepared_xa: answers.get(&Question::PreparedXa).map(|table| table.rows.len() as u64),
         version,
     };
     facts.note_imports(&BTreeSet::new());

@@ -45,12 +45,13 @@ impl Remembered {
 }
 
 /// What a replica has received or executed, by GTID, without what it wrote itself on MariaDB: there
-/// that hides how far it is.
+/// that hides how far it is. `gtid_slave_pos`, where it is known, is never hidden.
 pub fn received_or_executed(facts: &Facts) -> Gtids {
     let received = facts.main_channel().map_or(&Gtids::None, |channel| &channel.received);
-    let executed = match &facts.gtid.executed {
+    let executed = match facts.gtid.applied() {
+        applied if facts.gtid.is_told_apart() => applied,
         Gtids::MariaDb(position) => Gtids::MariaDb(position.without_server(facts.server_id)),
-        other => other.clone(),
+        other => other,
     };
     executed.union(received)
 }
@@ -181,6 +182,12 @@ mod tests {
             facts.gtid.executed = mariadb(gtids);
             facts
         };
+        let applied = |position: &str| {
+            let mut facts = replica(Gtids::None);
+            facts.gtid.executed = mariadb("0-2-11");
+            facts.gtid.replicated = position.parse().unwrap();
+            facts
+        };
         for (case, looks, expected) in [
             ("it goes on", vec![replica(mysql("1-5")), replica(mysql("1-9"))], none),
             (
@@ -211,6 +218,11 @@ mod tests {
                 Some(("0-1-9", 10)),
             ),
             ("MariaDB: what it wrote itself", vec![mine("0-2-11"), mine("0-1-9")], none),
+            (
+                "MariaDB: what it wrote itself hides nothing of what it applied",
+                vec![applied("0-1-9"), applied("0-1-3")],
+                Some(("0-1-9", 10)),
+            ),
             ("by position", vec![file(500), file(400)], Some(("bin.000002:500", 10))),
             ("by position, onwards", vec![file(500), file(501)], none),
         ] {

@@ -58,11 +58,15 @@ pub enum InstanceProblem {
     /// It is writable, and its only channel has a name: it may be meant to be a replica, and counts
     /// as a primary.
     OnlyNamedChannel,
+    /// Its binary log takes no more writes, such as on a full disk.
+    StuckLog,
+    /// Its receiver waits for room on the disk of the relay log: it neither receives nor acknowledges.
+    RelayDiskFull,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -70,6 +74,8 @@ impl InstanceProblem {
         Self::ErrantGtid,
         Self::GroupMemberNotOnline,
         Self::OnlyNamedChannel,
+        Self::StuckLog,
+        Self::RelayDiskFull,
     ];
 
     /// The name programs match on.
@@ -82,6 +88,8 @@ impl InstanceProblem {
             Self::ErrantGtid => "errant_gtid",
             Self::GroupMemberNotOnline => "group_replication_member_not_online",
             Self::OnlyNamedChannel => "writable_with_only_a_named_channel",
+            Self::StuckLog => "binary_log_cannot_be_written",
+            Self::RelayDiskFull => "relay_log_disk_full",
         }
     }
 }
@@ -110,7 +118,14 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
         .filter(|group| !group.name.is_empty() && group.state != "ONLINE")
         .map(|_| InstanceProblem::GroupMemberNotOnline);
     let only_named = has_only_a_named_channel(member).then_some(InstanceProblem::OnlyNamedChannel);
-    first.into_iter().chain(errant).chain(not_online).chain(only_named).collect()
+    let stuck_log = instance.facts.stuck_log.as_ref().filter(|_| instance.is_valid());
+    let stuck_log = stuck_log.map(|_| InstanceProblem::StuckLog);
+    let is_full = |it: &Channel| it.waits_for_disk || it.could_not_write_relay_log();
+    let is_full = instance.is_valid() && instance.facts.main_channel().is_some_and(is_full);
+    let relay_full = is_full.then_some(InstanceProblem::RelayDiskFull);
+    let others = errant.into_iter().chain(not_online).chain(only_named);
+    let others = others.chain(stuck_log).chain(relay_full);
+    first.into_iter().chain(others).collect()
 }
 
 /// A primary that imports has replicas; a replica that somebody opened has none.
@@ -142,6 +157,19 @@ mod tests {
         let (_, member) = fleet.member(&key("r")).unwrap();
         let found = problems(member, &fleet.policy, Timestamp::from_secs(now));
         found.into_iter().map(InstanceProblem::as_str).collect()
+    }
+
+    #[test]
+    fn full_disks_are_told_though_threads_run() {
+        let with = |change: fn(&mut Facts)| {
+            let mut facts = replica_facts(&key("p"));
+            change(&mut facts);
+            problems_of(facts, true, 12)
+        };
+        assert_eq!(with(|_| {}), Vec::<&str>::new());
+        assert_eq!(with(|it| it.channels[0].waits_for_disk = true), ["relay_log_disk_full"]);
+        let stuck = with(|it| it.stuck_log = Some("Disk is full".into()));
+        assert_eq!(stuck, ["binary_log_cannot_be_written"]);
     }
 
     #[test]

@@ -61,6 +61,7 @@ export function sentence(row) {
   for (const problem of row.Problems ?? []) {
     if (problem === 'last_check_invalid') continue;
     if (problem === 'replication_lag') said.push(`lags by ${lag(row)}`);
+    else if (problem === 'binary_log_cannot_be_written') said.push(`commits wait: ${row.StuckLog}`);
     else if (problem === 'errant_gtid') said.push(row.Errant ? counted(row.Errant, 'errant transaction') : problemNamed(problem));
     else if (problem === 'not_replicating') {
       said.push(`replication ${row.Replication === 'failed' ? 'failed' : `is ${row.Replication ?? 'off'}`}`);

@@ -69,6 +69,7 @@ const CODES = {
   InaccessibleMaster: 'The primary is alive, but does not let baton in',
   InaccessibleCoMaster: 'A co-primary is alive, but does not let baton in',
   InaccessibleIntermediateMaster: 'An intermediate source is alive, but does not let baton in',
+  MasterCannotWriteBinlog: 'The primary cannot write its binary log: commits wait',
   NeverSeenMaster: 'What replicas call their primary was never seen',
   UnreachableMaster: 'The primary is out of reach, but replicas still hear it',
   UnreachableMasterWithLaggingReplicas: 'The primary is out of reach and its replicas lag',
@@ -107,6 +108,8 @@ const PROBLEMS = {
   replication_lag: 'lags',
   errant_gtid: 'errant transactions',
   group_replication_member_not_online: 'group member not online',
+  relay_log_disk_full: 'its relay log cannot be written: its disk is full',
+  binary_log_cannot_be_written: 'commits wait: its binary log cannot be written',
   writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
 

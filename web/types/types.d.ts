@@ -23,6 +23,8 @@ interface Instance {
   ServerId: number;
   Positioning?: 'gtid' | 'file';
   Errant?: number;
+  PreparedXa?: number;
+  StuckLog?: string;
   Feeds: boolean;
   SemiSync?: ('waits' | 'lapsed' | 'acknowledges')[];
   Group?: string;

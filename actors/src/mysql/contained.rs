@@ -149,8 +149,8 @@ impl ControlSession for ContainedControl {
         async move { self.renewed().call(|it| it.is_closing()).await.unwrap_or(false) }.boxed()
     }
 
-    fn spared(&mut self) -> BoxFuture<'_, Vec<String>> {
-        async move { self.renewed().call(|it| it.spared()).await.unwrap_or_default() }.boxed()
+    fn holders(&mut self) -> BoxFuture<'_, Vec<String>> {
+        async move { self.renewed().call(|it| it.holders()).await.unwrap_or_default() }.boxed()
     }
 
     fn logs_with<'a>(

@@ -34,6 +34,8 @@ const QUESTIONS_TAKE: Duration = Duration::from_millis(600);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// Who has not stopped by then may wait for the rest of a transaction.
 const STOPS_WITHIN: Duration = Duration::from_millis(300);
+/// The same, where it is known before that a thread does not stop.
+const STOPS_AT_ONCE_WITHIN: Duration = Duration::from_millis(20);
 
 /// What MySQL keeps of the account it replicates with.
 const KEPT_CREDENTIALS: &str = "SELECT * FROM mysql.slave_master_info ORDER BY Channel_name";
@@ -93,9 +95,10 @@ impl MySqlControl {
         for statement in &statements {
             debug!(statement = statement.shown(), "changing a server");
             let outcome = match statement.expects() {
-                Expectation::Nothing if stops_appliers(action) => {
+                Expectation::Nothing if is_stop(action) => {
                     let aside = self.session.again();
-                    run_and_end_waits(&mut live, prelude.take(), statement, aside, &facts).await
+                    let stop = (statement, action);
+                    run_and_end_waits(&mut live, prelude.take(), stop, aside, &facts).await
                 }
                 Expectation::Nothing => run(&mut live, prelude.take(), statement).await,
                 Expectation::Processlist => self.end_clients(&mut live, statement).await,
@@ -267,13 +270,13 @@ impl ControlSession for MySqlControl {
         .boxed()
     }
 
-    fn spared(&mut self) -> BoxFuture<'_, Vec<String>> {
+    fn holders(&mut self) -> BoxFuture<'_, Vec<String>> {
         async move {
             let deadline = self.session.shared().options.probe_deadline;
             let us = self.session.shared().options.user.clone();
             let reading = read_if_possible(&mut self.session, LIST_EVERYBODY);
             let listed = timeout(deadline, reading).await.ok().flatten();
-            listed.map(|table| action::spared(&table, &us)).unwrap_or_default()
+            listed.map(|table| action::holders(&table, &us)).unwrap_or_default()
         }
         .boxed()
     }
@@ -387,30 +390,45 @@ async fn run(
     }
 }
 
+fn is_stop(action: &Action) -> bool {
+    matches!(action, Action::ForgetSource | Action::Stop(Threads::Both | Threads::Receiver))
+}
+
 /// Whether appliers stop for good, or to go on elsewhere: what their source never sent the end of is
 /// not waited for.
 fn stops_appliers(action: &Action) -> bool {
     matches!(action, Action::ForgetSource | Action::Stop(Threads::Both))
 }
 
-/// The same. An applier that waits for the rest of a transaction holds up MySQL's stop for a minute:
-/// it is ended over a connection aside. One that works is not.
+/// The same. An applier that waits for the rest of a transaction holds up MySQL's stop for a minute,
+/// and so does a receiver that waits for room on its disk: they are ended over a connection aside. One
+/// that works is not.
 async fn run_and_end_waits(
     live: &mut Live,
     prelude: Option<String>,
-    statement: &Statement,
+    (statement, action): (&Statement, &Action),
     mut aside: MySqlSession,
     facts: &Facts,
 ) -> Result<(), Failed> {
+    let is_out_of_room = facts.channels.iter().any(|channel| channel.waits_for_disk);
+    let patience = if is_out_of_room { STOPS_AT_ONCE_WITHIN } else { STOPS_WITHIN };
     let running = run(live, prelude, statement);
     tokio::pin!(running);
-    if let Ok(done) = timeout(STOPS_WITHIN, &mut running).await {
+    if let Ok(done) = timeout(patience, &mut running).await {
         return done;
     }
     if !facts.version.is_mariadb() {
-        let list = read_if_possible(&mut aside, action::list_appliers(facts)).await;
-        for id in list.as_ref().map(action::waiting).unwrap_or_default() {
-            debug!(id, "ending an applier that waits for the rest of a transaction");
+        let mut stuck = Vec::new();
+        if is_out_of_room {
+            let list = read_if_possible(&mut aside, action::LIST_RECEIVERS).await;
+            stuck.extend(list.as_ref().map(action::out_of_room).unwrap_or_default());
+        }
+        if stops_appliers(action) {
+            let list = read_if_possible(&mut aside, action::list_appliers(facts)).await;
+            stuck.extend(list.as_ref().map(action::waiting).unwrap_or_default());
+        }
+        for id in stuck {
+            debug!(id, "ending a thread of replication that waits for what does not come");
             let Ok(mut live) = aside.take().await else { break };
             // Where that is not allowed the stop takes its time.
             if live.connection.run(&format!("KILL {id}")).await.is_ok() {

@@ -67,6 +67,9 @@ const PROCESSLIST: &str = "SELECT HOST Host FROM performance_schema.processlist 
 const PROCESSLIST_MARIADB: &str = "SELECT HOST Host FROM information_schema.PROCESSLIST \
      WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
 
+/// Since 8.0, MySQL tells those with the `XA_RECOVER_ADMIN` privilege.
+const PREPARED_XA: &str = "XA RECOVER";
+
 /// What is known of a server from its greeting on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Dialect {
@@ -129,6 +132,7 @@ impl Dialect {
             Question::Credentials => {
                 "SELECT COUNT(*) > 0 AND MAX(User_name) != '' FROM mysql.slave_master_info"
             }
+            Question::PreparedXa => PREPARED_XA,
             _ => return None,
         })
     }
@@ -150,6 +154,7 @@ fn mariadb(question: Question) -> Option<&'static str> {
         Question::SemiSyncVariables => REPLICATION_VARIABLES,
         Question::ReplicaHosts => "SHOW SLAVE HOSTS",
         Question::Processlist => PROCESSLIST_MARIADB,
+        Question::PreparedXa => PREPARED_XA,
         _ => return None,
     })
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::action::LIST_EVERYBODY;
 use baton_topology::instance::{FailureKind, ProbeFailure};
 use baton_topology::key::InstanceKey;
-use baton_topology::reading::{self, Answers, Question};
+use baton_topology::reading::{self, Answers, DISK_FULL_MESSAGE, Question, RawTable};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::Error;
@@ -24,6 +25,9 @@ use crate::ports::{Parting, ProbeSession, Reading};
 
 /// A question that a server refused is not put to it again for this long.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
+
+/// Prepared XA transactions are counted this often.
+const XA_EVERY: Duration = Duration::from_secs(10);
 
 /// For so long after an answer a connection is taken to stand without asking.
 const PROVEN_FOR: Duration = Duration::from_millis(500);
@@ -46,6 +50,8 @@ pub(super) struct MySqlSession {
     newest: watch::Receiver<Arc<Shared>>,
     shared: Arc<Shared>,
     live: Option<Live>,
+    /// The newest answer was due and did not come: the server may wait for room on its disk.
+    doubts_log: bool,
 }
 
 /// An established connection, and what was learned on it.
@@ -57,6 +63,8 @@ pub(super) struct Live {
     refused: BTreeMap<Question, Instant>,
     /// Whether the server had replicas last time: then they are asked for in the first packet.
     is_source: bool,
+    /// The prepared XA transactions, and when they were asked for.
+    prepared_xa: Option<(Instant, RawTable)>,
 }
 
 /// One probe under way.
@@ -65,12 +73,14 @@ struct Progress {
     answers: Answers,
     /// The first essential question that was refused, and what the server said.
     refusal: Option<ProbeFailure>,
+    /// Why the binary log takes no more writes.
+    stuck_log: Option<String>,
 }
 
 impl MySqlSession {
     pub(super) fn new(key: InstanceKey, newest: watch::Receiver<Arc<Shared>>) -> Self {
         let shared = newest.borrow().clone();
-        Self { key, newest, shared, live: None }
+        Self { key, newest, shared, live: None, doubts_log: false }
     }
 
     /// Takes on options that were changed since the last probe.
@@ -137,7 +147,9 @@ impl MySqlSession {
             let mut connection = Connection::open(&self.shared, &self.key).await?;
             let dialect = connection.greet().await?;
             let proven = Instant::now();
-            Ok(Live { connection, proven, dialect, refused: BTreeMap::new(), is_source: false })
+            let refused = BTreeMap::new();
+            let (is_source, prepared_xa) = (false, None);
+            Ok(Live { connection, proven, dialect, refused, is_source, prepared_xa })
         };
         timeout(deadline, connecting).await.unwrap_or_else(|_| {
             let within = deadline.as_millis();
@@ -151,7 +163,14 @@ impl MySqlSession {
     async fn talk(&mut self, mut live: Live) -> Result<Reading, ProbeFailure> {
         let deadline = self.shared.options.probe_deadline;
         let mut progress = Progress::default();
-        let finished = timeout(deadline, live.converse(&self.shared, &mut progress)).await;
+        let shared = &self.shared;
+        let conversation = async {
+            if self.doubts_log {
+                progress.stuck_log = live.why_log_is_stuck(&shared.options.user).await?;
+            }
+            live.converse(shared, &mut progress).await
+        };
+        let finished = timeout(deadline, conversation).await;
         let partial = progress.answers.contains_key(&Question::Basics);
         let failed = match finished {
             Ok(Ok(())) => None,
@@ -163,6 +182,7 @@ impl MySqlSession {
             }
         };
         if let Some(failed) = failed {
+            self.doubts_log |= failed.kind == FailureKind::Timeout;
             return Err(ProbeFailure { partial, ..failed });
         }
         if let Some(refusal) = progress.refusal {
@@ -170,7 +190,10 @@ impl MySqlSession {
             return Err(ProbeFailure { partial, ..refusal });
         }
         self.give_back(live);
-        self.interpret(&progress.answers)
+        self.doubts_log = progress.stuck_log.is_some();
+        let mut reading = self.interpret(&progress.answers)?;
+        reading.facts.stuck_log = progress.stuck_log;
+        Ok(reading)
     }
 
     fn interpret(&self, answers: &Answers) -> Result<Reading, ProbeFailure> {
@@ -199,9 +222,26 @@ impl ProbeSession for MySqlSession {
 }
 
 impl Live {
-    /// Rights that were granted since something was refused hold for new connections only.
+    /// Rights that were granted since something was refused hold for new connections only. Few have
+    /// the right to see prepared XA transactions: no connection is renewed for that alone.
     fn is_due_for_another_try(&self) -> bool {
-        self.refused.values().any(|since| since.elapsed() >= REFUSAL_HOLDS)
+        let refused =
+            self.refused.iter().filter(|(question, _)| **question != Question::PreparedXa);
+        refused.into_iter().any(|(_, since)| since.elapsed() >= REFUSAL_HOLDS)
+    }
+
+    /// Asks for what changes seldom and is not needed to judge a server: now and then.
+    fn xa_question(&self) -> Option<Question> {
+        let is_due = self.prepared_xa.as_ref().is_none_or(|(at, _)| at.elapsed() >= XA_EVERY);
+        is_due.then_some(Question::PreparedXa)
+    }
+
+    fn remember_xa(&mut self, progress: &mut Progress) {
+        if let Some(told) = progress.answers.get(&Question::PreparedXa) {
+            self.prepared_xa = Some((Instant::now(), told.clone()));
+        } else if let Some((_, told)) = &self.prepared_xa {
+            progress.answers.insert(Question::PreparedXa, told.clone());
+        }
     }
 
     /// One packet with what every server is asked, a second one with what is configured and
@@ -210,6 +250,9 @@ impl Live {
         let mut first = FIRST_PACKET.to_vec();
         if self.is_source || self.refused.contains_key(&Question::ReplicaHosts) {
             first.push(self.connection_listing());
+        }
+        if progress.stuck_log.is_some() {
+            first.retain(|question| *question != Question::BinlogStatus);
         }
         let first = self.statements(&first);
         let answers = self.connection.ask(&first).await?;
@@ -226,6 +269,7 @@ impl Live {
         if members.is_some_and(|table| !table.rows.is_empty()) {
             second.push(Question::GroupSettings);
         }
+        second.extend(self.xa_question());
         let mut second: Vec<(Question, &str)> = self.statements(&second);
         let configured = &shared.options.queries;
         let wanted = configured.iter().filter(|q| !self.refused.contains_key(&q.question()));
@@ -244,7 +288,21 @@ impl Live {
             let answers = self.connection.ask(&last).await?;
             self.settle(answers, progress);
         }
+        self.remember_xa(progress);
         Ok(())
+    }
+
+    /// Why the binary log takes no more writes, if it does not: then what asks where it ends is not
+    /// answered, and is not asked another time while it is waited for.
+    async fn why_log_is_stuck(&mut self, us: &str) -> Result<Option<String>, Error> {
+        let listed = self.connection.query(LIST_EVERYBODY).await?;
+        if !listed.is_ok_and(|table| reading::is_log_stuck(&table, us)) {
+            return Ok(None);
+        }
+        // Who may not read it, or has no such table, says so, and that is all.
+        let message = self.connection.query(DISK_FULL_MESSAGE).await?.ok();
+        let message = message.as_ref().and_then(|table| table.first()?.at(0));
+        Ok(Some(reading::why_log_is_stuck(message.as_deref())))
     }
 
     /// The best question for the connections of replicas that this server answers.

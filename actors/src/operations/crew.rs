@@ -15,6 +15,7 @@ use baton_topology::relocate::{Next, STAGES_MAX, Script, Seen, Step, Unit};
 use futures_util::future::join_all;
 
 use super::Workshop;
+use crate::holders::{is_late, with_holders};
 use crate::lateness::timeout;
 use crate::mandate::Mandate;
 use crate::ports::{ActionFailure, ControlSession};
@@ -298,6 +299,10 @@ async fn act(
     };
     match done {
         Ok(Ok(())) => Ok(()),
+        Ok(Err(failure)) if is_late(&failure) => {
+            let mut aside = workshop.control.control(&key);
+            Err(format!("{key}: {what}: {}", with_holders(failure, &mut *aside).await))
+        }
         Ok(Err(failure)) => Err(format!("{key}: {what}: {failure}")),
         Err(_) => Err(format!("{key}: {what}: no answer within {} s", at_most.as_secs())),
     }

@@ -20,6 +20,7 @@ mod close;
 
 use self::close::close;
 use crate::clock::Clock;
+use crate::holders::{is_late, with_holders};
 use crate::lateness::timeout;
 use crate::mandate::Mandate;
 use crate::ports::{ActionFailure, Control, ControlSession, ProposeError, SnapshotReader};
@@ -244,7 +245,7 @@ async fn look(
     (session, outcome)
 }
 
-/// A second conversation with a server that is being closed.
+/// A second conversation with a server: while it is being closed, or does not do what it was told.
 struct Aside {
     session: Box<dyn ControlSession>,
     clock: Arc<dyn Clock>,
@@ -256,17 +257,16 @@ async fn carry_out(
     mandate: &Mandate,
     chain: &Chain,
     mut session: Box<dyn ControlSession>,
-    aside: Aside,
+    mut aside: Aside,
     patience: Patience,
 ) -> Result<CarriedOut, ProposeError> {
-    let mut aside = Some(aside);
     let mut outcome = Outcome::Done;
     let mut seen = None;
     for (at, action) in chain.actions.iter().enumerate() {
         mandate.check().await?;
         let done = match (action, patience) {
             (Action::SetReadOnly, _) if chain.actions.get(at + 1) == Some(&Action::KillClients) => {
-                let closing = close(mandate, &chain.on, &mut *session, aside.take(), patience);
+                let closing = close(mandate, &chain.on, &mut *session, &mut aside, patience);
                 let (looked, closed) = closing.await;
                 seen = looked;
                 closed
@@ -280,6 +280,13 @@ async fn carry_out(
             _ => act(&mut *session, action, patience.at_most()).await,
         };
         if let Err(failure) = done {
+            // Of a server that is being closed it is told already; nothing else waits for a failover.
+            let is_held_up = *action != Action::SetReadOnly && patience == Patience::Usual;
+            let failure = match is_held_up && (is_late(&failure) || *action == Action::KillClients)
+            {
+                true => with_holders(failure, &mut *aside.session).await,
+                false => failure,
+            };
             let answered = seen.as_ref().is_some_and(|seen| seen.outcome.is_ok());
             outcome = classify(at, action, failure, patience, answered);
             break;
@@ -361,11 +368,6 @@ fn classify(
     answered: bool,
 ) -> Outcome {
     let error = failure.to_string();
-    let is_late = |failure: &ActionFailure| match failure {
-        ActionFailure::Timeout { .. } => true,
-        ActionFailure::Server(failure) => failure.kind == FailureKind::Timeout,
-        ActionFailure::Refused(_) | ActionFailure::Impossible(_) => false,
-    };
     match failure {
         failure if answered && is_late(&failure) => {
             Outcome::Refused { at, error: format!("it answers, and does not close: {error}") }
@@ -480,6 +482,24 @@ mod tests {
         fn is_closing(&mut self) -> BoxFuture<'_, bool> {
             std::future::ready(false).boxed()
         }
+
+        fn holders(&mut self) -> BoxFuture<'_, Vec<String>> {
+            std::future::ready(vec!["thread 8, app@h:1: idle for 30 s".to_owned()]).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_keep_a_replica_from_stopping_is_named() {
+        let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
+        let actions = vec![Action::Stop(Threads::Both)];
+        let chain = Chain { on: key("a"), actions, need: Need::Should };
+        for (patience, is_named) in [(Patience::Usual, true), (Patience::Freeze, false)] {
+            let (session, beside) = (Box::new(Locked), aside(Locked));
+            let ran = carry_out(&mandate, &chain, session, beside, patience).await;
+            let (_, ran, _) = ran.unwrap_or_else(|error| panic!("{error}"));
+            let Outcome::NoAnswer { error, .. } = ran.outcome else { panic!("{ran:?}") };
+            assert_eq!(error.contains("(may hold a lock: thread 8, app@h:1"), is_named, "{error}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -500,9 +520,9 @@ mod tests {
         let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut session = Slow("closes", Arc::clone(&told));
-        let beside = aside(Slow("aside", Arc::clone(&told)));
+        let mut beside = aside(Slow("aside", Arc::clone(&told)));
         let (seen, closed) =
-            close(&mandate, &key("p"), &mut session, Some(beside), Patience::Fence).await;
+            close(&mandate, &key("p"), &mut session, &mut beside, Patience::Fence).await;
         assert!(closed.is_ok() && seen.is_some_and(|it| it.outcome.is_ok()));
         let expected = ["closes: looks", "closes: SetReadOnly", "aside: KillClients"];
         assert_eq!(*told.lock().unwrap(), expected);
@@ -533,8 +553,9 @@ mod tests {
     async fn an_old_primary_that_hangs_is_not_waited_for_and_did_not_refuse() {
         let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
         let began = Instant::now();
-        let beside = Some(aside(Hung));
-        let (seen, closed) = close(&mandate, &key("p"), &mut Hung, beside, Patience::Fence).await;
+        let mut beside = aside(Hung);
+        let (seen, closed) =
+            close(&mandate, &key("p"), &mut Hung, &mut beside, Patience::Fence).await;
         assert!(seen.is_some_and(|it| it.outcome.is_err()));
         assert_eq!(began.elapsed(), FREEZE_DEADLINE);
         let failure = closed.unwrap_err();

@@ -63,11 +63,15 @@ impl State {
                 };
                 facts.channels.insert(0, channel);
             }
-            let channel = still(facts)?;
+            // As on a real server: what was received and not applied is kept while it is applied, and
+            // dropped otherwise.
+            let applies = *place == Place::Same && applies_by_gtid(facts);
+            let channel = if applies { stopped_receiver(facts)? } else { still(facts)? };
             channel.source = SourceLink::Attached(to.clone());
             channel.source_uuid = None;
-            // As on a real server: what was received and not applied is dropped.
-            channel.received = Gtids::MySql(GtidSet::default());
+            if !applies {
+                channel.received = Gtids::MySql(GtidSet::default());
+            }
             channel.receiver_error = Default::default();
             match place {
                 Place::Same => channel.read = channel.executed.clone(),
@@ -226,6 +230,19 @@ fn still(facts: &mut Facts) -> Result<&mut Channel, ActionFailure> {
         ));
     }
     Ok(channel)
+}
+
+fn applies_by_gtid(facts: &mut Facts) -> bool {
+    main_channel(facts).is_some_and(|channel| {
+        channel.positioning == Positioning::AutoPosition && channel.applier == ThreadState::Running
+    })
+}
+
+/// The receiver alone has to stand still for what is said about the source alone.
+fn stopped_receiver(facts: &mut Facts) -> Result<&mut Channel, ActionFailure> {
+    main_channel(facts)
+        .filter(|it| matches!(it.receiver, ThreadState::Stopped | ThreadState::Absent))
+        .ok_or_else(|| refused("error 3021: the receiver has to be stopped"))
 }
 
 fn set_threads(facts: &mut Facts, threads: Threads, to: ThreadState) {

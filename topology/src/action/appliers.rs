@@ -1,4 +1,4 @@
-//! What appliers say that they are doing.
+//! What the threads of replication say that they are doing.
 //!
 //! A source that dies while it sends a transaction leaves a part of it: whoever applies that waits
 //! for the rest, and MySQL holds up whoever tells it to stop, for a minute. What cannot be waited
@@ -12,6 +12,17 @@ const READ_ALL: &str = "has read all relay log";
 /// What a thread says that applies, while it has nothing to do.
 const WAITS: [&str; 2] =
     ["Waiting for an event from Coordinator", "Waiting for work from SQL thread"];
+
+/// Lists the receivers of MySQL; the answer is for [`out_of_room`].
+pub const LIST_RECEIVERS: &str = "SELECT PROCESSLIST_ID Id, PROCESSLIST_STATE State \
+     FROM performance_schema.threads WHERE NAME IN ('thread/sql/replica_io', 'thread/sql/slave_io')";
+
+/// Receivers that wait for room on their disk: MySQL waits with them when it is to stop them, for
+/// minutes. Ended, one keeps what it has received.
+pub fn out_of_room(receivers: &RawTable) -> Vec<u64> {
+    let stuck = receivers.rows().filter(|row| row.text("State") == "Waiting for disk space");
+    stuck.filter_map(|row| row.number("Id")).collect()
+}
 
 /// Lists the threads that apply; the answer is for [`have_nothing_left`] and [`waiting`].
 pub fn list_appliers(facts: &Facts) -> &'static str {
@@ -61,6 +72,16 @@ mod tests {
             columns: ["Id", "Name", "State"].map(str::to_owned).to_vec(),
             rows: rows.iter().enumerate().map(row).collect(),
         }
+    }
+
+    #[test]
+    fn only_receivers_that_wait_for_room_are_ended() {
+        let states = [
+            ("thread/sql/replica_io", "Waiting for disk space"),
+            ("thread/sql/replica_io", "Waiting for source to send event"),
+            ("thread/sql/replica_io", "Queueing source event to the relay log"),
+        ];
+        assert_eq!(out_of_room(&table(&states)), [0]);
     }
 
     #[test]

@@ -25,21 +25,66 @@ pub fn is_listed(processlist: &RawTable, user: &str) -> bool {
 
 /// No reason names more connections than this.
 const NAMED_MAX: usize = 3;
-/// Whoever asks and is asked all the time is idle for less than this.
-const IDLE_FOR_SECS: u64 = 2;
+/// Who has been at it for less than this is no reason for a server to be late.
+const HELD_FOR_SECS: u64 = 2;
+/// The same for idle connections of our own account: between two probes they are idle, too.
+const OURS_HELD_FOR_SECS: u64 = 4;
+/// So much of a statement is shown.
+const STATEMENT_CHARS_MAX: usize = 60;
+/// What baton itself may be saying for long.
+const OUR_STATEMENTS: [&str; 10] = [
+    "do sleep",
+    "set ",
+    "show ",
+    "stop ",
+    "start ",
+    "reset ",
+    "change ",
+    "begin not atomic",
+    "select wait_for_executed_gtid_set",
+    "select master_gtid_wait",
+];
 
-/// Idle connections of `us`, which are never ended: one of them may hold a lock, such as that of a
-/// backup that uses the same account. Those that are idle for longest come first.
-pub fn spared(processlist: &RawTable, us: &str) -> Vec<String> {
-    let idle = processlist.rows().filter_map(|row| {
-        let is_idle = row.text("User") == us && row.text("Command") == "Sleep";
-        let since = row.number("Time").filter(|time| is_idle && *time >= IDLE_FOR_SECS)?;
-        Some((since, row.number("Id")?, row.text("Host")))
+/// Connections that may hold a lock, of a processlist that `us` asked for: an idle one may be in a
+/// transaction, or keep the tables of a backup. Those that are at it for longest come first. Whatever
+/// uses the same account as baton is named as that, because baton never ends it.
+pub fn holders(processlist: &RawTable, us: &str) -> Vec<String> {
+    let found = processlist.rows().filter_map(|row| {
+        let (user, statement) = (row.text("User"), beginning(&row.text("Info")));
+        let is_ours = user == us;
+        let at_least = if is_ours { OURS_HELD_FOR_SECS } else { HELD_FOR_SECS };
+        let since = row.number("Time").filter(|time| *time >= at_least)?;
+        let is_client = is_client(&row, us) || (is_ours && !is_our_statement(&statement));
+        let id: u64 = row.number("Id").filter(|_| is_client)?;
+        let account = if is_ours { " (baton's own account, never ended)" } else { "" };
+        let doing = match statement.as_str() {
+            "" => format!("{} for {since} s", idle_or(&row.text("Command"))),
+            statement => format!("\"{statement}\" for {since} s"),
+        };
+        Some((since, id, format!("thread {id}, {user}@{}{account}: {doing}", row.text("Host"))))
     });
-    let mut idle: Vec<(u64, u64, String)> = idle.collect();
-    idle.sort_by(|a, b| b.cmp(a));
-    let named = idle.into_iter().take(NAMED_MAX);
-    named.map(|(time, id, host)| format!("{id} from {host}, idle for {time} s")).collect()
+    let mut found: Vec<(u64, u64, String)> = found.collect();
+    found.sort_by(|a, b| (b.0, a.1).cmp(&(a.0, b.1)));
+    found.into_iter().take(NAMED_MAX).map(|(_, _, named)| named).collect()
+}
+
+fn idle_or(command: &str) -> String {
+    if command == "Sleep" { "idle".into() } else { command.to_lowercase() }
+}
+
+fn is_our_statement(statement: &str) -> bool {
+    let statement = statement.to_ascii_lowercase();
+    OUR_STATEMENTS.iter().any(|it| statement.starts_with(it))
+}
+
+/// On one line.
+fn beginning(statement: &str) -> String {
+    let words: Vec<&str> = statement.split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(STATEMENT_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
 }
 
 /// Whether somebody is being told to refuse writes, as a processlist shows: that waits for commits
@@ -93,27 +138,36 @@ mod tests {
     }
 
     #[test]
-    fn idle_connections_of_our_own_account_are_named_the_longest_first() {
+    fn who_may_hold_a_lock_is_named_the_longest_first() {
+        let long = format!("UPDATE shop.orders\n   SET note = '{}'", "x".repeat(100));
         let rows = [
-            ("4", "app", "Sleep", "100"),
-            ("5", "baton", "Sleep", "1"),
-            ("6", "baton", "Sleep", "7"),
-            ("7", "baton", "Query", "9"),
-            ("8", "baton", "Sleep", "30"),
-            ("9", "baton", "Sleep", "5"),
-            ("10", "baton", "Sleep", "6"),
+            ("4", "app", "Sleep", "1", ""),
+            ("5", "baton", "Sleep", "30", ""),
+            ("12", "baton", "Sleep", "3", ""),
+            ("6", "baton", "Query", "9", "SET GLOBAL super_read_only = 1"),
+            ("7", "baton", "Query", "40", "DO SLEEP(0.5)"),
+            ("8", "app", "Query", "7", long.as_str()),
+            ("9", "app", "Killed", "7", ""),
+            ("10", "repl", "Binlog Dump GTID", "900", ""),
+            ("11", "system user", "Query", "800", "INSERT"),
         ];
-        let cell = |text: &str| Some(text.as_bytes().to_vec());
-        let table = RawTable {
-            columns: ["Id", "User", "Command", "Time", "Host"].map(str::to_owned).into(),
-            rows: rows
-                .iter()
-                .map(|row| vec![cell(row.0), cell(row.1), cell(row.2), cell(row.3), cell("h:1")])
-                .collect(),
+        let columns = ["Id", "User", "Command", "Time", "Info", "Host"].map(str::to_owned);
+        let listed = |rows: &[(&str, &str, &str, &str, &str)]| {
+            let cell = |text: &str| Some(text.as_bytes().to_vec());
+            let row = |row: &(&str, &str, &str, &str, &str)| {
+                [row.0, row.1, row.2, row.3, row.4, "h:1"].map(cell).to_vec()
+            };
+            RawTable { columns: columns.to_vec(), rows: rows.iter().map(row).collect() }
         };
-        let expected =
-            ["8 from h:1, idle for 30 s", "6 from h:1, idle for 7 s", "10 from h:1, idle for 6 s"];
-        assert_eq!(spared(&table, "baton"), expected);
+        let quoted = format!("\"UPDATE shop.orders SET note = '{}...\"", "x".repeat(29));
+        let expected = [
+            "thread 5, baton@h:1 (baton's own account, never ended): idle for 30 s".to_owned(),
+            format!("thread 8, app@h:1: {quoted} for 7 s"),
+            "thread 9, app@h:1: killed for 7 s".to_owned(),
+        ];
+        assert_eq!(holders(&listed(&rows), "baton"), expected);
+        let many: Vec<_> = (0..9).map(|_| rows[5]).collect();
+        assert_eq!(holders(&listed(&many), "baton").len(), NAMED_MAX);
     }
 
     #[test]

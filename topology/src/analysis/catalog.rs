@@ -145,7 +145,7 @@ fn is_below(e: &Evidence) -> bool {
 }
 
 /// Every problem, in the order they are judged.
-pub static PROBLEMS: [Problem; 36] = [
+pub static PROBLEMS: [Problem; 37] = [
     // Whoever answers lives, even if the answer is no.
     row(
         Code::InaccessiblePrimary,
@@ -164,6 +164,12 @@ pub static PROBLEMS: [Problem; 36] = [
         Show,
         "Intermediate master answers orchestrator but does not let it in; it is alive",
         |e, _| is_below(e) && e.is_refusing && e.replicas > 0,
+    ),
+    row(
+        Code::PrimaryCannotWriteBinlog,
+        Detect,
+        "Master answers but cannot write its binary log, such as on a full disk; commits wait",
+        |e, _| e.is_primary && e.is_log_stuck && !e.is_read_only,
     ),
     // What nobody has ever seen cannot be seen to be gone.
     row(

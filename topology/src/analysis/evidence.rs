@@ -32,6 +32,7 @@ pub(super) fn gather(
         is_co_primary: member.is_co_primary || replicas.iter().any(|replica| replica.is_co_primary),
         is_group_member: facts.membership().is_some(),
         has_lost_majority: facts.membership().is_some_and(|group| group.has_lost_majority),
+        is_log_stuck: instance.is_valid() && facts.stuck_log.is_some(),
         is_valid: instance.is_valid(),
         is_partially_valid: instance.is_partially_valid(),
         is_refusing: instance.refusal().is_some(),

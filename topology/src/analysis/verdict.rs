@@ -78,6 +78,7 @@ fn judge(
         || evidence.is_failing_to_connect
         || evidence.replicas > 0
         || evidence.has_lost_majority
+        || evidence.is_log_stuck
         || (is_locked && !evidence.is_read_only);
     if policy.reduce_analysis && !is_of_interest {
         return None;

@@ -108,20 +108,6 @@ impl MariaDbPosition {
         Self { domains: Arc::new(kept.collect()) }
     }
 
-    /// Without the domains in which another channel that `received` this brings in what somebody
-    /// else writes: none of `ours`, by their server ids, and no domain that `kept` has.
-    #[must_use]
-    pub fn without_imports(&self, received: &Self, ours: &[u32], kept: &Self) -> Self {
-        let is_imported = |domain: &u32, last: &Last| {
-            let theirs = received.domains.get(domain).map(|theirs| theirs.server_id);
-            theirs == Some(last.server_id)
-                && !ours.contains(&last.server_id)
-                && !kept.domains.contains_key(domain)
-        };
-        let left = self.domains.iter().filter(|(domain, last)| !is_imported(domain, last));
-        Self { domains: Arc::new(left.map(|(domain, last)| (*domain, *last)).collect()) }
-    }
-
     /// Without what this server wrote itself last, in any domain.
     #[must_use]
     pub fn without_server(&self, server_id: u32) -> Self {

@@ -16,6 +16,9 @@ const GROUP_CHANNEL_PREFIX: &str = "group_replication_";
 /// What an applier that waits for more says, in whatever words besides.
 const READ_ALL: &str = "has read all relay log";
 
+/// What a receiver says that waits for room on its disk. A MariaDB server does not get to tell.
+const WAITS_FOR_DISK: &str = "Waiting for disk space";
+
 /// Columns that are empty unless a replication filter is set.
 const FILTERS: [&str; 9] = [
     "Replicate_Do_DB",
@@ -69,6 +72,9 @@ fn channel(row: &Row<'_>, is_mariadb: bool) -> Result<Channel, ReadingError> {
         ),
         relay: coordinates(row, &["Relay_Log_File"], &["Relay_Log_Pos"]),
         received: table::gtids(&received, is_mariadb, "received GTID set")?,
+        waits_for_disk: row
+            .get_any(&["Replica_IO_State", "Slave_IO_State"])
+            .is_some_and(|state| state.contains(WAITS_FOR_DISK)),
         receiver_error: error(row, "Last_IO_Errno", "Last_IO_Error"),
         applier_error: error(row, "Last_SQL_Errno", "Last_SQL_Error"),
         has_read_all: row

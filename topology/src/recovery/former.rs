@@ -119,6 +119,21 @@ pub(super) fn rivals(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) 
     reasons.into_iter().collect()
 }
 
+/// Why the replicas of a former primary are not moved yet: what is known of one of them is older than
+/// the end of the recovery that replaced the primary, which may have moved it.
+pub(super) fn not_probed_since(
+    recovery: &Recovery,
+    former: &Member,
+    fleet: &FleetSnapshot,
+) -> Option<String> {
+    let ended = recovery.ended_at.unwrap_or(recovery.begun_at);
+    let is_outdated = |it: &&InstanceKey| {
+        fleet.instance(it).is_some_and(|it| it.is_valid() && it.health.facts_from < Some(ended))
+    };
+    let key = former.replicas.iter().find(is_outdated)?;
+    Some(format!("{key} has not been probed since recovery {} ended", recovery.id))
+}
+
 /// Former primaries that are gone: whoever comes back as one must not serve clients for long.
 pub(super) fn expected_back(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
     let recent = fleet.ledger.recoveries.values().filter(|it| {

@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 
 use super::candidate::Situation;
 use super::check::check;
-use super::former::{replaced, replacement, rivals};
+use super::former::{not_probed_since, replaced, replacement, rivals};
 use super::machine::LOST_IN_RECOVERY;
 use super::plan::plan;
 use super::scene::scene;
@@ -30,6 +30,9 @@ use super::{Acknowledging, Cause, End, Fencing, Hooks, Kind, Phase, Recovery, Re
 /// A recovery that changed nothing for good is tried again after this: what stood against it may
 /// be gone, and nobody may be there to say so.
 pub const ROLLED_BACK_BLOCK: Duration = Duration::from_secs(60);
+/// No more recoveries than this run at the same time of baton's own accord; the rest begins when one
+/// of them ends.
+pub const RUNNING_MAX: usize = 64;
 
 /// Who runs a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +151,9 @@ fn settled<'a>(
                 return Err(Refused::because(format!(
                     "{key} was replaced in recovery {id}, and {head} is the primary now"
                 )));
+            }
+            if let Some(why) = not_probed_since(replaced, member, fleet) {
+                return Err(Refused::because(why));
             }
             recovery.replicas.extend(unseen_replicas(member, fleet));
             let theirs = fleet.member(&head).map_or(cluster, |(theirs, _)| theirs);
@@ -355,7 +361,15 @@ pub fn held_back_alone(
 
 /// What keeps baton from beginning anything of its own accord. Looks at every instance there is.
 pub fn all_held_back(fleet: &FleetSnapshot, now: Timestamp) -> Vec<String> {
-    breaker(fleet, now).into_iter().chain(isolation(fleet, now)).collect()
+    let reasons = [breaker(fleet, now), isolation(fleet, now), too_many_running(fleet)];
+    reasons.into_iter().flatten().collect()
+}
+
+fn too_many_running(fleet: &FleetSnapshot) -> Option<String> {
+    let running = fleet.ledger.recoveries.values().filter(|it| it.is_running()).count();
+    (running >= RUNNING_MAX).then(|| {
+        format!("{running} recoveries are under way, and no more than {RUNNING_MAX} run at once")
+    })
 }
 
 /// What user processes are told about a failure that was detected, whether or not there is a

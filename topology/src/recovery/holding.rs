@@ -173,18 +173,9 @@ pub(super) fn extra_of_mariadb(former: &Member, primary: &Member) -> Option<Vec<
         return None;
     }
     let had = theirs.replicated.union(&theirs.logged);
-    let imports: Vec<&Gtids> =
-        former.instance.facts.other_channels().map(|channel| &channel.received).collect();
     // What it imports goes on coming, and is nobody's to lose.
-    let is_imported = |it: &MariaDbGtid| {
-        imports.iter().any(|received| match received {
-            Gtids::MariaDb(received) => received
-                .iter()
-                .any(|last| (last.domain, last.server_id) == (it.domain, it.server_id)),
-            _ => false,
-        })
-    };
-    let extra = ours.logged_by.iter().filter(|it| !is_imported(it)).filter(|it| {
+    let imports = |it: &MariaDbGtid| has_imported(&former.instance.facts, *it);
+    let extra = ours.logged_by.iter().filter(|it| !imports(it)).filter(|it| {
         match theirs.logged_by.last_of(it.domain, it.server_id) {
             Some(last) => last < it.sequence,
             // Its log was emptied, or it does not log what it replicates.
@@ -194,16 +185,28 @@ pub(super) fn extra_of_mariadb(former: &Member, primary: &Member) -> Option<Vec<
     Some(extra.map(|it| it.to_string()).collect())
 }
 
-/// What a MariaDB server has, without what came by other channels than its main one.
+/// Whether a transaction of MariaDB came to a server by another channel than its main one: such a
+/// channel has last received what the same server wrote in the same domain.
+fn has_imported(facts: &Facts, gtid: MariaDbGtid) -> bool {
+    let is_from_there =
+        |last: MariaDbGtid| (last.domain, last.server_id) == (gtid.domain, gtid.server_id);
+    facts.other_channels().any(|channel| match &channel.received {
+        Gtids::MariaDb(received) => received.iter().any(is_from_there),
+        _ => false,
+    })
+}
+
+/// What a MariaDB server has, without the domains in which it imports what others than `ours`, by
+/// their server ids, write; but all of what `kept` has.
 pub(super) fn without_imports(
     had: &MariaDbPosition,
     facts: &Facts,
     ours: &[u32],
     kept: &MariaDbPosition,
 ) -> MariaDbPosition {
-    facts.other_channels().fold(had.clone(), |had, channel| match &channel.received {
-        Gtids::MariaDb(received) => had.without_imports(received, ours, kept),
-        _ => had,
+    had.filtered(|it| {
+        let is_ours = ours.contains(&it.server_id) || kept.last_of(it.domain).is_some();
+        is_ours || !has_imported(facts, it)
     })
 }
 
@@ -213,15 +216,8 @@ pub(super) fn turned_away(replica: &Member, source: &Member) -> Option<String> {
     if ours.gtid.ignores_duplicates {
         return None;
     }
-    let is_imported = |it: &MariaDbGtid| {
-        ours.other_channels().any(|channel| match &channel.received {
-            Gtids::MariaDb(received) => received
-                .iter()
-                .any(|last| (last.domain, last.server_id) == (it.domain, it.server_id)),
-            _ => false,
-        })
-    };
-    let ahead = ours.gtid.replicated.iter().filter(is_imported).find(|it| {
+    let imports = |it: &MariaDbGtid| has_imported(ours, *it);
+    let ahead = ours.gtid.replicated.iter().filter(imports).find(|it| {
         theirs.logged_by.has_domain(it.domain)
             && theirs.logged_by.last_of(it.domain, it.server_id) < Some(it.sequence)
     })?;

@@ -62,6 +62,7 @@ fn is_made(code: Code) -> bool {
         | Code::BinlogServerFailingToConnectToSource
         | Code::DeadGroupMemberWithReplicas
         | Code::UnreachableGroupMemberWithReplicas
-        | Code::GroupWithoutMajority => false,
+        | Code::GroupWithoutMajority
+        | Code::PrimaryCannotWriteBinlog => false,
     }
 }

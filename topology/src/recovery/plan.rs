@@ -18,7 +18,7 @@ use crate::action::{Action, Place, Switch, Threads, Until};
 use crate::applied::{has_applied_all, loses_relay_log_when_started};
 use crate::cluster::Member;
 use crate::gtid::Relation;
-use crate::instance::ThreadState;
+use crate::instance::{Positioning, ThreadState};
 use crate::key::InstanceKey;
 use crate::relocate::can_go_on;
 
@@ -68,7 +68,35 @@ pub(in crate::recovery) fn follow(source: &InstanceKey) -> Vec<Action> {
 
 /// Brings a replica below another source; its threads run then as they did before.
 fn bring(member: &Member, source: &InstanceKey, recovery: &Recovery) -> Vec<Action> {
-    move_below(source, threads_of(member, recovery))
+    let threads = threads_of(member, recovery);
+    if !goes_on_applying(member) {
+        return move_below(source, threads);
+    }
+    vec![
+        Action::Stop(Threads::Receiver),
+        Action::ChangeSource { to: source.clone(), place: Place::Same },
+        Action::Start(threads),
+    ]
+}
+
+/// Whether only the receiver has to be stopped for another source. MySQL's applier goes on with the
+/// relay log, which is kept then, and what holds it up, such as the lock of a backup, does not hold up
+/// the move: the new primary may wait for acknowledgements of this replica.
+fn goes_on_applying(member: &Member) -> bool {
+    let facts = &member.instance.facts;
+    // That it is not to leave its source is only told to a replica that stands still.
+    let stays =
+        facts.leaves_its_source == Some(false) || !facts.version.is_mysql_at_least(8, 0, 23);
+    !facts.version.is_mariadb()
+        && stays
+        && facts.main_channel().is_some_and(|it| {
+            it.positioning == Positioning::AutoPosition
+                && it.applier == ThreadState::Running
+                && it.source.attached().is_some()
+                // A new source makes it drop a relay log that has no room only when nobody applies.
+                && !it.waits_for_disk
+                && !it.could_not_write_relay_log()
+        })
 }
 
 /// The threads of a replica that run when all is well: an applier that stands still, though no
@@ -132,6 +160,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     lost.sort_by(|a, b| a.key.cmp(&b.key));
     let mut why = why;
     why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
+    why.extend(failed.and_then(|it| prepared_xa(it, &candidate.key)));
     Ok(Plan {
         successor: candidate.key.clone(),
         why,
@@ -380,6 +409,17 @@ fn imports_left(old: &Member, successor: &InstanceKey) -> Vec<String> {
     left.take(NAMED_MAX).collect()
 }
 
+/// XA transactions that were prepared on a primary are prepared on its successor: nobody ends them but
+/// whoever coordinates them.
+fn prepared_xa(old: &Member, successor: &InstanceKey) -> Option<String> {
+    let count = old.instance.facts.prepared_xa.filter(|count| *count > 0)?;
+    Some(format!(
+        "{count} XA transactions are prepared on {}: they keep their locks, on {successor} as well, \
+         until somebody commits them there or rolls them back",
+        old.key()
+    ))
+}
+
 fn lost(member: &Member, why: &str) -> Lost {
     Lost { key: member.key().clone(), why: why.to_owned() }
 }
@@ -456,8 +496,8 @@ fn open(
     Some(Chain { on: successor.clone(), actions, need: Need::Must })
 }
 
-/// Whether it forgets its source only when everybody else has a place, because a thread of it takes
-/// a minute to stop, though nothing comes of it any more.
+/// Whether it forgets its source only after it was opened, because a thread of it takes seconds, or a
+/// minute, to stop, though nothing comes of it any more.
 fn forgets_later(member: &Member, recovery: &Recovery) -> bool {
     recovery.kind == Kind::Primary
         && (connects_in_vain(member, recovery) || waits_in_vain(member, recovery))
@@ -474,12 +514,11 @@ pub(super) fn waits_in_vain(member: &Member, recovery: &Recovery) -> bool {
     was_told && waits && !facts.version.is_mariadb() && has_applied_all(facts)
 }
 
-/// The receiver, told to stop, still tries to connect. It receives nothing any more, but MariaDB 11
-/// does not let go of it before its time-out.
+/// The receiver was told to stop and still tries to connect. It receives nothing any more, but MySQL
+/// lets go of it after two seconds, and MariaDB 11 not before its time-out.
 fn connects_in_vain(member: &Member, recovery: &Recovery) -> bool {
     let facts = &member.instance.facts;
     let stops = facts.main_channel().is_some_and(|it| it.receiver == ThreadState::Other);
     let was_told = recovery.phase == Phase::Weighing && !recovery.failed_on.contains(member.key());
-    let holds_on = facts.version.is_mariadb() && facts.version.numbers() >= (11, 0, 0);
-    stops && was_told && holds_on
+    stops && was_told
 }

@@ -167,6 +167,8 @@ fn watch(
             stuck: BTreeSet::new(),
         },
     };
+    let waiting = replicas(cluster, source).into_iter().filter(|it| waits_for_disk(it));
+    silent.stuck.extend(waiting.map(|it| it.key().clone()));
     let hangs_from = silent.silent_since.plus(HANGS_AFTER);
     match &silent.scout {
         None if is_given_up(cluster, source, &silent.stuck) => {
@@ -195,6 +197,11 @@ fn watch(
         _ => {}
     }
     silent
+}
+
+/// Its receiver notices nothing any more.
+fn waits_for_disk(replica: &Member) -> bool {
+    replica.instance.facts.main_channel().is_some_and(|it| it.waits_for_disk)
 }
 
 /// Whether all that can tell have lost the source, and those that cannot are not more.

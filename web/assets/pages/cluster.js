@@ -32,6 +32,7 @@ export function badges(row, cluster) {
     !isHead && !row.ReadOnly ? badge('writable', 'warning', 'a replica that accepts writes') : nothing,
     row.Detached ? badge('detached', 'warning', 'its source is set aside, and can be reattached') : nothing,
     row.Errant ? badge(`${row.Errant} errant`, 'warning', 'transactions that its sources do not have') : nothing,
+    row.PreparedXa ? badge(`${row.PreparedXa} prepared XA`, '', 'XA transactions that hold locks until somebody commits them or rolls them back') : nothing,
     row.SemiSync?.includes('lapsed') ? badge('semi-sync lapsed', 'warning', 'it commits without waiting for acknowledgements') : nothing,
     row.SemiSync?.includes('waits') ? badge('semi-sync', '', 'commits wait for acknowledgements') : nothing,
     row.SemiSync?.includes('acknowledges') ? badge('acks', '', 'it acknowledges what it receives (semi-sync)') : nothing,

@@ -298,6 +298,7 @@ pub(crate) fn code_name(code: Code) -> &'static str {
         Code::DeadGroupMemberWithReplicas => "DeadReplicationGroupMemberWithReplicas",
         Code::UnreachableGroupMemberWithReplicas => "UnreachableReplicationGroupMemberWithReplicas",
         Code::GroupWithoutMajority => "ReplicationGroupWithoutMajority",
+        Code::PrimaryCannotWriteBinlog => "MasterCannotWriteBinlog",
     }
 }
 

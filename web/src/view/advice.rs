@@ -149,6 +149,10 @@ fn waiting(analysis: &Analysis, forced: Option<Preview>) -> Advice {
                 ),
             ],
         ),
+        Code::PrimaryCannotWriteBinlog => (
+            "the primary itself answers, and goes on as soon as there is room",
+            vec![format!("Make room where {key} writes its binary log: it looks every minute.")],
+        ),
         Code::AllPrimaryReplicasNotReplicating | Code::AllPrimaryReplicasNotReplicatingOrDead => (
             "the primary itself answers, so there is nothing to fail over from",
             vec!["See what each replica says, and start replication.".to_owned()],

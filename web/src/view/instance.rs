@@ -69,6 +69,12 @@ pub(crate) struct InstanceRow {
     /// How many transactions it has of its own.
     #[serde(skip_serializing_if = "is_default")]
     errant: u64,
+    /// Why its binary log takes no more writes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    stuck_log: String,
+    /// How many XA transactions are prepared, and hold locks.
+    #[serde(skip_serializing_if = "is_default")]
+    prepared_xa: u64,
     /// Others may replicate from it.
     feeds: bool,
     /// `waits`, `lapsed`, `acknowledges`.
@@ -149,6 +155,8 @@ impl InstanceRow {
             region: facts.placement.region.clone(),
             server_id: facts.server_id,
             errant: member.errant.count(),
+            stuck_log: facts.stuck_log.as_deref().map(shortened).unwrap_or_default(),
+            prepared_xa: facts.prepared_xa.unwrap_or_default(),
             feeds: facts.binlog.enabled
                 && (facts.main_channel().is_none() || facts.binlog.logs_replica_updates),
             semi_sync: semi_sync(facts),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_topology::action::{Action, Switch};
-use baton_topology::instance::ProbeFailure;
 use baton_topology::key::InstanceKey;
 use baton_topology::probe::ProbeResult;
 use tokio::time::Instant;
 
-use super::{ACTION_DEADLINE, Aside, FREEZE_DEADLINE, Patience, act, silent};
+use super::{ACTION_DEADLINE, Aside, Patience, act, silent};
+use crate::holders::with_holders;
 use crate::lateness::timeout;
 use crate::mandate::Mandate;
 use crate::ports::{ActionFailure, ControlSession};
@@ -25,12 +25,10 @@ pub(super) async fn close(
     mandate: &Mandate,
     on: &InstanceKey,
     session: &mut dyn ControlSession,
-    aside: Option<Aside>,
+    aside: &mut Aside,
     patience: Patience,
 ) -> (Option<ProbeResult>, Result<(), ActionFailure>) {
-    let Some(Aside { session: mut aside, clock }) = aside else {
-        return (None, Err(ActionFailure::Impossible("a server is closed once".into())));
-    };
+    let Aside { session: aside, clock } = aside;
     let (began, started_at) = (Instant::now(), clock.now());
     let looked = timeout(patience.at_most(), session.look()).await;
     let looked = looked.unwrap_or_else(|_| Err(silent(patience.at_most())));
@@ -45,32 +43,13 @@ pub(super) async fn close(
         }
         None => {
             let end = began + ACTION_DEADLINE;
-            match close_now(mandate, session, &mut *aside, end).await {
+            match close_now(mandate, session, &mut **aside, end).await {
                 Ok(()) => Ok(()),
-                Err(failure) => Err(with_holders(failure, &mut *aside).await),
+                Err(failure) => Err(with_holders(failure, &mut **aside).await),
             }
         }
     };
     (Some(seen), closed)
-}
-
-/// Says who may hold the lock that keeps a server from being closed, where that is one of our own.
-async fn with_holders(failure: ActionFailure, aside: &mut dyn ControlSession) -> ActionFailure {
-    let spared = timeout(FREEZE_DEADLINE, aside.spared()).await.unwrap_or_default();
-    if spared.is_empty() {
-        return failure;
-    }
-    let spared = spared.join("; ");
-    let holders =
-        format!("connections of baton's own account are not ended, and may hold a lock: {spared}");
-    match failure {
-        ActionFailure::Refused(text) => ActionFailure::Refused(format!("{text} ({holders})")),
-        ActionFailure::Server(failure) => {
-            let message = format!("{} ({holders})", failure.message);
-            ActionFailure::Server(ProbeFailure { message, ..failure })
-        }
-        other => other,
-    }
 }
 
 /// Makes a server refuse writes. Clients whose commits wait would hold that up, so over a

@@ -11,7 +11,7 @@ use super::super::candidate::{Common, Objection, Situation, objections, rank};
 use super::super::holding::{everything, holdings, turned_away};
 use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::account::no_account;
-use super::{acknowledge_no_more, bring, imports_left, lost, members, obstacle, open};
+use super::{acknowledge_no_more, bring, imports_left, lost, members, obstacle, open, prepared_xa};
 
 /// Who takes over, and the siblings' way below: all of them must get there.
 ///
@@ -179,6 +179,7 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     let step_down = Chain { on: old.clone(), actions, need: Need::Should };
     let mut why = vec![format!("{} takes over from {old}", successor.key())];
     why.extend(imports_left(primary, successor.key()));
+    why.extend(prepared_xa(primary, successor.key()));
     why.extend(turned_away(primary, successor));
     let silent = members(recovery, situation);
     let silent = silent.iter().filter(|member| !member.instance.is_valid());

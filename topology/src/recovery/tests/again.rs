@@ -141,7 +141,10 @@ fn an_opening_without_an_answer_is_tried_again_behind_a_new_fence() {
         let outcome = Outcome::Refused { at, error: "no".into() };
         vec![Ran { on: stage.chains[0].on.clone(), need: Need::Must, outcome }]
     };
-    let replicas = || [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let stopped = |name| {
+        with(replica(name, "1-9", "1-9"), |it| it.channels[0].receiver = ThreadState::Stopped)
+    };
+    let replicas = || [stopped("a"), stopped("b")];
     let (fleet, mut at) = in_phase(Cause::Found, Phase::Weighing, replicas());
     let mut then = next(&fleet, &at, Event::Looked);
     at.0 = then.recovery;
@@ -254,4 +257,29 @@ fn a_failover_that_waited_for_a_hook_undoes_nothing_that_people_did_meanwhile() 
     assert_eq!(seen("p"), None, "nobody did anything");
     let moved = "b:3306 does not follow p:3306 any more: somebody acted meanwhile";
     assert_eq!(seen("a").as_deref(), Some(moved));
+}
+
+/// I13: one after the other begins when there is room for it.
+#[test]
+fn who_waits_because_many_recoveries_are_under_way_is_told_so() {
+    use super::super::gate::RUNNING_MAX;
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let beside = |running: usize| {
+        let mut ledger = (*fleet.ledger).clone();
+        for id in 1..=running as u64 {
+            let analysis = Analysis { key: key(&format!("other{id}")), ..begun.analysis.clone() };
+            let cluster = crate::cluster::ClusterId::new(format!("other{id}"));
+            let other = Recovery { id, analysis, cluster, replicas: Vec::new(), ..begun.clone() };
+            ledger.recoveries.insert_mut(id, Arc::new(other));
+        }
+        FleetSnapshot { ledger: Arc::new(ledger), ..fleet.clone() }
+    };
+    assert!(
+        begin(&request(Cause::Found, None), &beside(RUNNING_MAX - 1), &runner(), now()).is_ok()
+    );
+    let many = beside(RUNNING_MAX);
+    let refused = begin(&request(Cause::Found, None), &many, &runner(), now()).unwrap_err();
+    assert!(refused.to_string().contains("64 recoveries are under way"), "{refused}");
+    assert!(begin(&request(Cause::Asked, None), &many, &runner(), now()).is_ok(), "a person may");
 }

@@ -65,3 +65,47 @@ fn replicas_that_are_kept_far_behind_get_their_place_last() {
         assert_eq!(first.chains.len() + postponed.chains.len(), plan.gather.chains.len());
     }
 }
+
+/// The lock of a backup holds up an applier, and would hold up the move of the whole replica.
+#[test]
+fn only_the_receiver_of_a_replica_is_stopped_where_its_applier_can_go_on() {
+    let moved = |change: Change| {
+        let mut a2 = replica("a2", "1-5", "1-5");
+        a2.1.version = crate::version::Version::parse("9.7.0", "");
+        a2.1.leaves_its_source = Some(false);
+        let replicas = [replica("a1", "1-9", "1-9"), with(a2, change)];
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        let own = plan.gather.chains.iter().find(|chain| chain.on == key("a2")).unwrap();
+        own.actions.clone()
+    };
+    let change = |place| Action::ChangeSource { to: key("a1"), place };
+    let (stop, start) = (Action::Stop, Action::Start);
+    let expected =
+        [stop(Threads::Receiver), change(crate::action::Place::Same), start(Threads::Both)];
+    assert_eq!(moved(|_| {}), expected);
+    let whole = |threads| {
+        [stop(Threads::Both), change(crate::action::Place::Gtid), start(threads)].to_vec()
+    };
+    let stands = moved(|it| it.channels[0].applier = ThreadState::Stopped);
+    assert_eq!(stands, whole(Threads::Receiver));
+    // MySQL changes that only while both stand still.
+    assert_eq!(moved(|it| it.leaves_its_source = Some(true)), whole(Threads::Both));
+    assert_eq!(moved(|it| it.leaves_its_source = None), whole(Threads::Both));
+    assert_eq!(moved(|it| it.channels[0].waits_for_disk = true), whole(Threads::Both));
+}
+
+#[test]
+fn prepared_xa_transactions_of_a_primary_are_told_of() {
+    let told = |prepared_xa: Option<u64>| {
+        let replicas = [replica("a", "1-9", "1-9")];
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        let p = (*fleet.instance(&key("p")).unwrap().facts).clone();
+        let seen = answered("p", 35, Facts { prepared_xa, ..p });
+        let looks = vec![FleetInput::Probed(seen), FleetInput::Probed(refused("p", 40))];
+        let fleet = advance(&fleet, looks, now()).snapshot;
+        let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        plan.why.iter().any(|it| it.starts_with("2 XA transactions are prepared on p:3306"))
+    };
+    assert!(told(Some(2)) && !told(Some(0)) && !told(None));
+}

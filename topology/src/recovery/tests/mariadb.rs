@@ -289,22 +289,37 @@ fn an_applier_that_people_stopped_stays_stopped_below_the_next_primary() {
     assert_eq!(of_b.actions.last(), Some(&Action::Start(Threads::Receiver)));
 }
 
-/// MariaDB 11.8 does not let go of a receiver that is connecting: nobody waits for that.
+/// A receiver that is connecting to a server that does not answer takes seconds to stop: nobody waits
+/// for that. One that could not be told to stop may receive again, and is forgotten first.
 #[test]
-fn a_receiver_that_cannot_be_stopped_is_forgotten_after_the_opening() {
-    let newer: Change = |it| it.version = Version::parse("11.8.9-MariaDB", "");
-    let a = with(follower("a", 2, "0-1-9", "0-1-9", "0-1-9"), newer);
-    let fleet = fleet(primary("", "0-1-9"), &[a]);
-    let mut recovery = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
-    recovery.phase = Phase::Weighing;
-    let plan = super::super::plan::plan(&recovery, &situation(&fleet)).unwrap();
-    super::super::check::check(&plan, &recovery, &situation(&fleet)).unwrap();
-    assert_eq!(plan.open.chains[0].actions, [Action::SetWritable]);
-    let own = plan.gather.chains.iter().find(|it| it.on == key("a")).unwrap();
-    assert_eq!(
-        (own.actions.as_slice(), own.need),
-        ([Action::ForgetSource].as_slice(), Need::Should)
-    );
+fn a_receiver_that_takes_long_to_stop_is_forgotten_after_the_opening() {
+    let mariadb = |version: &str| {
+        let (name, mut facts) = follower("a", 2, "0-1-9", "0-1-9", "0-1-9");
+        facts.version = Version::parse(version, "");
+        fleet(primary("", "0-1-9"), &[(name, facts)])
+    };
+    let mysql = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let late = vec![Action::SetWritable];
+    let first = vec![Action::ForgetSource, Action::SetWritable];
+    for (fleet, was_told, opening) in [
+        (mariadb("11.8.9-MariaDB"), true, &late),
+        (mariadb("10.11.14-MariaDB"), true, &late),
+        (mysql.clone(), true, &late),
+        (mysql, false, &first),
+    ] {
+        let mut recovery = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+        recovery.phase = Phase::Weighing;
+        if !was_told {
+            recovery.failed_on.insert(key("a"));
+        }
+        let plan = super::super::plan::plan(&recovery, &situation(&fleet)).unwrap();
+        super::super::check::check(&plan, &recovery, &situation(&fleet)).unwrap();
+        assert_eq!(plan.open.chains[0].actions, *opening);
+        let own = plan.gather.chains.iter().find(|it| it.on == key("a"));
+        let forgets = own.map(|it| (it.actions.as_slice(), it.need));
+        let expected = ([Action::ForgetSource].as_slice(), Need::Should);
+        assert_eq!(forgets, (opening == &late).then_some(expected));
+    }
 }
 
 #[test]

@@ -9,6 +9,16 @@ fn after_failover(
     change: Change,
     recovery_change: fn(&mut Recovery),
 ) -> FleetSnapshot {
+    seen_after_failover(b_has, change, recovery_change, 101_000)
+}
+
+/// The same; `b` was probed then.
+fn seen_after_failover(
+    b_has: &str,
+    change: Change,
+    recovery_change: fn(&mut Recovery),
+    b_seen_at: i64,
+) -> FleetSnapshot {
     let both = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
     let before = fleet_with(everywhere(), "1-9", &both, &["b"]);
     let begun = begin(&request(Cause::ForcedFailover, None), &before, &runner(), now()).unwrap();
@@ -26,7 +36,7 @@ fn after_failover(
     let inputs = vec![
         FleetInput::Ledger(Arc::new(ledger)),
         FleetInput::Probed(answered("a", 101_000, a)),
-        FleetInput::Probed(answered("b", 101_000, b)),
+        FleetInput::Probed(answered("b", b_seen_at, b)),
     ];
     advance(&before, inputs, Timestamp::from_secs(102)).snapshot
 }
@@ -92,6 +102,17 @@ fn who_still_follows_a_replaced_primary_is_brought_to_the_one_that_replaced_it()
             let decided = decided(&fleet, cause);
             assert!(decided.starts_with(expected), "{name}, {cause:?}: {decided}");
         }
+    }
+}
+
+/// The recovery itself may have moved a replica since it was probed.
+#[test]
+fn replicas_are_regrouped_only_once_they_were_probed_after_the_recovery() {
+    for cause in [Cause::Found, Cause::Asked, Cause::RegroupAuto] {
+        let early = decided(&seen_after_failover("1-9", same, |_| {}, 100), cause);
+        assert!(early.contains("b:3306 has not been probed since recovery 1 ended"), "{early}");
+        let later = decided(&seen_after_failover("1-9", same, |_| {}, 101), cause);
+        assert_eq!(later, "Regroup in its cluster: b below a", "{cause:?}");
     }
 }
 

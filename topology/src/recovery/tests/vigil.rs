@@ -41,6 +41,22 @@ fn a_replica_that_cannot_tell_does_not_hold_up_those_that_can() {
     assert_eq!(watch(&mut vigil, &fleet, 10_100, 100), ["p:3306 hangs"]);
 }
 
+/// Stopping such a receiver would take minutes, and starting it tell nothing.
+#[test]
+fn a_receiver_that_waits_for_room_on_its_disk_is_not_asked() {
+    let full = |name| {
+        let (name, mut facts) = receiving(name);
+        facts.channels[0].waits_for_disk = true;
+        (name, facts)
+    };
+    let some = [replica("a", "1-9", "1-9"), full("b")];
+    let fleet = fleet_with(everywhere(), "1-9", &some, &[]);
+    assert_eq!(watch(&mut Vigil::default(), &fleet, 0, 10_000), ["p:3306 hangs"]);
+    let most = [replica("a", "1-9", "1-9"), full("b"), full("c")];
+    let fleet = fleet_with(everywhere(), "1-9", &most, &[]);
+    assert_eq!(watch(&mut Vigil::default(), &fleet, 0, 10_000), Vec::<String>::new());
+}
+
 #[test]
 fn those_that_cannot_tell_are_no_majority() {
     let replicas = [replica("a", "1-9", "1-9"), receiving("b"), receiving("c")];

@@ -1,0 +1,49 @@
+//! What the state of a replication channel means.
+
+use std::time::Duration;
+
+use super::{Channel, FailureKind, ThreadState};
+
+/// `ER_REPLICA_RELAY_LOG_WRITE_FAILURE`, before and since 8.0.
+const RELAY_LOG_NOT_WRITTEN: [u32; 2] = [1595, 13122];
+/// A receiver that gives up within this, gives up soon: sources are away for longer at times.
+const GIVES_UP_SOON: Duration = Duration::from_secs(60 * 60);
+
+impl Channel {
+    /// Whether the receiver stops for good when its source is away for less than an hour.
+    pub fn gives_up_soon(&self) -> bool {
+        self.connect_tries.is_some_and(|tries| {
+            tries > 0 && tries.saturating_mul(self.connect_pause_seconds) < GIVES_UP_SOON.as_secs()
+        })
+    }
+
+    /// Whether both threads run.
+    pub fn is_running(&self) -> bool {
+        self.receiver == ThreadState::Running && self.applier == ThreadState::Running
+    }
+
+    /// Whether the receiver hears of its source: it runs, or was told at its newest try to connect
+    /// that it is not let in. Nobody who is gone says no.
+    pub fn hears_source(&self) -> bool {
+        use FailureKind::{AccessDenied, Tls, TooManyConnections};
+        match self.receiver {
+            ThreadState::Running => true,
+            ThreadState::Other => matches!(
+                FailureKind::of_code(self.receiver_error.number),
+                AccessDenied | TooManyConnections | Tls
+            ),
+            ThreadState::Stopped | ThreadState::Absent => false,
+        }
+    }
+
+    /// Whether the receiver tries to connect, and nothing came of that yet.
+    pub fn is_connecting(&self) -> bool {
+        self.receiver == ThreadState::Other && self.receiver_error.number == 0
+    }
+
+    /// Whether the receiver stopped because it could not write its relay log.
+    pub fn could_not_write_relay_log(&self) -> bool {
+        self.receiver == ThreadState::Stopped
+            && RELAY_LOG_NOT_WRITTEN.contains(&self.receiver_error.number)
+    }
+}
