@@ -52,7 +52,7 @@ impl Certificates {
 
     /// The same, for another host.
     pub fn renew_server_for(&self, host: &str) {
-        sign(&self.folder, "server", &format!("subjectAltName=DNS:{host}\n"));
+        sign(&self.folder, "server", "", &format!("subjectAltName=DNS:{host}\n"));
     }
 
     /// The same, of a day that is over.
