@@ -19,6 +19,7 @@ use futures_util::future::BoxFuture;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,8 +39,10 @@ pub(super) const CARRY_OVER: &str = "/raft/carry-over";
 
 /// The largest question: a snapshot of everything, in one piece.
 const BODY_BYTES_MAX: usize = 512 << 20;
-/// Peers have a handful of connections each; the rest is room for strangers on their way out.
-const CONNECTIONS_MAX: usize = 4_096;
+/// Peers have a handful of connections each; the rest is room for strangers on their way out. They
+/// never have more than a quarter of the files this process may have open: without any left, the node
+/// reaches neither its peers nor its disk.
+const CONNECTIONS_MAX: u64 = 8_192;
 /// Threads. One may be reading a snapshot while heartbeats arrive.
 const WORKERS: usize = 2;
 /// How long an idle connection is kept. Heartbeats come much more often.
@@ -97,7 +100,7 @@ pub(super) fn serve(
             .configure(routes)
     })
     .workers(WORKERS)
-    .max_connections(CONNECTIONS_MAX)
+    .max_connections(connections_of_worker())
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_WITHIN)
     .shutdown_timeout(0)
@@ -107,6 +110,11 @@ pub(super) fn serve(
         None => server.listen(listener)?,
     };
     Ok(server.run())
+}
+
+fn connections_of_worker() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from((files / 4).min(CONNECTIONS_MAX)).map_or(1, |all| (all / WORKERS).max(1))
 }
 
 fn routes(config: &mut ServiceConfig) {
