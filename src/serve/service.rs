@@ -23,6 +23,7 @@ use baton_topology::time::Timestamp;
 use baton_web::auth::{AccessRules, Authentication};
 use baton_web::server::{Display, HttpOptions, Listen, Server};
 use baton_web::services::{Node, Reload, Services};
+use tokio::task::spawn_local;
 use uuid::Uuid;
 
 use super::ServeOptions;
@@ -81,8 +82,7 @@ impl Service {
         .await
         .context("cannot open the store")?;
 
-        let lateness = measure_lateness(&arbiters);
-        tokio::task::spawn_local(system::judge_lateness(lateness, handles.clone()));
+        spawn_local(system::judge_lateness(measure_lateness(&arbiters), handles.clone()));
         let reloader = Arc::new(Reloader {
             options: options.clone(),
             node_name: node_name.clone(),
@@ -116,7 +116,7 @@ impl Service {
         let server = Arc::new(start_server(config, services)?);
         reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
         if let Some(node) = &raft {
-            tokio::task::spawn_local(forget_ledger(node.clone(), handles.clone()));
+            spawn_local(forget_ledger(node.clone(), handles.clone()));
         }
         let seat = raft.map(|node| seat(node, config, &handles, clock));
         Ok(Self { handles, server, reloader, arbiters, seat })
@@ -153,7 +153,7 @@ impl Service {
 /// Measures how late the threads run on which servers are spoken to.
 fn measure_lateness(arbiters: &[Arbiter]) -> Lateness {
     let lateness = Lateness::default();
-    tokio::task::spawn_local(lateness.clone().measure());
+    spawn_local(lateness.clone().measure());
     for arbiter in arbiters {
         arbiter.spawn(lateness.clone().measure());
     }
@@ -232,7 +232,7 @@ fn operations(
         locks: Locks::default(),
     });
     let interrupted = Arc::clone(&workshop);
-    tokio::task::spawn_local(async move { interrupted.resume_when_leading().await });
+    spawn_local(async move { interrupted.resume_when_leading().await });
     workshop
 }
 
