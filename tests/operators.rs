@@ -12,7 +12,7 @@ use baton_web::auth::AccessRules;
 use baton_web::server::Display;
 use memory::{Memory, Plan};
 use serde_json::Value;
-use support::{PATIENCE, http, wait_until};
+use support::{Baton, Net, PATIENCE, http, wait_until};
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
 
@@ -226,4 +226,103 @@ fn who_the_primaries_are_is_told_as_pairs() {
         assert_eq!(told["Message"], "Submitted 3 masters", "pairs are counted, as the peer does");
     }
     refused(&memory, "/api/submit-masters-to-kv-stores/nobody");
+}
+
+/// The names of one pod: its own, that of its service, and that of the headless one for all.
+fn pod_names(index: usize) -> [String; 5] {
+    ["", ".ns", ".ns.svc", ".cluster1-orc.ns", ".cluster1-orc.ns.svc"]
+        .map(|rest| format!("cluster1-orc-{index}{rest}"))
+}
+
+/// A pod as Percona's operator makes it, told of `count` nodes.
+fn node_pod(net: &mut Net, index: usize, count: usize) -> Baton {
+    let [name, in_namespace, service, headless, _] = pod_names(index);
+    let place = net.place(&name);
+    pod_names(index).iter().for_each(|name| net.call(name, &place));
+    assert!(service.starts_with(&in_namespace));
+    let nodes: Vec<String> =
+        (0..count).map(|index| format!("{}:10008", pod_names(index)[2])).collect();
+    let mut baton = Baton::prepare(BATON, Vec::new(), &[]).at(&place);
+    let api = format!("http://{in_namespace}:{}", baton.port);
+    baton.set(&[
+        ("BATON_RAFTENABLED", "true"),
+        ("BATON_RAFTDATADIR", "raft"),
+        ("BATON_RAFTADVERTISE", &in_namespace),
+        ("BATON_RAFTBIND", &headless),
+        ("BATON_RAFTNODES", &nodes.join(",")),
+        ("BATON_HTTPADVERTISE", &api),
+        ("BATON_RAFTSECRET", "open sesame"),
+        ("BATON_RAFTALLOWPLAINTEXT", "true"),
+    ]);
+    baton.launch();
+    baton
+}
+
+/// Waits until a pod knows so many members, by the names of their services.
+fn until_peers(pod: &Baton, expected: &[usize]) {
+    let names: Vec<String> =
+        expected.iter().map(|index| format!("{}:10008", pod_names(*index)[2])).collect();
+    pod.until("/api/raft-peers", "these take part", |it| {
+        (*it == serde_json::json!(names)).then_some(())
+    });
+}
+
+/// Has something done through whichever pod, and waits until it is.
+fn until_done(pod: &Baton, path: &str) {
+    wait_until(PATIENCE, path, || pod.try_get(path).filter(|(status, _)| *status == 200));
+}
+
+#[test]
+fn peers_of_a_raft_are_added_and_removed_by_every_name_that_an_operator_has_for_a_pod() {
+    let mut net = Net::join();
+    let mut pods: Vec<Baton> = (0..3).map(|index| node_pod(&mut net, index, 3)).collect();
+    for one in &pods {
+        until_peers(one, &[0, 1, 2]);
+        one.until("/api/raft-health", "it is ready", |it| (*it == "healthy").then_some(()));
+    }
+    pods.push(node_pod(&mut net, 3, 4));
+    let port = |name: &str| format!("{name}:10008");
+    let [name, in_namespace, service, headless, full] = pod_names(3);
+    // By the name of the pod alone, and with the port of raft.
+    let all = [name, port(&in_namespace), port(&service), port(&headless), port(&full)];
+    for (turn, spelling) in all.iter().enumerate() {
+        // Whichever pod is asked, it is the leader who does it.
+        let asked = &pods[turn % 3];
+        until_done(asked, &format!("/api/raft-add-peer/{spelling}"));
+        pods.iter().for_each(|one| until_peers(one, &[0, 1, 2, 3]));
+        pods[3].until("/api/raft-health", "it takes part", |it| (*it == "healthy").then_some(()));
+        let other = &all[(turn + 2) % all.len()];
+        until_done(asked, &format!("/api/raft-remove-peer/{other}"));
+        pods[..3].iter().for_each(|one| until_peers(one, &[0, 1, 2]));
+        pods[3].until("/api/raft-status", "it is out", |it| (it["Healthy"] == false).then_some(()));
+    }
+    until_done(&pods[0], &format!("/api/raft-add-peer/{}", all[4]));
+    pods.iter().for_each(|one| until_peers(one, &[0, 1, 2, 3]));
+
+    // One that is gone is meant by labels alone: those of its service, in full or cut at a dot.
+    pods[3].kill_9();
+    for stranger in [all[4].as_str(), "cluster1-orc:10008", "cluster1-orc-4"] {
+        pods[0].until(&format!("/api/raft-remove-peer/{stranger}"), "it is refused", |it| {
+            let message = it["Message"].as_str()?;
+            message.contains("is no member; it must be added first").then_some(())
+        });
+    }
+    until_done(&pods[1], "/api/raft-remove-peer/cluster1-orc-3");
+    pods[..3].iter().for_each(|one| until_peers(one, &[0, 1, 2]));
+
+    // Leadership is given to a pod by its name.
+    for index in [2, 0, 1] {
+        let name = &pod_names(index)[0];
+        pods[index].until("/api/raft-state", "it leads", |it| {
+            for other in &pods[..3] {
+                // Only the leader can, and who that is may change meanwhile.
+                let _ = other.try_get(&format!("/api/raft-yield/{name}"));
+            }
+            (*it == "Leader").then_some(())
+        });
+        pods[..3].iter().for_each(|one| until_done(one, "/api/enable-global-recoveries"));
+    }
+    pods[1].kill_9();
+    until_done(&pods[0], "/api/disable-global-recoveries");
+    until_done(&pods[2], "/api/disable-global-recoveries");
 }

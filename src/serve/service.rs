@@ -24,6 +24,7 @@ use baton_web::auth::{AccessRules, Authentication};
 use baton_web::origin::HostNames;
 use baton_web::server::{Display, HttpOptions, Listen, Server};
 use baton_web::services::{Node, Reload, Services};
+use tokio::task::spawn_local;
 use uuid::Uuid;
 
 use super::ServeOptions;
@@ -85,8 +86,7 @@ impl Service {
         .await
         .context("cannot open the store")?;
 
-        let lateness = measure_lateness(&arbiters);
-        tokio::task::spawn_local(system::judge_lateness(lateness, handles.clone()));
+        spawn_local(system::judge_lateness(measure_lateness(&arbiters), handles.clone()));
         let reloader = Arc::new(Reloader {
             options: options.clone(),
             node_name: node_name.clone(),
@@ -120,7 +120,7 @@ impl Service {
         let server = Arc::new(start_server(config, services, descriptors)?);
         reloader.server.lock().unwrap_or_else(PoisonError::into_inner).replace(server.clone());
         if let Some(node) = &raft {
-            tokio::task::spawn_local(forget_ledger(node.clone(), handles.clone()));
+            spawn_local(forget_ledger(node.clone(), handles.clone()));
         }
         let seat = raft.map(|node| seat(node, config, &handles, clock));
         Ok(Self { handles, server, reloader, arbiters, seat })
@@ -162,7 +162,7 @@ fn hook_runner(loaded: &Loaded, descriptors: Descriptors) -> HookRunner {
 /// Measures how late the threads run on which servers are spoken to.
 fn measure_lateness(arbiters: &[Arbiter]) -> Lateness {
     let lateness = Lateness::default();
-    tokio::task::spawn_local(lateness.clone().measure());
+    spawn_local(lateness.clone().measure());
     for arbiter in arbiters {
         arbiter.spawn(lateness.clone().measure());
     }
@@ -245,7 +245,7 @@ fn operations(
         locks: Locks::default(),
     });
     let interrupted = Arc::clone(&workshop);
-    tokio::task::spawn_local(async move { interrupted.resume_when_leading().await });
+    spawn_local(async move { interrupted.resume_when_leading().await });
     workshop
 }
 

@@ -6,6 +6,7 @@
 //! under a new number and takes the seat of the old one, which nobody believes any more.
 
 mod error;
+mod hello;
 mod naming;
 mod settling;
 
@@ -15,15 +16,15 @@ use std::time::Duration;
 
 use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
 use baton_topology::names::is_same_seat;
-use baton_topology::time::Timestamp;
 use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 pub use self::error::MembersError;
+pub use self::hello::Hello;
+pub(super) use self::hello::{Caller, Newcomer};
 pub(super) use self::naming::Asked;
 use super::addresses::Addresses;
 use super::client::{Call, CallError, Client};
@@ -44,80 +45,6 @@ const DOUBLE_FOR: Duration = Duration::from_secs(10);
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
 /// One that gets nothing more for so long gets nothing at all: its disk may be full.
 const GETS_ON_WITHIN: Duration = Duration::from_secs(10);
-
-/// What a node tells about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Hello {
-    /// Its number.
-    pub id: u64,
-    /// The process: one number at two processes is a copied disk.
-    #[serde(default)]
-    pub process: u64,
-    /// Its seat.
-    pub name: String,
-    /// The newest version of commands it understands.
-    #[serde(default)]
-    pub entries: u32,
-    /// What its machine calls itself.
-    #[serde(default)]
-    pub host: String,
-    /// How many commands there are in the ledger it kept while it ran alone.
-    #[serde(default)]
-    pub kept_alone: u64,
-    /// Where people reach its API.
-    #[serde(default)]
-    pub api: String,
-    /// What its clock says.
-    #[serde(default)]
-    pub now: Timestamp,
-    /// Its release; empty where it is too old to tell.
-    #[serde(default)]
-    pub version: String,
-    /// Whether it knows of a raft.
-    pub is_in_a_raft: bool,
-    /// The seat of the leader, if it knows one.
-    pub leader: Option<String>,
-    /// The number of the leader, if it knows one.
-    #[serde(default)]
-    pub leader_id: Option<u64>,
-    /// The seats it was told of.
-    #[serde(default)]
-    pub seats: BTreeSet<String>,
-    /// The numbers of all members of the raft it knows of.
-    #[serde(default)]
-    pub members: BTreeSet<u64>,
-    /// The raft it takes part in; 0 if none.
-    #[serde(default)]
-    pub raft: u64,
-    /// Whether people began that one anew because they took other members for lost.
-    #[serde(default)]
-    pub begun_anew: bool,
-    /// Members that have lost what they had confirmed to this node, which leads, and up to where.
-    #[serde(default)]
-    pub lost: BTreeMap<u64, u64>,
-    /// Digests of what is to be configured alike on all nodes, by key.
-    #[serde(default)]
-    pub keys: BTreeMap<String, String>,
-}
-
-/// Who asks others about themselves.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Caller {
-    id: u64,
-    process: u64,
-    host: String,
-}
-
-/// A node that wants to be a member, or to be called otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Newcomer {
-    /// Its number.
-    pub(super) id: u64,
-    /// Its seat.
-    pub(super) name: String,
-    /// What its machine calls itself.
-    pub(super) host: String,
-}
 
 /// One that takes part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -393,13 +320,11 @@ impl Members {
 
     async fn let_in(&self, name: &str, hello: Hello) -> Result<(), MembersError> {
         if hello.name != name {
-            let says = hello.name.clone();
-            let other = || MembersError::OtherName { name: name.into(), says: says.clone() };
-            // Peers will know it by its own name, so that has to lead to it as well.
-            let is_reached = is_same_seat(name, &says)
-                && self.hello(&says).await.is_ok_and(|it| it.id == hello.id);
-            if !is_reached {
-                return Err(other());
+            // Peers will know it by its own name, so that has to lead to the same process.
+            let is_same = |it: Hello| (it.id, it.process) == (hello.id, hello.process);
+            if !self.hello(&hello.name).await.is_ok_and(is_same) {
+                let (name, says) = (name.to_owned(), hello.name);
+                return Err(MembersError::OtherName { name, says });
             }
         }
         let name = hello.name.as_str();
@@ -473,7 +398,7 @@ impl Members {
     pub(super) async fn remove(&self, name: &str) -> Result<(), MembersError> {
         let _turn = self.change.lock().await;
         let members = self.list();
-        let name = &meant(&members, name);
+        let name = &self.meant(&members, name).await;
         let gone: BTreeSet<u64> =
             members.iter().filter(|it| it.name == *name).map(|it| it.id).collect();
         if gone.is_empty() {
@@ -490,6 +415,17 @@ impl Members {
             self.set_voters(after).await?;
         }
         self.drop_learners(&gone).await
+    }
+
+    /// The member that is meant by a name: by its labels, or because it answers there.
+    async fn meant(&self, members: &[Member], name: &str) -> String {
+        let meant = meant(members, name);
+        if members.iter().any(|it| it.name == meant) {
+            return meant;
+        }
+        let id = self.hello(name).await.ok().map(|it| it.id);
+        let found = members.iter().find(|it| Some(it.id) == id);
+        found.map_or(meant, |it| it.name.clone())
     }
 
     /// Refuses to leave the decision to nodes that are gone: nobody could undo that.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use baton_actors::raft::{Hello, Leadership, Member, MembersError, Role};
+use baton_topology::names::{is_same_seat, leads};
 use serde::Serialize;
 
 use crate::call::Call;
@@ -204,8 +205,8 @@ pub(super) async fn yield_to(call: Call) -> Outcome {
     let node = call.param("node");
     let raft = leading(&call)?;
     let is_meant = |member: &Member| {
-        let host = member.name.rsplit_once(':').map(|(host, _)| host);
-        member.name == node || host == Some(node)
+        let host = member.name.rsplit_once(':').map_or("", |(host, _)| host);
+        is_same_seat(&member.name, node) || leads(node, host)
     };
     hand_over(raft, node, raft.node().members().into_iter().filter(is_meant).collect()).await?;
     call.audit("raft-yield", None, node.to_owned());

@@ -52,7 +52,7 @@ pub enum MembersError {
     )]
     InDoubt,
     /// Another node answers there.
-    #[error("{name} calls itself {says}")]
+    #[error("{name} calls itself {says}, which does not lead to the same node")]
     OtherName {
         /// The seat that was asked.
         name: String,
