@@ -18,12 +18,12 @@ test: rust
 	  $(CARGO) test --workspace -- --test-threads=2; \
 	fi
 
-# Everything goes wrong for a while: make torture SEED=7 MINUTES=30 FLAVOR=mariadb
+# Everything goes wrong for a while: make torture SEED=7 MINUTES=30 FLAVOR=mariadb SHAPE=co-primaries
 SEED ?= 1
 MINUTES ?= 5
 torture: rust
 	tests/support/install-servers
-	SEED=$(SEED) MINUTES=$(MINUTES) FLAVOR=$(FLAVOR) $(CARGO) test --test torture -- --nocapture
+	SEED=$(SEED) MINUTES=$(MINUTES) FLAVOR=$(FLAVOR) SHAPE=$(SHAPE) MISHAP=$(MISHAP) $(CARGO) test --test torture -- --nocapture
 
 bench: rust
 	tests/support/install-servers
