@@ -363,13 +363,15 @@ fn stands_where_it_was_left(key: &InstanceKey, recovery: &Recovery, fleet: &Flee
     let (instance, failed) = (&member.instance, recovery.failed());
     let channel = instance.facts.main_channel();
     let source = instance.facts.source();
+    // Whoever it is to receive from gives it again what it throws away.
+    let next = if recovery.is_successful() { recovery.successor.as_ref() } else { None };
+    let next = fleet.instance(next.unwrap_or(failed));
     instance.is_valid()
         && instance.health.facts_from > recovery.ended_at
         && recovery.failed_on.contains(key)
         && (source == Some(failed) || source == recovery.successor.as_ref())
         && channel.is_some_and(|it| it.receiver == ThreadState::Stopped)
-        && (source != Some(failed)
-            || !would_lose(&instance.facts, fleet.instance(failed).map(|it| &**it)))
+        && (source != Some(failed) || !would_lose(&instance.facts, next.map(|it| &**it)))
 }
 
 /// Whoever replicates again is lost no more.

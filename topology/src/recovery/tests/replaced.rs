@@ -361,6 +361,46 @@ fn who_refuses_writes_is_not_opened_while_another_head_of_the_cluster_may_be_ope
     assert_eq!(writable_replica, "a:3306 accepts writes", "whatever it follows");
 }
 
+/// A backup may have held it up. What MariaDB throws away the new primary gives it again, if it can.
+#[test]
+fn who_would_throw_away_its_relay_log_is_moved_to_who_has_all_of_it() {
+    let stopped: Change = |it| {
+        it.version = crate::version::Version::parse("10.11.14-MariaDB", "");
+        it.server_id = 3;
+        it.gtid.replicated = "0-1-5".parse().unwrap();
+        let channel = &mut it.channels[0];
+        channel.positioning = crate::instance::Positioning::MariaDbGtid;
+        channel.received = Gtids::MariaDb("0-1-9".parse().unwrap());
+        (channel.receiver, channel.applier) = (ThreadState::Stopped, ThreadState::Stopped);
+    };
+    let failed_there: fn(&mut Recovery) = |it| {
+        it.failed_on = [key("b")].into();
+        let actions = super::super::plan::follow(&key("a"));
+        let chain = Chain { on: key("b"), actions, need: Need::Should };
+        it.plan = Some(Plan {
+            successor: key("a"),
+            why: Vec::new(),
+            prepare: Vec::new(),
+            open: Stage::default(),
+            gather: Stage { chains: vec![chain] },
+            lost: Vec::new(),
+            loss: Loss::default(),
+        });
+    };
+    for (logged, is_moved) in [("0-2-12", true), ("0-2-7", false)] {
+        let mut a = primary_facts();
+        a.gtid.logged = logged.parse().unwrap();
+        let seen = vec![FleetInput::Probed(answered("a", 101_001, a))];
+        let fleet = after_failover("1-9", stopped, failed_there);
+        let now = Timestamp::from_secs(103);
+        let fleet = advance(&fleet, seen, now).snapshot;
+        let review = super::super::upkeep::Vigil::default().review(&fleet, now);
+        let moved =
+            review.chores.iter().any(|it| it.why.starts_with("b:3306 could not be brought"));
+        assert_eq!(moved, is_moved, "{logged}: {:?}", review.chores);
+    }
+}
+
 /// I9: `b` was too busy to stop when `a` took over from `p`.
 #[test]
 fn who_was_stopped_and_not_moved_is_moved_later() {
