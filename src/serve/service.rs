@@ -108,13 +108,7 @@ impl Service {
             clock: Arc::clone(&clock),
             reloader: reloader.clone(),
             registry: metrics.registry(),
-            node: Node {
-                hostname: node_name,
-                token,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                backend: wiring::backend_name(config),
-                started_at: clock.now(),
-            },
+            node: node(config, node_name, token, clock.now()),
             raft: raft.clone(),
         };
         let server = Arc::new(start_server(config, services, descriptors)?);
@@ -152,6 +146,12 @@ impl Service {
             arbiter.stop();
         }
     }
+}
+
+/// This node, as it is told of.
+fn node(config: &Config, hostname: String, token: String, started_at: Timestamp) -> Node {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Node { hostname, token, version, backend: wiring::backend_name(config), started_at }
 }
 
 /// What runs hooks: they do not get to know what baton does.

@@ -165,18 +165,45 @@ mod tests {
         all.iter().fold(None, fold_one).unwrap()
     }
 
+    /// What looks at an instance, ten seconds apart, leave of what it was seen to have, and since when.
+    fn check_had(case: &str, looks: Vec<Facts>, expected: Option<(&str, i64)>) {
+        let looks: Vec<(i64, Facts)> = (10..).step_by(10).zip(looks).collect();
+        let had = seen(&looks).remembered.had;
+        let place = |read: &BinlogCoordinates| match read.is_empty() {
+            true => String::new(),
+            false => read.to_string(),
+        };
+        let told = had.map(|it| (format!("{}{}", it.gtids, place(&it.read)), it.at));
+        match (told, expected) {
+            (Some((text, at)), Some((ending, seen_at))) => {
+                assert!(text.ends_with(ending), "case: {case}: {text}");
+                assert_eq!(at, Timestamp::from_secs(seen_at), "case: {case}");
+            }
+            (told, expected) => {
+                assert_eq!(told.is_some(), expected.is_some(), "case: {case}: {told:?}");
+            }
+        }
+    }
+
     #[test]
     fn whoever_shows_less_than_before_is_remembered_to_have_had_it() {
-        let file = |at: u64| {
-            let mut facts = replica(Gtids::None);
-            facts.channels[0].positioning = Positioning::File;
-            facts.channels[0].read = BinlogCoordinates::new("bin.000002", at);
-            facts
-        };
+        let set = |numbers: &str| replica(mysql(numbers));
+        let nothing = || replica(Gtids::None);
         let other_source =
             |gtids| Facts { channels: replica_facts(&key("q")).channels, ..replica(gtids) };
         let reset = |gtids| Facts { channels: Vec::new(), ..replica(gtids) };
-        let none: Option<(&str, i64)> = None;
+        let had = Some(("aa:1-9", 10));
+        check_had("it goes on", vec![set("1-5"), set("1-9")], None);
+        check_had("it lost some", vec![set("1-9"), set("1-3")], had);
+        check_had("again and again", vec![set("1-9"), set("1-3"), set("1-4")], had);
+        check_had("and gets it again", vec![set("1-9"), set("1-3"), set("1-9")], None);
+        check_had("it shows nothing", vec![set("1-9"), nothing()], had);
+        check_had("it follows another", vec![set("1-9"), other_source(mysql("1-3"))], None);
+        check_had("it follows nobody", vec![set("1-9"), reset(mysql("1-3"))], None);
+    }
+
+    #[test]
+    fn mariadbs_own_writes_are_no_part_of_what_it_is_remembered_to_have_had() {
         let mine = |gtids: &str| {
             let mut facts = replica(mariadb("0-1-9"));
             facts.gtid.executed = mariadb(gtids);
@@ -188,66 +215,22 @@ mod tests {
             facts.gtid.replicated = position.parse().unwrap();
             facts
         };
-        for (case, looks, expected) in [
-            ("it goes on", vec![replica(mysql("1-5")), replica(mysql("1-9"))], none),
-            (
-                "it lost some",
-                vec![replica(mysql("1-9")), replica(mysql("1-3"))],
-                Some(("aa:1-9", 10)),
-            ),
-            (
-                "and shows less again and again",
-                vec![replica(mysql("1-9")), replica(mysql("1-3")), replica(mysql("1-4"))],
-                Some(("aa:1-9", 10)),
-            ),
-            (
-                "and gets it again",
-                vec![replica(mysql("1-9")), replica(mysql("1-3")), replica(mysql("1-9"))],
-                none,
-            ),
-            (
-                "it shows nothing",
-                vec![replica(mysql("1-9")), replica(Gtids::None)],
-                Some(("aa:1-9", 10)),
-            ),
-            ("it follows another", vec![replica(mysql("1-9")), other_source(mysql("1-3"))], none),
-            ("it follows nobody", vec![replica(mysql("1-9")), reset(mysql("1-3"))], none),
-            (
-                "MariaDB",
-                vec![replica(mariadb("0-1-9")), replica(mariadb("0-1-3"))],
-                Some(("0-1-9", 10)),
-            ),
-            ("MariaDB: what it wrote itself", vec![mine("0-2-11"), mine("0-1-9")], none),
-            (
-                "MariaDB: what it wrote itself hides nothing of what it applied",
-                vec![applied("0-1-9"), applied("0-1-3")],
-                Some(("0-1-9", 10)),
-            ),
-            ("by position", vec![file(500), file(400)], Some(("bin.000002:500", 10))),
-            ("by position, onwards", vec![file(500), file(501)], none),
-        ] {
-            let looks: Vec<(i64, Facts)> = (10..).step_by(10).zip(looks).collect();
-            let had = seen(&looks).remembered.had;
-            let told = had.map(|it| {
-                (
-                    format!(
-                        "{}{}",
-                        it.gtids,
-                        if it.read.is_empty() { String::new() } else { it.read.to_string() }
-                    ),
-                    it.at,
-                )
-            });
-            match (told, expected) {
-                (Some((text, at)), Some((ending, seen_at))) => {
-                    assert!(text.ends_with(ending), "case: {case}: {text}");
-                    assert_eq!(at, Timestamp::from_secs(seen_at), "case: {case}");
-                }
-                (told, expected) => {
-                    assert_eq!(told.is_some(), expected.is_some(), "case: {case}: {told:?}")
-                }
-            }
-        }
+        let had = Some(("0-1-9", 10));
+        check_had("lost", vec![replica(mariadb("0-1-9")), replica(mariadb("0-1-3"))], had);
+        check_had("what it wrote itself", vec![mine("0-2-11"), mine("0-1-9")], None);
+        check_had("nor does that hide it", vec![applied("0-1-9"), applied("0-1-3")], had);
+    }
+
+    #[test]
+    fn by_position_it_is_remembered_up_to_where_it_had_read() {
+        let file = |at: u64| {
+            let mut facts = replica(Gtids::None);
+            facts.channels[0].positioning = Positioning::File;
+            facts.channels[0].read = BinlogCoordinates::new("bin.000002", at);
+            facts
+        };
+        check_had("back", vec![file(500), file(400)], Some(("bin.000002:500", 10)));
+        check_had("onwards", vec![file(500), file(501)], None);
     }
 
     #[test]
