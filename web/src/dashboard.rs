@@ -24,8 +24,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types lit-html";
 
+/// What a browser gets; types and notes are for those who work on it.
 #[derive(RustEmbed)]
 #[folder = "assets"]
+#[exclude = "*.d.ts"]
+#[exclude = "*README.txt"]
 struct Assets;
 
 /// What a path below the prefix is about.

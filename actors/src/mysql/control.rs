@@ -50,6 +50,8 @@ pub(super) struct MySqlControl {
     facts: Option<Facts>,
     /// Whether an action changed which channels there are.
     is_outdated: bool,
+    /// Whether the server was told what it was asked to do last.
+    is_told: bool,
     lent: Option<Credentials>,
     /// Channels that no action is about.
     imports: BTreeSet<String>,
@@ -57,7 +59,8 @@ pub(super) struct MySqlControl {
 
 impl MySqlControl {
     pub(super) fn new(session: MySqlSession) -> Self {
-        Self { session, facts: None, is_outdated: false, lent: None, imports: BTreeSet::new() }
+        let imports = BTreeSet::new();
+        Self { session, facts: None, is_outdated: false, is_told: false, lent: None, imports }
     }
 
     async fn look_now(&mut self) -> Result<Reading, ProbeFailure> {
@@ -90,6 +93,7 @@ impl MySqlControl {
         }
         // Taken: whatever goes wrong, a connection in an unknown state is not used again.
         let mut live = self.session.take().await.map_err(ActionFailure::Server)?;
+        self.is_told = true;
         self.is_outdated |= is_about_source || *action == Action::ForgetSource;
         let mut prelude = Some(prelude(deadline));
         for statement in &statements {
@@ -252,10 +256,20 @@ impl ControlSession for MySqlControl {
     ) -> BoxFuture<'a, Result<(), ActionFailure>> {
         async move {
             let deadline = Instant::now() + at_most;
-            timeout(at_most, self.act_by(action, deadline)).await.unwrap_or_else(|_| {
-                let text = format!("no answer within {} ms", at_most.as_millis());
-                Err(ActionFailure::Server(failure::new(FailureKind::Timeout, text)))
-            })
+            self.is_told = false;
+            let acted =
+                timeout(at_most, self.act_by(action, deadline)).await.unwrap_or_else(|_| {
+                    let text = format!("no answer within {} ms", at_most.as_millis());
+                    Err(ActionFailure::Server(failure::new(FailureKind::Timeout, text)))
+                });
+            match acted {
+                Err(ActionFailure::Server(failure))
+                    if matches!(action, Action::Stop(_)) && !self.is_told =>
+                {
+                    Err(ActionFailure::Server(untold(failure)))
+                }
+                acted => acted,
+            }
         }
         .boxed()
     }
@@ -339,6 +353,16 @@ impl From<Failed> for ActionFailure {
 impl From<ActionFailure> for Failed {
     fn from(failure: ActionFailure) -> Self {
         Self::Otherwise(failure)
+    }
+}
+
+/// A thread that was not told to stop goes on, which is to be known. That a server did not answer in
+/// time says less.
+fn untold(failure: ProbeFailure) -> ProbeFailure {
+    if failure.is_answer() {
+        failure
+    } else {
+        ProbeFailure { kind: FailureKind::Connect, ..failure }
     }
 }
 
