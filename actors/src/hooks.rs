@@ -28,8 +28,8 @@ pub use running::RunningHook;
 pub const HOOKS_MAX: usize = 64;
 /// What Linux lets one variable of an environment hold, with its name.
 const VARIABLE_BYTES_MAX: usize = 128 * 1024;
-/// A secret of so many bytes is one wherever in a value it stands.
-const FOUND_WITHIN_LENGTH: usize = 8;
+/// Variables that every process has, and that hold no secrets.
+const COMMON: [&str; 8] = ["HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "USER"];
 /// The longest a hook waits for a place: those that hold one may do so for a day.
 const PLACE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -202,16 +202,15 @@ impl HookRunner {
     }
 
     /// The same, but its hooks inherit no variable that holds one of these secrets, whatever the
-    /// variable is called. A short secret would be found in innocent values, so it has to be all of
-    /// the value.
+    /// variable is called: as all of its value, or as the password in an address or a list of settings.
+    /// A secret may also be a common word, so those every process has stay, and other values that
+    /// contain it do.
     #[must_use]
     pub fn without(mut self, secrets: &[&str]) -> Self {
-        let holds = |value: &str, secret: &str| {
-            value == secret || (secret.len() >= FOUND_WITHIN_LENGTH && value.contains(secret))
-        };
-        let is_told = |(_, value): &&(OsString, OsString)| {
+        let is_told = |(name, value): &&(OsString, OsString)| {
             let value = value.to_string_lossy();
-            !secrets.iter().any(|secret| !secret.is_empty() && holds(&value, secret))
+            let is_common = COMMON.iter().any(|it| name == it);
+            is_common || !secrets.iter().any(|secret| holds(&value, secret))
         };
         self.inherited = self.inherited.iter().filter(is_told).cloned().collect();
         self
@@ -341,6 +340,15 @@ fn about(context: &HookContext) -> String {
 }
 
 /// Whether `name` is a variable that baton itself takes a secret from.
+/// Whether a value is a secret, or has it as `user:secret@host` or `password=secret`.
+fn holds(value: &str, secret: &str) -> bool {
+    let is_setting = |part: &str| part.strip_suffix(secret).is_some_and(|it| it.ends_with('='));
+    !secret.is_empty()
+        && (value == secret
+            || value.contains(&format!(":{secret}@"))
+            || value.split([' ', ';', '&', ',']).any(is_setting))
+}
+
 fn is_secret(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let Some(key) = name.strip_prefix("BATON_") else { return false };

@@ -428,7 +428,9 @@ async fn hooks_inherit_the_environment_without_secrets() {
         variable("ORC_FAILED_HOST"),
         (OsString::from("MINE_DSN"), OsString::from("mysql://orc:correct-horse@db1")),
         (OsString::from("MINE_PW"), OsString::from("pw")),
-        (OsString::from("MINE_SHELL"), OsString::from("pwsh")),
+        (OsString::from("MINE_SETTINGS"), OsString::from("user=orc;password=pw")),
+        (OsString::from("MINE_SHELL"), OsString::from("/usr/pw/pwsh")),
+        (OsString::from("HOME"), OsString::from("correct-horse")),
     ];
     let list = HookList::PostFailover;
     let policy = policy(list, &["env | grep -E 'MINE|BATON|FAILED|ORC_IS_MASTER' | sort"]);
@@ -437,7 +439,7 @@ async fn hooks_inherit_the_environment_without_secrets() {
     let report = runner.run_list(list, &context(), &policy, &listener).await;
     assert_eq!(
         report.outcomes[0].output,
-        "BATON_INSTANCE_POLL_SECONDS=1\nMINE=1\nMINE_SHELL=pwsh\nORC_FAILED_HOST=db1\nORC_FAILED_PORT=3306\n\
+        "BATON_INSTANCE_POLL_SECONDS=1\nMINE=1\nMINE_SHELL=/usr/pw/pwsh\nORC_FAILED_HOST=db1\nORC_FAILED_PORT=3306\n\
          ORC_IS_MASTER=true\n"
     );
 }

@@ -35,6 +35,7 @@ fn programs_change_things_as_ever() {
         ("curl", "curl", vec!["-sS".to_owned(), url("curl")]),
         ("python", "python3", vec!["-c".to_owned(), python("python")]),
         ("node", "node", vec!["-e".to_owned(), node("node")]),
+        ("fetch", "node", vec!["-e".to_owned(), fetch("fetch")]),
     ] {
         let ended = Command::new(program).args(arguments).output().expect("run the client");
         assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stderr));

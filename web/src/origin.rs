@@ -10,10 +10,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use actix_web::http::header::HeaderMap;
 
-/// Headers that every browser adds to a request, some to any, some where it makes sense; curl and
-/// the HTTP clients of Go, Python and Java add none. `Sec-Fetch-*` comes only where the
-/// connection is HTTPS or the address is a loopback one (Fetch Metadata, W3C), `Origin` with every
-/// POST (Fetch standard), `Accept-Language` always.
+/// Headers that browsers add to requests; curl and the HTTP clients of Go, Python and Java add none.
+/// `Sec-Fetch-*` comes only where the connection is HTTPS or the address is a loopback one (Fetch
+/// Metadata, W3C), `Origin` with every POST (Fetch standard), `Accept-Language` always.
 pub(crate) const OF_BROWSERS: [&str; 8] = [
     "sec-fetch-site",
     "sec-fetch-mode",
@@ -25,9 +24,13 @@ pub(crate) const OF_BROWSERS: [&str; 8] = [
     "sec-ch-ua",
 ];
 
-/// Whether a browser sends this.
+/// Whether a browser sends this. The fetch of Node.js says how it fetches as a browser would, and not
+/// for which site, which a browser always adds; a page can set neither.
 pub(crate) fn is_from_browser(headers: &HeaderMap) -> bool {
-    OF_BROWSERS.iter().any(|name| headers.contains_key(*name))
+    let is_of_node = headers.contains_key("sec-fetch-mode")
+        && !headers.contains_key("sec-fetch-site")
+        && !headers.contains_key("origin");
+    !is_of_node && OF_BROWSERS.iter().any(|name| headers.contains_key(*name))
 }
 
 /// Whether a browser sends this without proof that it does so for a page of baton's, or because
@@ -119,6 +122,7 @@ mod tests {
             ("Go", &[host, ("user-agent", "Go-http-client/1.1")], false),
             ("Python", &[host, ("accept", "*/*"), ("user-agent", "python-requests/2.32")], false),
             ("Java", &[host, ("user-agent", "Java-http-client/17.0.15")], false),
+            ("Node.js", &[host, ("accept-language", "*"), ("sec-fetch-mode", "cors")], false),
             ("its own page", &[host, ("sec-fetch-site", "same-origin")], false),
             ("typed by a person", &[host, ("sec-fetch-site", "none")], false),
             ("a neighbour", &[host, ("sec-fetch-site", "same-site")], true),
