@@ -210,7 +210,14 @@ impl HookRunner {
         let is_told = |(name, value): &&(OsString, OsString)| {
             let value = value.to_string_lossy();
             let is_common = COMMON.iter().any(|it| name == it);
-            is_common || !secrets.iter().any(|secret| holds(&value, secret))
+            let is_told = is_common || !secrets.iter().any(|secret| holds(&value, secret));
+            if !is_told {
+                tracing::info!(
+                    ?name,
+                    "hooks do not get this variable: it holds a secret of baton's"
+                );
+            }
+            is_told
         };
         self.inherited = self.inherited.iter().filter(is_told).cloned().collect();
         self
@@ -339,16 +346,16 @@ fn about(context: &HookContext) -> String {
     }
 }
 
-/// Whether `name` is a variable that baton itself takes a secret from.
 /// Whether a value is a secret, or has it as `user:secret@host` or `password=secret`.
 fn holds(value: &str, secret: &str) -> bool {
     let is_setting = |part: &str| part.strip_suffix(secret).is_some_and(|it| it.ends_with('='));
     !secret.is_empty()
         && (value == secret
             || value.contains(&format!(":{secret}@"))
-            || value.split([' ', ';', '&', ',']).any(is_setting))
+            || value.split([' ', '\n', ';', '&', ',']).any(is_setting))
 }
 
+/// Whether `name` is a variable that baton itself takes a secret from.
 fn is_secret(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let Some(key) = name.strip_prefix("BATON_") else { return false };

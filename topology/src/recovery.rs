@@ -123,6 +123,10 @@ pub struct Recovery {
     /// Who refused something, or gave no answer; `errors` tells what.
     #[serde(default)]
     pub failed_on: BTreeSet<InstanceKey>,
+    /// Replicas that did not get the order to stop receiving, when everything was made to stand still
+    /// last: what they still receive may be acknowledged.
+    #[serde(default)]
+    pub untold: BTreeSet<InstanceKey>,
     /// What was done, and when.
     pub log: Vec<LogLine>,
     /// Somebody took note of it.

@@ -380,11 +380,11 @@ fn classify(
             Outcome::Refused { at, error }
         }
         ActionFailure::Timeout { .. } => Outcome::NoAnswer { at, error },
-        // It was not told, and its receiver may go on to acknowledge (I5).
+        // Its receiver may go on to acknowledge (I5).
         ActionFailure::Server(failure)
             if matches!(action, Action::Stop(_)) && failure.kind == FailureKind::Connect =>
         {
-            Outcome::Refused { at, error }
+            Outcome::Untold { error }
         }
         // Somebody is there, and does not let us in.
         ActionFailure::Server(failure) if failure.is_answer() => Outcome::Refused { at, error },

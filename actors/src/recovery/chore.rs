@@ -46,7 +46,10 @@ pub(super) async fn do_chore(
     let ran = sessions.run(&mandate, &stage, |_| Patience::Usual).await;
     let mut is_through = ran.is_ok();
     for Ran { on, outcome, .. } in ran.unwrap_or_else(|error| stopped(&why, &error)) {
-        if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
+        if let Outcome::Refused { error, .. }
+        | Outcome::NoAnswer { error, .. }
+        | Outcome::Untold { error } = outcome
+        {
             tracing::error!(%on, error, why, "could not be seen to");
             failed = Some(on);
         }

@@ -237,6 +237,7 @@ impl Drive {
                         Outcome::Done => continue,
                         Outcome::Refused { error, .. }
                         | Outcome::NoAnswer { error, .. }
+                        | Outcome::Untold { error }
                         | Outcome::Unconnected { error } => {
                             format!("{on}: {error}")
                         }

@@ -29,8 +29,6 @@ const NAMED_MAX: usize = 3;
 const HELD_FOR_SECS: u64 = 2;
 /// The same for idle connections of our own account: between two probes they are idle, too.
 const OURS_HELD_FOR_SECS: u64 = 4;
-/// So much of a statement is shown.
-const STATEMENT_CHARS_MAX: usize = 60;
 /// What baton itself may be saying for long.
 const OUR_STATEMENTS: [&str; 10] = [
     "do sleep",
@@ -50,16 +48,16 @@ const OUR_STATEMENTS: [&str; 10] = [
 /// uses the same account as baton is named as that, because baton never ends it.
 pub fn holders(processlist: &RawTable, us: &str) -> Vec<String> {
     let found = processlist.rows().filter_map(|row| {
-        let (user, statement) = (row.text("User"), beginning(&row.text("Info")));
+        let (user, statement) = (row.text("User"), row.text("Info"));
         let is_ours = user == us;
         let at_least = if is_ours { OURS_HELD_FOR_SECS } else { HELD_FOR_SECS };
         let since = row.number("Time").filter(|time| *time >= at_least)?;
         let is_client = is_client(&row, us) || (is_ours && !is_our_statement(&statement));
         let id: u64 = row.number("Id").filter(|_| is_client)?;
         let account = if is_ours { " (baton's own account, never ended)" } else { "" };
-        let doing = match statement.as_str() {
+        let doing = match kind_of(&statement).as_str() {
             "" => format!("{} for {since} s", idle_or(&row.text("Command"))),
-            statement => format!("\"{statement}\" for {since} s"),
+            kind => format!("{kind} for {since} s"),
         };
         Some((since, id, format!("thread {id}, {user}@{}{account}: {doing}", row.text("Host"))))
     });
@@ -73,18 +71,14 @@ fn idle_or(command: &str) -> String {
 }
 
 fn is_our_statement(statement: &str) -> bool {
-    let statement = statement.to_ascii_lowercase();
+    let statement = statement.trim_start().to_ascii_lowercase();
     OUR_STATEMENTS.iter().any(|it| statement.starts_with(it))
 }
 
-/// On one line.
-fn beginning(statement: &str) -> String {
-    let words: Vec<&str> = statement.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(STATEMENT_CHARS_MAX) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
+/// What kind of statement it is: the rest may hold what is nobody's to read.
+fn kind_of(statement: &str) -> String {
+    let word = statement.split_whitespace().next().unwrap_or_default();
+    word.chars().take_while(char::is_ascii_alphabetic).take(20).collect::<String>().to_uppercase()
 }
 
 /// Whether somebody is being told to refuse writes, as a processlist shows: that waits for commits
@@ -159,10 +153,9 @@ mod tests {
             };
             RawTable { columns: columns.to_vec(), rows: rows.iter().map(row).collect() }
         };
-        let quoted = format!("\"UPDATE shop.orders SET note = '{}...\"", "x".repeat(29));
         let expected = [
             "thread 5, baton@h:1 (baton's own account, never ended): idle for 30 s".to_owned(),
-            format!("thread 8, app@h:1: {quoted} for 7 s"),
+            "thread 8, app@h:1: UPDATE for 7 s".to_owned(),
             "thread 9, app@h:1: killed for 7 s".to_owned(),
         ];
         assert_eq!(holders(&listed(&rows), "baton"), expected);

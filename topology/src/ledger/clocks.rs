@@ -7,8 +7,8 @@
 //!
 //! What holds for a while (a downtime, maintenance, a promotion rule, a pool) holds for as long here
 //! as it was said: where the clocks differ, from when this node learned of it. A node that was not
-//! running then cannot know when that was; there it holds by the clock that wrote it, and from the
-//! start on for no longer than was said.
+//! running then, or that catches up later, cannot know when that was; there it holds by the clock that
+//! wrote it, and from the start on for no longer than was said.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,10 @@ use super::{Candidate, Downtime, LedgerState, Maintenance, Pool};
 
 /// Clocks that differ by less are as good as each other, and news may be so late.
 const CLOCKS_AGREE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What was set so long ago is news because this node learns of it late, not because a clock is wrong:
+/// it holds by the clock that wrote it. Clocks that differ by more are told of, and are to be set.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// A ledger as it was agreed upon, and the same by the clock here.
 pub(crate) struct Known<'a> {
@@ -167,8 +171,8 @@ fn lasting<K: Ord + Clone, V: Lasting>(
 /// From when until when it holds here, by the clock here, what is news to this node now.
 fn span((begins, ends): Span, was_running: bool, now: Timestamp) -> Span {
     let apart = now.since(begins).max(begins.since(now));
-    let begins_here =
-        if was_running && apart > CLOCKS_AGREE_WITHIN { now } else { begins.min(now) };
+    let is_moved = was_running && apart > CLOCKS_AGREE_WITHIN && apart <= CLOCKS_APART_MAX;
+    let begins_here = if is_moved { now } else { begins.min(now) };
     (begins_here, begins_here.plus(ends.since(begins)))
 }
 

@@ -255,6 +255,7 @@ fn draft(
         lost: Vec::new(),
         errors: Vec::new(),
         failed_on: BTreeSet::new(),
+        untold: BTreeSet::new(),
         log: Vec::new(),
         acknowledged: None,
     }

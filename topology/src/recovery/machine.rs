@@ -13,7 +13,7 @@ use crate::ledger::{Command, Downtime};
 
 use super::candidate::Situation;
 use super::check::check;
-use super::plan::{arrange, freeze, left_alone, plan, receives_again, roll_back};
+use super::plan::{arrange, freeze, left_alone, plan, receives_again, roll_back, untold};
 use super::{Cause, End, Fencing, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
 
 /// So many candidates are tried before a recovery gives up.
@@ -70,6 +70,11 @@ pub enum Outcome {
     /// All of it was done, but it does not get through to the source it was given.
     Unconnected {
         /// What it says.
+        error: String,
+    },
+    /// One action never reached the server: it and the rest were not done.
+    Untold {
+        /// What happened.
         error: String,
     },
     /// One action got no answer: whether it was done is not known, the rest was not.
@@ -160,7 +165,10 @@ fn note(recovery: &mut Recovery, error: String) {
 
 fn note_failures(recovery: &mut Recovery, ran: &[Ran]) {
     for Ran { on, outcome, .. } in ran {
-        if let Outcome::Refused { error, .. } | Outcome::NoAnswer { error, .. } = outcome {
+        if let Outcome::Refused { error, .. }
+        | Outcome::NoAnswer { error, .. }
+        | Outcome::Untold { error } = outcome
+        {
             note(recovery, format!("{on}: {error}"));
             recovery.failed_on.insert(on.clone());
         }
@@ -229,11 +237,12 @@ fn frozen(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
         |it: &&Ran| it.on != *recovery.failed() && matches!(it.outcome, Outcome::Refused { .. });
     let refused: Vec<Ran> = ran.iter().filter(refuses).cloned().collect();
     note_failures(&mut recovery, &refused);
+    recovery.untold = untold(&recovery, ran, situation);
     recovery.fenced |= match &fence {
         Some(Outcome::Done) => true,
         // Who was closed may still have clients, but writes no more.
         Some(Outcome::Refused { at, .. } | Outcome::NoAnswer { at, .. }) => *at > 0,
-        Some(Outcome::Unconnected { .. }) | None => false,
+        Some(Outcome::Unconnected { .. } | Outcome::Untold { .. }) | None => false,
     };
     match fence {
         Some(Outcome::Refused { at: 0, error }) => {
@@ -275,7 +284,7 @@ fn may_have_closed(
         Some(Outcome::Done) => true,
         Some(Outcome::Refused { .. }) => !recovery.ends_when_it_answers(),
         Some(Outcome::NoAnswer { at, .. }) => *at > 0,
-        Some(Outcome::Unconnected { .. }) | None => false,
+        Some(Outcome::Unconnected { .. } | Outcome::Untold { .. }) | None => false,
     };
     let failed = situation.cluster.member(recovery.failed());
     was_told && failed.is_some_and(|it| it.instance.is_valid() && !it.instance.facts.read_only)
@@ -414,14 +423,19 @@ fn opened(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
         Some(Outcome::NoAnswer { at, .. }) if *at < last && !was_told => {
             try_another(recovery, vec![plan.successor], situation)
         }
+        Some(Outcome::Untold { .. }) if !was_told => {
+            try_another(recovery, vec![plan.successor], situation)
+        }
         // It may accept writes, or not: nobody else can be opened now (I6), and this one only
         // while the old one is closed (I1).
-        Some(Outcome::Refused { .. } | Outcome::NoAnswer { .. })
+        Some(Outcome::Refused { .. } | Outcome::NoAnswer { .. } | Outcome::Untold { .. })
             if recovery.openings < OPENINGS_MAX =>
         {
             begin_freezing(recovery, situation)
         }
-        Some(Outcome::Refused { .. } | Outcome::NoAnswer { .. }) => stuck(recovery, situation),
+        Some(Outcome::Refused { .. } | Outcome::NoAnswer { .. } | Outcome::Untold { .. }) => {
+            stuck(recovery, situation)
+        }
         None if !plan.open.chains.is_empty() => stuck(recovery, situation),
         Some(Outcome::Done | Outcome::Unconnected { .. }) | None => {
             recovery.successor = Some(plan.successor.clone());

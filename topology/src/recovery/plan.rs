@@ -29,7 +29,7 @@ use super::{Acknowledging, Cause, Chain, Kind, Lost, Need, Phase, Plan, Recovery
 
 pub use account::keepers;
 pub use gather::in_turns;
-pub use stillness::{freeze, left_alone, roll_back};
+pub use stillness::{freeze, left_alone, roll_back, untold};
 pub use takeover::arrange;
 
 pub(in crate::recovery) use stillness::{start_again, would_lose};
@@ -69,7 +69,9 @@ pub(in crate::recovery) fn follow(source: &InstanceKey) -> Vec<Action> {
 /// Brings a replica below another source; its threads run then as they did before.
 fn bring(member: &Member, source: &InstanceKey, recovery: &Recovery) -> Vec<Action> {
     let threads = threads_of(member, recovery);
-    if !goes_on_applying(member) {
+    // Who leads by force may lack what this one received: applied, that would be errant for good.
+    let is_forced = matches!(recovery.cause, Cause::ForcedFailover | Cause::ForcedTakeover);
+    if is_forced || !goes_on_applying(member) {
         return move_below(source, threads);
     }
     vec![
@@ -176,7 +178,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
 
 /// Once everybody was stopped, whoever still receives could acknowledge what nobody else will have.
 /// So could whoever was started anew since, and tries to connect; somebody else who does was told
-/// to stop, and only takes its time.
+/// to stop, and only takes its time, unless that order did not reach it.
 fn stands_still(member: &Member, recovery: &Recovery, situation: &Situation<'_>) -> bool {
     let facts = &member.instance.facts;
     let since = situation.now.since(recovery.begun_at).as_secs() + 1;
@@ -186,7 +188,10 @@ fn stands_still(member: &Member, recovery: &Recovery, situation: &Situation<'_>)
             ThreadState::Running => false,
             ThreadState::Stopped | ThreadState::Absent => true,
             // 0: not known.
-            ThreadState::Other => facts.uptime_seconds == 0 || facts.uptime_seconds > since,
+            ThreadState::Other => {
+                !recovery.untold.contains(member.key())
+                    && (facts.uptime_seconds == 0 || facts.uptime_seconds > since)
+            }
         }
 }
 
@@ -519,6 +524,7 @@ pub(super) fn waits_in_vain(member: &Member, recovery: &Recovery) -> bool {
 fn connects_in_vain(member: &Member, recovery: &Recovery) -> bool {
     let facts = &member.instance.facts;
     let stops = facts.main_channel().is_some_and(|it| it.receiver == ThreadState::Other);
-    let was_told = recovery.phase == Phase::Weighing && !recovery.failed_on.contains(member.key());
-    stops && was_told
+    let key = member.key();
+    let was_told = !recovery.untold.contains(key) && !recovery.failed_on.contains(key);
+    stops && recovery.phase == Phase::Weighing && was_told
 }

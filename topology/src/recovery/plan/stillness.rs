@@ -1,6 +1,8 @@
 //! What is made to stand still before anything is weighed, and what is started again when nothing comes
 //! of it.
 
+use std::collections::BTreeSet;
+
 use crate::action::{Action, Switch, Threads};
 use crate::applied::{loses_relay_log_when_started, may_lose_relay_log};
 use crate::cluster::Member;
@@ -9,6 +11,7 @@ use crate::instance::{Facts, Instance, ThreadState};
 use crate::key::InstanceKey;
 
 use super::super::candidate::Situation;
+use super::super::machine::{Outcome, Ran};
 use super::super::{Acknowledging, Chain, Kind, Need, Recovery, Stage};
 use super::{follow, members, semi_sync};
 
@@ -40,6 +43,25 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
         | Kind::SemiSync => chains.clear(),
     }
     Stage { chains }
+}
+
+/// The replicas that were not told to stop receiving, though they could be: they did not answer
+/// before, or the order did not reach them.
+pub fn untold(
+    recovery: &Recovery,
+    ran: &[Ran],
+    situation: &Situation<'_>,
+) -> BTreeSet<InstanceKey> {
+    let is_untold = |member: &&Member| {
+        let Some(actions) = stop_receiving(member) else { return false };
+        match ran.iter().find(|it| it.on == *member.key()).map(|it| &it.outcome) {
+            Some(Outcome::NoAnswer { at, .. }) => at + 1 < actions.len(),
+            Some(Outcome::Untold { .. }) | None => true,
+            Some(Outcome::Done | Outcome::Refused { .. } | Outcome::Unconnected { .. }) => false,
+        }
+    };
+    let members = members(recovery, situation);
+    members.into_iter().filter(is_untold).map(|it| it.key().clone()).collect()
 }
 
 /// How a replica is kept from receiving any more. MariaDB throws away what it has not applied once

@@ -283,3 +283,31 @@ fn who_waits_because_many_recoveries_are_under_way_is_told_so() {
     assert!(refused.to_string().contains("64 recoveries are under way"), "{refused}");
     assert!(begin(&request(Cause::Asked, None), &many, &runner(), now()).is_ok(), "a person may");
 }
+
+/// I5: a replica that connects and was not told to stop may receive again, and acknowledge.
+#[test]
+fn who_was_not_told_to_stop_does_not_stand_still() {
+    let connecting =
+        |name| with(replica(name, "1-9", "1-9"), |it| it.channels[0].receiver = ThreadState::Other);
+    let of_b = |outcome: Option<Outcome>| {
+        let replicas = [replica("a", "1-9", "1-9"), connecting("b")];
+        let (fleet, at) = in_phase(Cause::Found, Phase::Freezing, replicas);
+        let told = |on, outcome| Ran { on: key(on), need: Need::Should, outcome };
+        let gone = Outcome::NoAnswer { at: 0, error: "gone".into() };
+        let mut ran = vec![told("p", gone), told("a", Outcome::Done)];
+        ran.extend(outcome.map(|it| told("b", it)));
+        next(&fleet, &at, Event::Ran(ran)).recovery
+    };
+    let late = Outcome::NoAnswer { at: 0, error: "it takes its time".into() };
+    let unreached = Outcome::Untold { error: "no connection".into() };
+    for (case, outcome, is_told) in [
+        ("it stops", Some(Outcome::Done), true),
+        ("it takes its time", Some(late), true),
+        ("the order did not reach it", Some(unreached), false),
+        ("it did not answer before", None, false),
+    ] {
+        let recovery = of_b(outcome);
+        assert_eq!(recovery.untold.is_empty(), is_told, "{case}");
+        assert!(recovery.failed_on.is_empty() && recovery.errors.is_empty(), "{case}");
+    }
+}

@@ -20,7 +20,9 @@ fn fenced(at: &Situated, seen: Option<Change>, outcome: Outcome) -> Step {
     let mut cluster = cluster.clone();
     let seen = seen.map(|change| answered("p", 99, with(("p".into(), primary_facts()), change).1));
     super::super::scene::refresh(&mut cluster, &seen.into_iter().collect::<Vec<_>>());
-    let ran = vec![Ran { on: key("p"), need: Need::Should, outcome }];
+    let ran = |on, outcome| Ran { on, need: Need::Should, outcome };
+    let stopped = recovery.replicas.iter().map(|it| ran(it.clone(), Outcome::Done));
+    let ran = std::iter::once(ran(key("p"), outcome)).chain(stopped).collect();
     step(recovery, Event::Ran(ran), &Situation { cluster: &cluster, ..situation(fleet) })
 }
 

@@ -146,7 +146,7 @@ fn what_was_set_holds_at_once_and_as_long_as_was_said_whatever_the_leaders_clock
         ("behind by more than it lasts", -300, 10_000 + lasts),
         ("ahead by more than it lasts", 300, 10_000 + lasts),
         ("ahead by a day", 86_400, 10_000 + lasts),
-        ("behind by hours", -9_000, 10_000 + lasts),
+        ("behind by a quarter of an hour", -900, 10_000 + lasts),
     ] {
         let (begins_at, ends_at) = (at(10_000 + ahead), at(10_000 + ahead + lasts));
         let (owner, reason) = (Arc::<str>::from("ann"), Arc::<str>::from("disk"));
@@ -184,4 +184,20 @@ fn what_was_set_holds_at_once_and_as_long_as_was_said_whatever_the_leaders_clock
         assert!(!holds(&started, 10_100 + lasts), "case: {case}");
         assert_eq!(holds(&started, 10_100), ahead >= -9, "case: {case}");
     }
+}
+
+/// A node that is added, or was away, learns of what ended days ago: that does not begin anew.
+#[test]
+fn what_was_over_long_ago_stays_over_on_a_node_that_catches_up() {
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let at = Timestamp::from_secs;
+    let text = Arc::<str>::from("x");
+    let (begins_at, ends_at) = (at(10_000), at(10_000 + 8 * 3_600));
+    let downtime = Downtime { owner: Arc::clone(&text), reason: text, begins_at, ends_at };
+    let command = Command::BeginDowntime { key: key("a"), downtime };
+    let ledger = Arc::new(apply(&LedgerState::default(), &command).unwrap().0);
+    let now = at(10_000 + 24 * 3_600);
+    let told = vec![FleetInput::Ledger(ledger)];
+    let learned = advance(&fleet, told, now).snapshot;
+    assert!(learned.ledger.downtime_of(&key("a"), now).is_none());
 }

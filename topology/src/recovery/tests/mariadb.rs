@@ -290,7 +290,7 @@ fn an_applier_that_people_stopped_stays_stopped_below_the_next_primary() {
 }
 
 /// A receiver that is connecting to a server that does not answer takes seconds to stop: nobody waits
-/// for that. One that could not be told to stop may receive again, and is forgotten first.
+/// for that. One that refuses to stop may receive again, and is forgotten first.
 #[test]
 fn a_receiver_that_takes_long_to_stop_is_forgotten_after_the_opening() {
     let mariadb = |version: &str| {
