@@ -2,6 +2,7 @@
 
 mod announcer;
 mod descriptors;
+mod names;
 mod seat;
 mod service;
 

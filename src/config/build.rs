@@ -71,7 +71,7 @@ fn http(r: &mut Reader<'_>) -> Http {
     Http {
         listen: listen(r, authentication),
         advertise,
-        host_names: r.list("HTTPHostNames"),
+        host_names: host_names(r),
         url_prefix,
         web_message: r.text("WebMessage"),
         remove_from_hostname_display: r.text("RemoveTextFromHostnameDisplay"),
@@ -148,6 +148,20 @@ fn listen(r: &mut Reader<'_>, authentication: Authentication) -> Listen {
         ));
     }
     Listen::Tcp { host, port }
+}
+
+fn host_names(r: &mut Reader<'_>) -> Vec<String> {
+    let names = r.list("HTTPHostNames");
+    for name in &names {
+        let host = name.strip_prefix("*.").unwrap_or(name);
+        let is_of_name = |it: char| it.is_alphanumeric() || matches!(it, '-' | '_' | '.');
+        if host.is_empty() || !host.chars().all(is_of_name) {
+            let reason =
+                format!("{name:?} is no host name: want ops.example.com, or *.example.com");
+            r.invalid("HTTPHostNames", reason);
+        }
+    }
+    names
 }
 
 fn is_origin(url: &str) -> bool {

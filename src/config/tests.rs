@@ -199,6 +199,12 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
             r#"{"AuthenticationMethod": "proxy"}"#,
             "PowerAuthUsers: is not given",
         ),
+        (
+            "a URL as a name",
+            r#"{"HTTPHostNames": ["https://a"]}"#,
+            r#""https://a" is no host name"#,
+        ),
+        ("every name", r#"{"HTTPHostNames": ["*"]}"#, r#""*" is no host name"#),
         ("certificates without TLS", r#"{"UseMutualTLS": true}"#, "UseMutualTLS: needs UseSSL"),
         (
             "certificates of nobody",

@@ -30,6 +30,7 @@ use uuid::Uuid;
 use super::ServeOptions;
 use super::announcer::HookAnnouncer;
 use super::descriptors::Descriptors;
+use super::names;
 use super::seat::Seat;
 use crate::config::{self, Config, Loaded};
 use crate::wiring;
@@ -369,13 +370,14 @@ fn host_names(config: &Config, node_name: &str) -> HostNames {
     };
     let advertised = http.advertise.iter().filter_map(|url| url.split_once("://"));
     let seats = std::iter::once(&config.raft.advertise).chain(&config.raft.nodes);
-    let names = std::iter::once(node_name)
-        .chain(node_name.split('.').next())
+    let machine = names::of_machine(node_name);
+    let own = machine
+        .iter()
+        .map(String::as_str)
         .chain(listen)
         .chain(advertised.map(|(_, authority)| authority))
-        .chain(seats.map(String::as_str))
-        .chain(http.host_names.iter().map(String::as_str));
-    HostNames::new(names)
+        .chain(seats.map(String::as_str));
+    HostNames::new(own, http.host_names.iter().map(String::as_str))
 }
 
 /// Reads the configuration again, all or nothing.

@@ -31,6 +31,7 @@ fn programs_change_things_as_ever() {
     let python =
         |name: &str| format!("import urllib.request as it; it.urlopen({:?}).read()", url(name));
     let node = |name: &str| format!("require('http').get({:?}, (it) => it.resume())", url(name));
+    let fetch = |name: &str| format!("fetch({:?}).then((it) => it.text())", url(name));
     for (name, program, arguments) in [
         ("curl", "curl", vec!["-sS".to_owned(), url("curl")]),
         ("python", "python3", vec!["-c".to_owned(), python("python")]),
@@ -159,6 +160,7 @@ fn whoever_does_not_go_on_is_hung_up_on() {
         "",
         "GET /api/clusters HTTP/1.1\r\nHost: 127.0.0.1\r\n",
         "POST /api/tag/h/1?tag=a HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nhalf",
+        "POST /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ];
     let mut open: Vec<TcpStream> = (0..EACH * halves.len())
         .map(|number| {

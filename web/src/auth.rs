@@ -85,7 +85,7 @@ impl AccessRules {
 
     /// Judges a request.
     pub(crate) fn judge(&self, access: Access, headers: &HeaderMap) -> Verdict {
-        if access.changes() && is_cross_site(headers) {
+        if access.changes() && is_cross_site(headers, &self.host_names) {
             return Verdict::CrossSite;
         }
         self.rights(access, headers)
@@ -250,7 +250,7 @@ mod tests {
             (proxy, Verdict::ForeignName),
             (basic, Verdict::Unauthenticated),
         ] {
-            let host_names = HostNames::new(["baton-1"]);
+            let host_names = HostNames::new(["baton-1"], []);
             let rules = AccessRules { authentication, host_names, ..AccessRules::default() };
             assert_eq!(rules.judge(Access::Read, &page("evil:3000")), foreign);
             assert_ne!(rules.judge(Access::Read, &page("baton-1:3000")), Verdict::ForeignName);

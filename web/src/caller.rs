@@ -1,14 +1,14 @@
 //! Who sends a request, as the audit tells it, and what happens to who guesses passwords.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 use baton_topology::time::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
 
 use crate::proxy::PASSED_ON_BY;
 
@@ -16,8 +16,8 @@ use crate::proxy::PASSED_ON_BY;
 const SAID_LENGTH_MAX: usize = 100;
 /// How long a failed login takes.
 const SLOWED_BY: Duration = Duration::from_secs(1);
-/// So many failed logins are answered at a time; the others wait for their turn.
-const SLOWED_TOGETHER: usize = 10;
+/// From an address with so many failed logins under way, no password is tried any more.
+const TOGETHER_MAX: u32 = 10;
 /// Failed logins are told in the log at most so often.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -45,8 +45,27 @@ pub(crate) fn caller(user: Option<&str>, peer: Option<IpAddr>, headers: &HeaderM
 /// Logins that failed: counted, told in the log, slowed.
 pub(crate) struct FailedLogins {
     count: Counter,
-    turns: Semaphore,
+    /// How many are under way, by address; none where that is a socket of this machine.
+    under_way: Mutex<BTreeMap<Option<IpAddr>, u32>>,
     told: Mutex<Told>,
+}
+
+/// Ends one that is under way, also if nobody waits for the answer.
+struct Over<'a> {
+    logins: &'a FailedLogins,
+    peer: Option<IpAddr>,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.logins.under_way();
+        if let Some(count) = under_way.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.remove(&self.peer);
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -62,17 +81,26 @@ impl FailedLogins {
         let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
         let http = registry.sub_registry_with_prefix("baton_http");
         http.register("failed_logins", "Requests with a wrong user or password", count.clone());
-        Self { count, turns: Semaphore::new(SLOWED_TOGETHER), told: Mutex::default() }
+        Self { count, under_way: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// Whether an address tries too many passwords at a time.
+    pub(crate) fn are_too_many(&self, peer: Option<IpAddr>) -> bool {
+        self.under_way().get(&peer).is_some_and(|count| *count >= TOGETHER_MAX)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, BTreeMap<Option<IpAddr>, u32>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a failed login, and returns when it may be answered.
-    pub(crate) async fn note(&self, caller: &str, now: Timestamp) {
+    pub(crate) async fn note(&self, caller: &str, peer: Option<IpAddr>, now: Timestamp) {
         self.count.inc();
         if let Some(count) = self.is_to_be_told(now) {
             tracing::warn!(caller, count, "failed login");
         }
-        // The semaphore is never closed.
-        let _turn = self.turns.acquire().await;
+        *self.under_way().entry(peer).or_default() += 1;
+        let _over = Over { logins: self, peer };
         actix_web::rt::time::sleep(SLOWED_BY).await;
     }
 
@@ -112,6 +140,20 @@ mod tests {
         );
         assert!(caller(Some(&"\u{1b}[2J".repeat(999)), peer, long.headers()).len() < 300);
         assert_eq!(caller(Some("a\u{1b}\nb"), None, plain.headers()), "by ab from this machine");
+    }
+
+    #[actix_web::test]
+    async fn an_address_tries_a_few_passwords_at_a_time() {
+        tokio::time::pause();
+        let logins = FailedLogins::register(&Mutex::new(Registry::default()));
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
+        let noted = (0..TOGETHER_MAX).map(|_| logins.note("", one, Timestamp::EPOCH));
+        let mut noted = std::pin::pin!(futures_util::future::join_all(noted));
+        assert!(futures_util::poll!(&mut noted).is_pending());
+        assert!(logins.are_too_many(one) && !logins.are_too_many(other));
+        noted.await;
+        assert!(!logins.are_too_many(one), "they are over");
+        assert!(logins.under_way().is_empty());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use actix_web::http::header::HeaderMap;
 
+use crate::asked;
+
 /// Headers that browsers add to requests; curl and the HTTP clients of Go, Python and Java add none.
 /// `Sec-Fetch-*` comes only where the connection is HTTPS or the address is a loopback one (Fetch
 /// Metadata, W3C), `Origin` with every POST (Fetch standard), `Accept-Language` always.
@@ -33,38 +35,73 @@ pub(crate) fn is_from_browser(headers: &HeaderMap) -> bool {
     !is_of_node && OF_BROWSERS.iter().any(|name| headers.contains_key(*name))
 }
 
-/// Whether a browser sends this without proof that it does so for a page of baton's, or because
-/// the person typed the address.
-pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+/// Headers that a page of another site can have sent only if baton allowed it beforehand, which it
+/// never does (CORS). Who sends one is a program, or a page of baton's.
+const OF_PROGRAMS: [&str; 2] = ["x-requested-with", asked::REQUEST_ID];
+
+/// Whether a browser sends this without proof that it does so for a page of baton's. An address that
+/// a person typed is none: a link in a letter looks the same, and may have led elsewhere first.
+pub(crate) fn is_cross_site(headers: &HeaderMap, names: &HostNames) -> bool {
+    if OF_PROGRAMS.iter().any(|name| headers.contains_key(*name)) {
+        return false;
+    }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
-        return !matches!(site, "same-origin" | "none");
+        return site != "same-origin";
     }
     match text("origin").or(text("referer")) {
-        Some(page) => !is_of_host(page, text("host")),
+        Some(page) => !is_of_host(page, text("host"), names),
         None => is_from_browser(headers),
     }
 }
 
-/// Whether a URL names this host and port.
-fn is_of_host(url: &str, host: Option<&str>) -> bool {
-    let Some((_, rest)) = url.split_once("://") else { return false };
+/// Whether a URL names this host and port, or a host that is listed: proxies may not keep `Host`.
+fn is_of_host(url: &str, host: Option<&str>, names: &HostNames) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    host.is_some_and(|host| authority.eq_ignore_ascii_case(host))
+    let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let without = |text: &str| text.strip_suffix(default_port).unwrap_or(text).to_ascii_lowercase();
+    names.listed.know(&bare(authority))
+        || host.is_some_and(|host| without(authority) == without(host))
 }
 
 /// The names under which people reach this node in a browser.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostNames {
+    own: Names,
+    listed: Names,
+}
+
+impl HostNames {
+    /// What the node is called, and what people listed; of those `*.example.com` stands for every
+    /// name below `example.com`. A port does not count.
+    pub fn new<'a>(
+        own: impl IntoIterator<Item = &'a str>,
+        listed: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self { own: Names::new(own), listed: Names::new(listed) }
+    }
+
+    /// Whether the header `Host` names this node. An address is no name, so nobody can point it
+    /// elsewhere, and loopback names are nobody else's.
+    pub(crate) fn know(&self, host: &str) -> bool {
+        let name = bare(host);
+        let is_address = name.parse::<Ipv4Addr>().is_ok() || name.parse::<Ipv6Addr>().is_ok();
+        let is_loopback = name == "localhost" || name.ends_with(".localhost");
+        is_address || is_loopback || self.own.know(&name) || self.listed.know(&name)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Names {
     /// In lower case, without port and without a final dot.
     exact: BTreeSet<String>,
     /// The same, of names that everything below them counts as.
     below: BTreeSet<String>,
 }
 
-impl HostNames {
-    /// `*.example.com` stands for every name below `example.com`; a port does not count.
-    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+impl Names {
+    fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut known = Self::default();
         for name in names {
             match name.strip_prefix("*.") {
@@ -75,17 +112,9 @@ impl HostNames {
         known
     }
 
-    /// Whether the header `Host` names this node. An address is no name, so nobody can point it
-    /// elsewhere, and loopback names are nobody else's.
-    pub(crate) fn know(&self, host: &str) -> bool {
-        let name = bare(host);
-        let is_address = name.parse::<Ipv4Addr>().is_ok() || name.parse::<Ipv6Addr>().is_ok();
-        let is_loopback = name == "localhost" || name.ends_with(".localhost");
+    fn know(&self, name: &str) -> bool {
         let mut parents = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
-        is_address
-            || is_loopback
-            || self.exact.contains(&name)
-            || parents.any(|parent| self.below.contains(parent))
+        self.exact.contains(name) || parents.any(|parent| self.below.contains(parent))
     }
 }
 
@@ -117,6 +146,7 @@ mod tests {
     #[test]
     fn a_browser_needs_proof_of_the_same_origin_and_a_program_does_not() {
         let host = ("host", "baton:3000");
+        let names = HostNames::new(["baton"], ["ops.example.com"]);
         for (case, pairs, expected) in [
             ("curl", &[host, ("accept", "*/*"), ("user-agent", "curl/8.5.0")][..], false),
             ("Go", &[host, ("user-agent", "Go-http-client/1.1")], false),
@@ -124,7 +154,15 @@ mod tests {
             ("Java", &[host, ("user-agent", "Java-http-client/17.0.15")], false),
             ("Node.js", &[host, ("accept-language", "*"), ("sec-fetch-mode", "cors")], false),
             ("its own page", &[host, ("sec-fetch-site", "same-origin")], false),
-            ("typed by a person", &[host, ("sec-fetch-site", "none")], false),
+            (
+                "a program of pages",
+                &[host, ("origin", "http://evil"), ("x-requested-with", "x")],
+                false,
+            ),
+            ("typed, or a link in a letter", &[host, ("sec-fetch-site", "none")], true),
+            ("a default port", &[("host", "baton"), ("origin", "http://baton:80")], false),
+            ("not the default port", &[("host", "baton:443"), ("origin", "http://baton")], true),
+            ("a proxy's name, listed", &[host, ("origin", "https://ops.example.com")], false),
             ("a neighbour", &[host, ("sec-fetch-site", "same-site")], true),
             ("another site", &[host, ("sec-fetch-site", "cross-site")], true),
             ("its own page, plain", &[host, ("origin", "http://baton:3000")], false),
@@ -139,13 +177,13 @@ mod tests {
             ("a form, no referrer", &[host, ("upgrade-insecure-requests", "1")], true),
             ("emptied by a script", &[host, ("accept-language", "")], true),
         ] {
-            assert_eq!(is_cross_site(&headers(pairs)), expected, "{case}");
+            assert_eq!(is_cross_site(&headers(pairs), &names), expected, "{case}");
         }
     }
 
     #[test]
     fn a_node_knows_its_names_and_every_address() {
-        let names = HostNames::new(["Baton-1.example.com:10008", "batons", "*.ops.example.com"]);
+        let names = HostNames::new(["Baton-1.example.com:10008"], ["batons", "*.ops.example.com"]);
         for (host, expected) in [
             ("baton-1.example.com", true),
             ("BATON-1.example.com:3000", true),

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::{Compress, DefaultHeaders};
@@ -37,8 +39,6 @@ const CHANGE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end when the server does.
 const SHUTDOWN_SECONDS: u64 = 2;
-/// No request carries more than this.
-const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// Where to listen and what to ask of callers.
 #[derive(Clone)]
@@ -131,7 +131,6 @@ impl Server {
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(state.clone())
-                .app_data(web::PayloadConfig::new(PAYLOAD_BYTES_MAX))
                 .wrap(Compress::default())
                 .wrap(DefaultHeaders::new().add((header::X_CONTENT_TYPE_OPTIONS, "nosniff")))
                 .default_service(web::to(answer))
@@ -209,19 +208,63 @@ fn follow(services: &Services) -> std::io::Result<Arc<Events>> {
     Ok(events)
 }
 
-async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+async fn answer(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
     let started = state.services.clock.now();
-    let (route, response) = dispatch(&request, &state).await;
+    let (headers, peer) = (request.headers(), request.peer_addr().map(|it| it.ip()));
+    let has_password = headers.contains_key(header::AUTHORIZATION);
+    let (route, response) = match has_password && state.failed_logins.are_too_many(peer) {
+        true => ("none", too_many_logins()),
+        false => dispatch(&request, &state).await,
+    };
     let took = state.services.clock.now().since(started);
     let method = request.method().as_str();
     state.metrics.answered(route, method, response.status().as_u16(), took);
-    let headers = request.headers();
-    if response.status() == StatusCode::UNAUTHORIZED && headers.contains_key(header::AUTHORIZATION)
-    {
+    // One that another node refused is noted there.
+    let is_refused = response.status() == StatusCode::UNAUTHORIZED
+        && state.rules().rights(Access::Read, headers) == Verdict::Unauthenticated;
+    if has_password && is_refused {
         let user = state.rules().user(headers);
-        state.failed_logins.note(&caller_of(&request, user.as_deref()), started).await;
+        let caller = caller_of(&request, user.as_deref());
+        state.failed_logins.note(&caller, peer, started).await;
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return response.map_body(|_, body| BoxBody::new(WithPayload { body, _payload: payload }));
     }
     response
+}
+
+fn too_many_logins() -> HttpResponse {
+    let failure = Failure::new("too many failed logins from this address: wait a second");
+    let mut response = respond(Err(failure.with_status(StatusCode::TOO_MANY_REQUESTS)));
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    response
+}
+
+/// An answer to a request whose body nobody reads. As long as the payload is there, actix knows that
+/// its end has not come, and closes the connection after the answer; without it, it would wait for
+/// that end for ever (seen with actix-http 3.20 and bodies in chunks).
+struct WithPayload {
+    body: BoxBody,
+    _payload: web::Payload,
+}
+
+impl MessageBody for WithPayload {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<web::Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
 }
 
 fn caller_of(request: &HttpRequest, user: Option<&str>) -> String {
@@ -461,7 +504,8 @@ fn refuse(access: Access, request: &HttpRequest, state: &State) -> Option<HttpRe
         Verdict::CrossSite => {
             let failure = Failure::new(
                 "this looks like a browser, and it does not prove that a page of baton's asked for \
-                 it: use the dashboard, or a program such as curl",
+                 it: use the dashboard, or a program such as curl; a proxy in front has to keep \
+                 Host, or its name be in HTTPHostNames",
             );
             Some(respond(Err(failure.with_status(StatusCode::FORBIDDEN))))
         }

@@ -50,7 +50,8 @@ const HTTP: &[Key] = &[
         List,
         "",
         "Further names under which browsers reach this node, such as a load balancer's; `*.` in \
-         front of one stands for all names below it. Addresses, this machine's name and those of \
+         front of one stands for all names below it. Pages under these names may change things, also \
+         if the proxy in front does not keep `Host`. Addresses, this machine's name and those of \
          ListenAddress, HTTPAdvertise, RaftAdvertise and RaftNodes count without being listed. \
          Under any other name a browser is refused, unless `basic` or `multi` ask it for a \
          password; programs are not.",

@@ -69,7 +69,7 @@ async fn every_node_tells_of_the_raft() {
 
 #[actix_web::test]
 async fn the_leader_answers_whichever_node_is_asked() {
-    let rules = AccessRules { host_names: HostNames::new(["baton"]), ..AccessRules::default() };
+    let rules = AccessRules { host_names: HostNames::new(["baton"], []), ..AccessRules::default() };
     let nodes = three(&Plan { rules, ..Plan::default() }).await;
     let (leader, others) = by_role(&nodes).await;
     let [one, other] = others[..] else { panic!("there are three") };
