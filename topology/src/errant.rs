@@ -70,7 +70,16 @@ pub fn errant_on_mariadb<'a>(
         return MariaDbState::default();
     }
     let is_missing_above = |gtid| !ancestors.iter().any(|it| has_on_mariadb(&it.facts, gtid));
-    let own = gtid.logged_by.filtered(|it| it.server_id == *server_id && is_missing_above(it));
+    // A former primary has such ones by right, and a source that was made of a backup since does not
+    // know of them: what others wrote comes after them.
+    let is_newest = |it: MariaDbGtid| {
+        let later = |other: MariaDbGtid| other.domain == it.domain && other.sequence > it.sequence;
+        gtid.logged_by.filtered(later).is_empty()
+    };
+    let was_errant = |it: MariaDbGtid| before.last_of(it.domain, it.server_id) == Some(it.sequence);
+    let own = gtid.logged_by.filtered(|it| {
+        it.server_id == *server_id && is_missing_above(it) && (is_newest(it) || was_errant(it))
+    });
     if own.is_empty() {
         return own;
     }
@@ -81,7 +90,7 @@ pub fn errant_on_mariadb<'a>(
     if proven {
         return suspects;
     }
-    suspects.filtered(|it| before.last_of(it.domain, it.server_id) == Some(it.sequence))
+    suspects.filtered(was_errant)
 }
 
 fn has_on_mariadb(facts: &Facts, gtid: MariaDbGtid) -> bool {

@@ -295,6 +295,13 @@ fn what_a_replica_of_mariadb_wrote_under_its_own_server_id_is_errant() {
         ("it was primary once", "0-1-9,0-2-6", "0-1-5,0-2-6", "0-1-5", ""),
         ("it was, and wrote one more", "0-1-9,0-2-6", "0-1-5,0-2-7", "0-1-5", "0-2-7"),
         ("it was, before the logs of its source were emptied", "0-1-9", "0-2-6", "0-2-6", ""),
+        (
+            "it was, before the backup that its source was made of",
+            "0-1-81",
+            "0-2-50,0-1-80",
+            "0-1-81",
+            "",
+        ),
         ("the source tells nothing", "", "0-1-5,0-2-6", "", ""),
         ("what others wrote", "0-1-9", "0-1-5,0-7-7", "0-1-5", ""),
     ] {
