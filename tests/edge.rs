@@ -68,10 +68,12 @@ fn hooks_are_shown_before_they_run_and_told_of_changed_places() {
     assert_eq!(done["Code"], "OK", "{done}");
     let told = wait_until(PATIENCE, "it is told", || fs::read_to_string(file("told")).ok());
     assert_eq!(told, format!("{c} {b} {c} {b}\n"));
-    let audit = baton.get("/api/audit");
-    let ended = audit.as_array().into_iter().flatten().find(|it| it["AuditType"] == "hook");
-    let message = ended.and_then(|it| it["Message"].as_str()).unwrap_or_default();
-    assert!(message.starts_with("Completed PostTakeMasterProcesses hook 1 of 1"), "{audit}");
+    // Its file is there before it is over.
+    baton.until("/api/audit", "the hook has ended", |audit| {
+        let ended = audit.as_array()?.iter().find(|it| it["AuditType"] == "hook")?;
+        let message = ended["Message"].as_str()?;
+        message.starts_with("Completed PostTakeMasterProcesses hook 1 of 1").then_some(())
+    });
 }
 
 #[test]

@@ -533,3 +533,16 @@ fn refused(refusal: &ServerError) -> ActionFailure {
         ActionFailure::Refused(failure.message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_could_not_be_told_was_not_reached_unless_it_said_no() {
+        let kind = |kind| untold(failure::new(kind, String::new())).kind;
+        assert_eq!(kind(FailureKind::Timeout), FailureKind::Connect);
+        assert_eq!(kind(FailureKind::ConnectionLost), FailureKind::Connect);
+        assert_eq!(kind(FailureKind::AccessDenied), FailureKind::AccessDenied);
+    }
+}

@@ -569,6 +569,16 @@ mod tests {
         assert!(matches!(outcome, Outcome::NoAnswer { at: 0, .. }), "{outcome:?}");
     }
 
+    #[test]
+    fn only_a_stop_that_did_not_reach_its_server_was_not_told() {
+        let failed = |kind| ActionFailure::Server(ProbeFailure { kind, ..silent(ACTION_DEADLINE) });
+        let of = |action, kind| classify(0, &action, failed(kind), Patience::Freeze, false);
+        let (stop, close) = (|| Action::Stop(Threads::Receiver), Action::SetReadOnly);
+        assert!(matches!(of(stop(), FailureKind::Connect), Outcome::Untold { .. }));
+        assert!(matches!(of(stop(), FailureKind::Timeout), Outcome::NoAnswer { at: 0, .. }));
+        assert!(matches!(of(close, FailureKind::Connect), Outcome::NoAnswer { at: 0, .. }), "I1");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_receiver_that_tells_its_source_is_waited_for_and_nothing_else_of_its_server() {
         let mandate = Script::leading(vec![(0, Ok(7)); 20]).mandate().await;
