@@ -199,6 +199,9 @@ fn a_hook_before_a_failover_decides_who_succeeds() {
         let figures = baton.try_get("/metrics").expect("figures").1;
         assert!(figures.contains("\nbaton_hooks_running 1\n"), "{figures}");
         let id = running["Id"].as_u64().expect("its number");
+        // Ended any sooner, it would not know next time that it was tried.
+        let tried = baton.folder().join("tried");
+        wait_until(PATIENCE, "the hook sleeps", || tried.exists().then_some(()));
         let ended = baton.get(&format!("/api/end-hook/{id}"));
         assert_eq!(ended["Code"], "OK", "{ended}");
         let failed = until_recovered(&baton);
