@@ -259,16 +259,20 @@ fn deploy(servers: &[Server]) {
             });
         }
     }
-    wait_until(PATIENCE, "the primary may be written to", || {
-        servers[0].try_query("SET GLOBAL read_only = OFF").ok()?;
-        servers[0].try_query("CREATE DATABASE test").ok()
-    });
+    // baton may be closing it right now, once more.
+    let write = |sql: &str| {
+        wait_until(PATIENCE, sql, || {
+            servers[0].try_query("SET GLOBAL read_only = OFF").ok()?;
+            servers[0].try_query(sql).ok()
+        });
+    };
+    write("CREATE DATABASE test");
     servers[1..].iter().for_each(|replica| replica.replicate_from(&servers[0]));
-    servers[0].exec(
+    write(
         "CREATE TABLE test.heartbeat \
          (id INT PRIMARY KEY, ts TIMESTAMP NOT NULL, hint VARCHAR(64) NOT NULL)",
     );
-    servers[0].exec("REPLACE INTO test.heartbeat VALUES (1, NOW(), '')");
+    write("REPLACE INTO test.heartbeat VALUES (1, NOW(), '')");
     wait_until(PATIENCE, "everybody has the heartbeat", || {
         let has = |it: &Server| it.try_query("SELECT id FROM test.heartbeat WHERE id = 1").ok();
         servers.iter().all(|it| has(it).is_some_and(|rows| !rows.is_empty())).then_some(())
