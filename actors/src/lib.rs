@@ -22,3 +22,4 @@ pub mod supervisor;
 pub mod system;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod unread;

@@ -2,18 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::BoxBody;
 use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::{Compress, DefaultHeaders};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use baton_actors::raft::Role;
+use baton_actors::unread::with_payload;
 
 use crate::api::{self, Access, Place, Route};
 use crate::asked::{self, Fate, Requests};
@@ -232,7 +231,7 @@ async fn answer(
         state.failed_logins.note(&caller, peer, started).await;
     }
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        return response.map_body(|_, body| BoxBody::new(WithPayload { body, _payload: payload }));
+        return with_payload(response, payload);
     }
     response
 }
@@ -242,29 +241,6 @@ fn too_many_logins() -> HttpResponse {
     let mut response = respond(Err(failure.with_status(StatusCode::TOO_MANY_REQUESTS)));
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
     response
-}
-
-/// An answer to a request whose body nobody reads. As long as the payload is there, actix knows that
-/// its end has not come, and closes the connection after the answer; without it, it would wait for
-/// that end for ever (seen with actix-http 3.20 and bodies in chunks).
-struct WithPayload {
-    body: BoxBody,
-    _payload: web::Payload,
-}
-
-impl MessageBody for WithPayload {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<web::Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
-    }
 }
 
 fn caller_of(request: &HttpRequest, user: Option<&str>) -> String {

@@ -13,7 +13,7 @@ use actix_web::error::{ErrorBadRequest, ErrorServiceUnavailable};
 use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Bytes, Data, PayloadConfig, ServiceConfig, post};
-use actix_web::{App, Error, HttpResponse, HttpServer, dev, error};
+use actix_web::{App, Error, HttpMessage, HttpResponse, HttpServer, dev, error};
 use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
 use futures_util::future::BoxFuture;
 use openraft::raft::{
@@ -32,6 +32,7 @@ use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
 use super::peers::{Ears, PEER};
 use super::secret::Secret;
 use super::types::{Raft, Snapshot, TooNew, Types};
+use crate::unread::with_payload;
 
 pub(super) const HELLO: &str = "/raft/hello";
 pub(super) const JOIN: &str = "/raft/join";
@@ -132,7 +133,7 @@ fn routes(config: &mut ServiceConfig) {
 
 /// Lets peers in who know the secret and mean this node.
 async fn admit<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let Some(desk) = request.app_data::<Data<Desk>>() else {
@@ -142,6 +143,7 @@ async fn admit<B: MessageBody + 'static>(
     if !said.is_some_and(|said| desk.secret.is(said.as_bytes())) {
         // Nor does a stranger keep a connection that a peer may need.
         let response = HttpResponse::Forbidden().force_close().body("the secret is not ours");
+        let response = with_payload(response, request.take_payload());
         return Err(error::InternalError::from_response("a stranger", response).into());
     }
     let meant = match request.headers().get(TO).map(|to| to.to_str().unwrap_or_default().parse()) {
