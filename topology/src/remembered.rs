@@ -98,10 +98,14 @@ fn had(before: &Instance, facts: &Facts) -> Option<Had> {
     if earlier.is_none() && *before.facts == *facts {
         return None;
     }
-    let now = Had { gtids: received_or_executed(facts), read: read(facts), at: Timestamp::EPOCH };
+    let now = Had {
+        gtids: received_or_executed(facts),
+        read: read_by_position(facts),
+        at: Timestamp::EPOCH,
+    };
     let newest = Had {
         gtids: received_or_executed(&before.facts),
-        read: read(&before.facts),
+        read: read_by_position(&before.facts),
         at: before.health.last_seen.unwrap_or(Timestamp::EPOCH),
     };
     match (earlier.filter(|it| !now.covers(it)), !now.covers(&newest)) {
@@ -113,7 +117,7 @@ fn had(before: &Instance, facts: &Facts) -> Option<Had> {
 }
 
 /// How far it has read, where that is how it finds its place.
-fn read(facts: &Facts) -> BinlogCoordinates {
+pub fn read_by_position(facts: &Facts) -> BinlogCoordinates {
     let by_file = facts.main_channel().filter(|it| it.positioning == Positioning::File);
     by_file.map(|it| it.read.clone()).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use crate::cluster::Member;
 use crate::errant::imported;
 use crate::gtid::{GtidSet, Gtids};
 use crate::key::InstanceKey;
-use crate::remembered::received_or_executed;
+use crate::remembered::{Had, read_by_position, received_or_executed};
 use crate::time::Timestamp;
 
 use super::candidate::Situation;
@@ -46,6 +46,19 @@ impl Witnesses<'_> {
         self.failed.and_then(|it| it.instance.health.facts_from)
     }
 
+    /// Whether a replica lacks something of what it had, and its source still has that.
+    fn is_short_of(&self, had: &Had, member: &Member) -> bool {
+        let facts = &member.instance.facts;
+        let still_there = common(&had.gtids, self.source_had);
+        let written = self.failed.map(|it| &it.instance.facts.binlog.position);
+        let read_there = match written {
+            Some(written) if written.is_before(&had.read) => written,
+            _ => &had.read,
+        };
+        read_by_position(facts).is_before(read_there)
+            || !lacks(&still_there, &received_or_executed(facts)).is_empty()
+    }
+
     /// Whether a replica may have had what nobody can tell any more: it came back with less than it
     /// had, or was started anew with an empty relay log while it received.
     fn has_forgotten(&self, member: &Member, loss: &Loss) -> bool {
@@ -54,10 +67,7 @@ impl Witnesses<'_> {
             let is_newest = Some(had.at) > self.source_seen();
             // What the source does not have either was taken back on purpose, and what it was seen to
             // have later the successor has, or it is the loss.
-            let still_there = common(&had.gtids, self.source_had);
-            let now = received_or_executed(&member.instance.facts);
-            let is_short = had.gtids == Gtids::None || !lacks(&still_there, &now).is_empty();
-            is_newest || (!loss.is_empty() && is_short)
+            is_newest || (!loss.is_empty() && self.is_short_of(had, member))
         });
         let was_emptied = remembered.restarted
             && remembered.idle_since > self.source_seen()

@@ -190,7 +190,8 @@ fn positions_in_the_log_of_the_source_are_remembered_too() {
         facts
     };
     let reading = |position, receiver, uptime| {
-        let mut facts = r("a", [Gtids::None, Gtids::None], receiver, uptime);
+        // As MySQL answers where gtid_mode is off.
+        let mut facts = r("a", [of_p(""), of_p("")], receiver, uptime);
         facts.channels[0].positioning = Positioning::File;
         facts.channels[0].read = at(position);
         facts.channels[0].executed = at(position);
@@ -206,6 +207,28 @@ fn positions_in_the_log_of_the_source_are_remembered_too() {
                 ("a", 40, Some(reading(400, Other, 5))),
             ],
             "from bin.000003:400 to bin.000003:900",
+        ),
+        (
+            "its relay log is gone, and its source was seen after that",
+            vec![
+                ("a", 10, Some(reading(900, Running, 1_000))),
+                ("a", 15, None),
+                ("p", 20, Some(source(900))),
+                ("p", 30, None),
+                // Up for longer than it is seen that it was started anew.
+                ("a", 40, Some(reading(400, Other, 1_030))),
+            ],
+            "from bin.000003:400 to bin.000003:900",
+        ),
+        (
+            "its source began a new log and it has all of that",
+            vec![
+                ("a", 10, Some(reading(900, Running, 1_000))),
+                ("p", 20, Some(source(400))),
+                ("p", 30, None),
+                ("a", 40, Some(reading(400, Other, 1_030))),
+            ],
+            "a",
         ),
         (
             "it was stopped for long",
