@@ -408,7 +408,7 @@ fn a_primary_whose_disk_is_full_is_told_as_such() {
 
 /// Prepared XA transactions outlive who prepared them, and keep their locks on the next primary.
 #[test]
-fn prepared_xa_transactions_are_told_before_a_takeover() {
+fn prepared_xa_transactions_are_told_before_a_takeover_and_a_late_commit_after_it() {
     for flavor in FLAVORS {
         let servers = shop(flavor);
         if flavor == Flavor::MySql97 {
@@ -435,6 +435,14 @@ fn prepared_xa_transactions_are_told_before_a_takeover() {
         assert!(steps.contains(told), "{flavor:?}: {steps}");
         let successor = at(&servers, primary(&baton).expect("a primary"));
         assert!(!has(successor, 500));
+        // Whoever coordinates them commits on the old primary, which read_only does not keep from it.
+        servers[0].exec("XA COMMIT 'x'");
+        assert!(has(&servers[0], 500) && !has(successor, 500), "{flavor:?}");
+        let old = servers[0].address().replace(':', "/");
+        baton.until(&format!("/api/instance/{old}"), "the late commit is told", |it| {
+            let is_told = it["Problems"].to_string().contains("errant_gtid");
+            (is_told && it["GtidErrant"] != "").then_some(())
+        });
         successor.exec("XA COMMIT 'x'");
         servers.iter().for_each(|it| until_has(it, 500));
     }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::wait_until;
+use crate::support::{Flavor, wait_until};
 use crate::world::{World, accepts_writes};
 use crate::{Chance, HEAL};
 
@@ -45,10 +45,15 @@ pub(crate) const MISHAPS: [Mishap; 12] = [
 
 impl Mishap {
     /// Whether baton may rightly leave it to people: what a replica had that died with the primary,
-    /// and came back without its relay log, is not known; and a baton that is killed knows of servers
-    /// what it stored some seconds before.
-    pub(crate) fn may_need_a_person(self) -> bool {
-        matches!(self, Self::DoubleCrash | Self::SuccessorDies | Self::PrimaryAndBatonDie)
+    /// and came back without its relay log, is not known; a replica of MariaDB throws it away when both
+    /// its threads are stopped, too; and a baton that is killed knows of servers what it stored some
+    /// seconds before.
+    pub(crate) fn may_need_a_person(self, flavor: Flavor) -> bool {
+        match self {
+            Self::DoubleCrash | Self::SuccessorDies | Self::PrimaryAndBatonDie => true,
+            Self::ReplicationStops => flavor.is_mariadb(),
+            _ => false,
+        }
     }
 }
 

@@ -191,7 +191,8 @@ impl World {
     #[allow(clippy::disallowed_methods, reason = "real servers take real time")]
     fn until_there_is_a_primary(&mut self, mishap: Mishap) -> usize {
         let began = Instant::now();
-        while began.elapsed() < PERSON_AFTER || !mishap.may_need_a_person() {
+        let may_need_a_person = mishap.may_need_a_person(self.servers[0].flavor);
+        while began.elapsed() < PERSON_AFTER || !may_need_a_person {
             if let Some(primary) = self.primary() {
                 return primary;
             }
