@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use baton_actors::testing::{ActionFault, FakeFleet, FakeTarget, MemoryStore};
 use baton_topology::action::{Action, Threads};
 use baton_topology::filter::ClusterFilter;
 use baton_topology::instance::PromotionRule;
+use baton_topology::key::InstanceKey;
 use baton_topology::ledger::LedgerState;
 use baton_topology::policy::Policy;
 use baton_topology::recovery::gate::Request;
@@ -319,4 +321,32 @@ async fn a_recovery_that_panics_again_and_again_is_left_to_people_and_harms_no_o
     let stuck = recoveries(&world).into_iter().find(|it| *it.failed() == key("a"));
     let stuck = stuck.expect("it is there");
     assert!(stuck.errors.iter().any(|it| it.contains("a fault of baton's")), "{stuck:#?}");
+}
+
+#[actix::test]
+async fn a_recovery_that_panics_twice_is_taken_back_and_stops_nothing_for_good() {
+    tokio::time::pause();
+    let fleet = star();
+    let world = watch_with(Arc::clone(&fleet), MemoryStore::default(), &["a"], |options| {
+        options.policy = Arc::new(everywhere());
+    })
+    .await;
+    world.until_valid(&ALL).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // While all are made to stand still, and once more when it is taken up again.
+    (1..=2).for_each(|nth| fleet.fail_action(&key("d"), nth, ActionFault::Panic));
+    fleet.kill(&key("a"));
+    until_ledger(&world, "it was taken back", |state| {
+        state.recoveries.values().any(|it| it.phase == Phase::Ended(End::RolledBack))
+    })
+    .await;
+    let back = recoveries(&world).into_iter().next().expect("it is there");
+    assert!(back.errors.iter().any(|it| it.contains("a fault of baton's")), "{back:#?}");
+    let started: BTreeSet<InstanceKey> = fleet
+        .actions()
+        .into_iter()
+        .filter(|(_, action)| matches!(action, Action::Start(_)))
+        .map(|(on, _)| on)
+        .collect();
+    assert_eq!(started, ["b", "c", "d"].map(key).into(), "I9");
 }

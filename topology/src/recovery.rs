@@ -188,20 +188,38 @@ impl Recovery {
         }
     }
 
-    /// The same, ended where it stands: going on with it panics again and again.
+    /// The same, taken back: going on with it panics again and again, and what it stopped is started
+    /// again (I9). `None` where it is being taken back already, or where the successor may be open.
+    #[must_use]
+    pub fn taken_back(&self, now: Timestamp) -> Option<Self> {
+        if self.openings > 0 || matches!(self.phase, Phase::RollingBack | Phase::Gathering) {
+            return None;
+        }
+        let mut back = self.clone();
+        back.tell_fault(now, "it is taken back");
+        back.phase = Phase::RollingBack;
+        Some(back)
+    }
+
+    /// The same, ended where it stands: it cannot even be taken back.
     #[must_use]
     pub fn broken_off(&self, now: Timestamp) -> Self {
         let mut ended = self.clone();
-        let why = format!(
-            "a fault of baton's at {:?} keeps it from going on (see the log): look at every server \
-             of the cluster, what was stopped may still be stopped",
-            self.phase
+        ended.tell_fault(
+            now,
+            "look at every server of the cluster, what was stopped may still be stopped",
         );
-        ended.say(now, &why);
-        ended.errors.push(why);
         ended.ended_at = Some(now);
         ended.phase = Phase::Ended(End::Stuck);
         ended
+    }
+
+    fn tell_fault(&mut self, now: Timestamp, so: &str) {
+        let phase = self.phase;
+        let why =
+            format!("a fault of baton's at {phase:?} keeps it from going on (see the log): {so}");
+        self.say(now, &why);
+        self.errors.push(why);
     }
 
     /// What is known to be lost with it; `None` before the successor was opened, and when that is

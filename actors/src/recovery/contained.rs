@@ -1,8 +1,8 @@
 //! What panics over one cluster leaves the recoveries of all others alone.
 //!
 //! A recovery that panicked is taken up again like one whose node died: most of what it did lies
-//! behind it then. One that panics over the same thing again is not repeated for ever; it ends, and
-//! a person has to look.
+//! behind it then. One that panics over the same thing again is not repeated for ever; it is taken
+//! back, and where that panics too it ends, and a person has to look.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ use super::run::{self, Entry};
 use crate::mandate::Mandate;
 use crate::ports::ProposeError;
 
-/// A recovery that panicked so often is not taken up again by this node.
+/// A recovery that panicked so often is not gone on with by this node.
 const BREAKS_MAX: u32 = 2;
 /// Recoveries whose panics are remembered.
 const REMEMBERED_MAX: usize = 100;
@@ -68,22 +68,30 @@ impl Breaks {
                 let again = "it panicked, and is taken up again".to_owned();
                 return Err(ProposeError::Unavailable(again));
             }
-            breaks.end(&world, &mandate, id).await
+            breaks.end(&world, &mandate, id, times).await
         }
     }
 
-    /// Has a person look.
+    /// Has it taken back, or else a person look.
     async fn end(
         &self,
         world: &RecoveryWorld,
         mandate: &Mandate,
         id: u64,
+        times: u32,
     ) -> Result<Arc<Recovery>, ProposeError> {
         let newest = world.ledger.state().borrow().recoveries.get(&id).cloned();
         let Some(newest) = newest else {
             return Err(ProposeError::Refused("it is gone".to_owned()));
         };
-        let ended = Arc::new(newest.broken_off(world.clock.now()));
+        let now = world.clock.now();
+        if times == BREAKS_MAX
+            && let Some(back) = newest.taken_back(now)
+        {
+            mandate.propose(Command::UpdateRecovery { recovery: Arc::new(back) }).await?;
+            return Err(ProposeError::Unavailable("it panicked again, and is taken back".into()));
+        }
+        let ended = Arc::new(newest.broken_off(now));
         mandate.propose(Command::UpdateRecovery { recovery: Arc::clone(&ended) }).await?;
         self.counts().remove(&id);
         Ok(ended)
