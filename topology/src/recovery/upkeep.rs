@@ -316,7 +316,7 @@ fn left_stopped(fleet: &FleetSnapshot, now: Timestamp) -> Vec<Chore> {
                 || recoveries.values().any(|it| it.id > recovery.id && it.changes(key));
             let noted = fleet.ledger.chores.get(key).copied();
             let is_due = noted.is_none_or(|at| now.since(at) >= LEFT_AGAIN_AFTER);
-            if !is_taken && is_due && stands_where_it_was_left(key, recovery, fleet) {
+            if !is_taken && is_due && stands_where_it_was_left(&chain, recovery, fleet) {
                 chores.push(Chore {
                     note: Command::NoteChore { key: key.clone(), at: now, scout: None },
                     stage: Stage { chains: vec![chain] },
@@ -353,13 +353,22 @@ fn unfinished(recovery: &Recovery, fleet: &FleetSnapshot) -> Vec<(Chain, String)
     if is_outdated || fleet.instance(successor).is_none_or(|it| !it.is_valid()) {
         return Vec::new();
     }
-    let why = |key| format!("{key} could not be brought to {successor} in recovery {id}");
+    let why = |key: &InstanceKey| {
+        if key == successor {
+            format!("{key} could not forget {} in recovery {id}", recovery.failed())
+        } else {
+            format!("{key} could not be brought to {successor} in recovery {id}")
+        }
+    };
     plan.gather.chains.iter().map(|chain| (chain.clone(), why(&chain.on))).collect()
 }
 
-/// It answers, the recovery could not do with it what it meant to, and it stands still since.
-fn stands_where_it_was_left(key: &InstanceKey, recovery: &Recovery, fleet: &FleetSnapshot) -> bool {
+/// It answers, the recovery could not do with it what it meant to, and it stands still since. A new
+/// primary that could not forget the old one may even have connected to it again.
+fn stands_where_it_was_left(chain: &Chain, recovery: &Recovery, fleet: &FleetSnapshot) -> bool {
+    let key = &chain.on;
     let Some((_, member)) = fleet.member(key) else { return false };
+    let forgets = chain.actions == [Action::ForgetSource];
     let (instance, failed) = (&member.instance, recovery.failed());
     let channel = instance.facts.main_channel();
     let source = instance.facts.source();
@@ -370,7 +379,7 @@ fn stands_where_it_was_left(key: &InstanceKey, recovery: &Recovery, fleet: &Flee
         && instance.health.facts_from > recovery.ended_at
         && recovery.failed_on.contains(key)
         && (source == Some(failed) || source == recovery.successor.as_ref())
-        && channel.is_some_and(|it| it.receiver == ThreadState::Stopped)
+        && channel.is_some_and(|it| forgets || it.receiver == ThreadState::Stopped)
         && (source != Some(failed) || !would_lose(&instance.facts, next.map(|it| &**it)))
 }
 

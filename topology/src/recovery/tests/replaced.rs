@@ -462,6 +462,43 @@ fn who_was_stopped_and_not_moved_is_moved_later() {
     assert_eq!(done(stopped, failed_there, 1_000), nothing, "that is long ago");
 }
 
+/// `a` was opened first, its receiver stopped later than that, and the order to forget got no answer:
+/// it may have found `p` again, which people made its replica meanwhile.
+#[test]
+fn a_new_primary_that_could_not_forget_the_old_one_forgets_it_later() {
+    let not_forgotten: fn(&mut Recovery) = |it| {
+        it.failed_on = [key("a")].into();
+        let actions = vec![Action::ForgetSource];
+        let chain = Chain { on: key("a"), actions, need: Need::Should };
+        it.plan = Some(Plan {
+            successor: key("a"),
+            why: Vec::new(),
+            prepare: Vec::new(),
+            open: Stage::default(),
+            gather: Stage { chains: vec![chain] },
+            lost: Vec::new(),
+            loss: Loss::default(),
+        });
+    };
+    for (receiver, source, is_told) in [
+        (ThreadState::Running, "p", true),
+        (ThreadState::Stopped, "p", true),
+        (ThreadState::Running, "elsewhere", false),
+    ] {
+        let mut a = replica("a", "1-9", "1-9").1;
+        a.read_only = false;
+        a.channels[0].receiver = receiver;
+        a.channels[0].source = SourceLink::Attached(key(source));
+        let seen = vec![FleetInput::Probed(answered("a", 101_001, a))];
+        let fleet = after_failover("1-9", same, not_forgotten);
+        let now = Timestamp::from_secs(103);
+        let fleet = advance(&fleet, seen, now).snapshot;
+        let review = super::super::upkeep::Vigil::default().review(&fleet, now);
+        let told = review.chores.iter().any(|it| it.why.starts_with("a:3306 could not forget p"));
+        assert_eq!(told, is_told, "{receiver:?} {source}: {:?}", review.chores);
+    }
+}
+
 /// I9: `p` is back and closed, and `b` found it before anybody could bring it to `a`.
 #[test]
 fn who_still_follows_a_former_primary_that_is_back_is_brought_to_the_new_one() {
