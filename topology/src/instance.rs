@@ -119,6 +119,9 @@ pub struct Facts {
     pub semi_sync: SemiSync,
     /// Group replication membership.
     pub group: Option<GroupMember>,
+    /// It is in `offline_mode`: it lets nobody in who has not the `CONNECTION_ADMIN` privilege, neither
+    /// applications nor replicas.
+    pub offline_mode: bool,
     /// Replicas as the server itself sees them.
     pub replicas: BTreeSet<InstanceKey>,
     /// Where the server stands.
@@ -131,6 +134,9 @@ pub struct Facts {
     pub promotion_rule: Option<PromotionRule>,
     /// Whether credentials that replicas could use are readable on this server.
     pub replication_credentials_available: bool,
+    /// Whether the account that a receiver connects with is stored, so that it can connect again after
+    /// it was stopped; `None` when the server does not tell.
+    pub stores_account: Option<bool>,
     /// Whether a receiver may leave its source for another one by itself
     /// (`SOURCE_CONNECTION_AUTO_FAILOVER`); `None` when the server does not tell.
     pub leaves_its_source: Option<bool>,

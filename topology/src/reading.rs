@@ -197,6 +197,10 @@ pub fn read(
         group: group::read(answers, server_uuid)
             .or_else(|| group::by_status(answers, is_read_only(&basics)))
             .or_else(|| galera::read(&canonical, answers)),
+        offline_mode: answers
+            .get(&Question::SemiSyncVariables)
+            .and_then(|table| table.lookup("offline_mode"))
+            .is_some_and(|value| table::is_on(&value)),
         replicas: replicas::read(&canonical, answers, policy.replica_listing),
         placement: Placement {
             data_center: answer_text(answers, Question::DataCenter),
@@ -207,6 +211,7 @@ pub fn read(
         cluster_domain: answer_text(answers, Question::ClusterDomain),
         promotion_rule: PromotionRule::parse(&answer_text(answers, Question::PromotionRule)),
         replication_credentials_available: answer_text(answers, Question::Credentials) == "1",
+        stores_account: stores_account(answers),
         leaves_its_source: leaves_its_source(answers),
         measured_lag_seconds: measured_lag(answers),
         stuck_log: None,
@@ -263,6 +268,12 @@ fn gtid(basics: &Row<'_>, is_mariadb: bool) -> Result<GtidFacts, ReadingError> {
         logged_by: table::position(basics, "gtid_binlog_state")?,
         ignores_duplicates: basics.flag("gtid_ignore_duplicates"),
     })
+}
+
+/// Whether `mysql.slave_master_info` holds an account, where it can be read.
+fn stores_account(answers: &Answers) -> Option<bool> {
+    let answered = answers.get(&Question::Credentials)?;
+    Some(answered.first()?.at(0)?.trim() == "1")
 }
 
 /// The second column, where there is one: 1 where any channel does, NULL where there are none.

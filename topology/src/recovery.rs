@@ -127,6 +127,10 @@ pub struct Recovery {
     /// last: what they still receive may be acknowledged.
     #[serde(default)]
     pub untold: BTreeSet<InstanceKey>,
+    /// Replicas that waited for acknowledgements themselves, such as the other co-primary of what failed,
+    /// and were told not to: what they had to apply was held up by it.
+    #[serde(default)]
+    pub released: BTreeSet<InstanceKey>,
     /// What was done, and when.
     pub log: Vec<LogLine>,
     /// Somebody took note of it.

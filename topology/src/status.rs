@@ -62,11 +62,13 @@ pub enum InstanceProblem {
     StuckLog,
     /// Its receiver waits for room on the disk of the relay log: it neither receives nor acknowledges.
     RelayDiskFull,
+    /// It is in `offline_mode`: only administrators get in.
+    Offline,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -76,6 +78,7 @@ impl InstanceProblem {
         Self::OnlyNamedChannel,
         Self::StuckLog,
         Self::RelayDiskFull,
+        Self::Offline,
     ];
 
     /// The name programs match on.
@@ -90,6 +93,7 @@ impl InstanceProblem {
             Self::OnlyNamedChannel => "writable_with_only_a_named_channel",
             Self::StuckLog => "binary_log_cannot_be_written",
             Self::RelayDiskFull => "relay_log_disk_full",
+            Self::Offline => "offline_mode",
         }
     }
 }
@@ -124,7 +128,9 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let is_full = instance.is_valid() && instance.facts.main_channel().is_some_and(is_full);
     let relay_full = is_full.then_some(InstanceProblem::RelayDiskFull);
     let others = errant.into_iter().chain(not_online).chain(only_named);
-    let others = others.chain(stuck_log).chain(relay_full);
+    let is_offline = instance.is_valid() && instance.facts.offline_mode;
+    let offline = is_offline.then_some(InstanceProblem::Offline);
+    let others = others.chain(stuck_log).chain(relay_full).chain(offline);
     first.into_iter().chain(others).collect()
 }
 
@@ -168,6 +174,7 @@ mod tests {
         };
         assert_eq!(with(|_| {}), Vec::<&str>::new());
         assert_eq!(with(|it| it.channels[0].waits_for_disk = true), ["relay_log_disk_full"]);
+        assert_eq!(with(|it| it.offline_mode = true), ["offline_mode"]);
         let stuck = with(|it| it.stuck_log = Some("Disk is full".into()));
         assert_eq!(stuck, ["binary_log_cannot_be_written"]);
     }

@@ -39,9 +39,11 @@ const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', \
      'wsrep_incoming_addresses', 'group_replication_primary_member', \
      'Gr_last_consensus_end_timestamp')";
 
-/// Those of semi-synchronous replication, and whether the nodes of a Galera cluster share GTIDs.
+/// Those of semi-synchronous replication, whether the nodes of a Galera cluster share GTIDs, and
+/// whether the server lets anybody in.
 const REPLICATION_VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE \
-     Variable_name LIKE 'rpl\\_semi\\_sync\\_%' OR Variable_name = 'wsrep_gtid_mode'";
+     Variable_name LIKE 'rpl\\_semi\\_sync\\_%' OR \
+     Variable_name IN ('wsrep_gtid_mode', 'offline_mode')";
 
 /// Rows only on members: MySQL keeps the table, empty, without the plugin.
 const GROUP_MEMBERS: &str = "SELECT MEMBER_ID member_id, MEMBER_HOST member_host, \

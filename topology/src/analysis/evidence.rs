@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Analysis, Code, Evidence};
 use crate::cluster::{Cluster, Member};
-use crate::instance::{BinlogFormat, Instance, Positioning, SourceLink, ThreadState};
-use crate::key::InstanceKey;
+use crate::instance::{BinlogFormat, Channel, Instance, Positioning, SourceLink, ThreadState};
 use crate::ledger::LedgerState;
 use crate::policy::Policy;
 use crate::recovery::scouts::is_under_test;
@@ -50,7 +49,7 @@ pub(super) fn gather(
         ..Evidence::default()
     };
     count_replicas(&mut evidence, &replicas, ledger, policy, now);
-    evidence.receiving_replicas = count_witnesses(&member.instance.key, &replicas, ledger, now);
+    evidence.receiving_replicas = count_witnesses(instance, &replicas, ledger, now);
     evidence
 }
 
@@ -122,20 +121,34 @@ fn is_primary(instance: &Instance) -> bool {
 }
 
 /// Replicas that hear of their source. One whose receiver baton itself stopped to see whether it
-/// gets through again counts as it did before, until that is known.
+/// gets through again counts as it did before, until that is known. Where no other one tells, those
+/// count that their source turned down since it fell silent for baton.
 fn count_witnesses(
-    source: &InstanceKey,
+    source: &Instance,
     replicas: &[&Member],
     ledger: &LedgerState,
     now: Timestamp,
 ) -> u32 {
-    let is_witness = |replica: &&&Member| {
-        let channel = replica.instance.facts.main_channel();
-        replica.instance.is_valid()
-            && (channel.is_some_and(|channel| channel.hears_source())
-                || is_under_test(&replica.instance, source, ledger, now))
+    let count = |is_witness: &dyn Fn(&Instance, &Channel) -> bool| {
+        let witnesses = replicas.iter().map(|it| &*it.instance).filter(|replica| {
+            let channel = replica.facts.main_channel();
+            replica.is_valid() && channel.is_some_and(|channel| is_witness(replica, channel))
+        });
+        u32::try_from(witnesses.count()).unwrap_or(u32::MAX)
     };
-    u32::try_from(replicas.iter().filter(is_witness).count()).unwrap_or(u32::MAX)
+    let hear = count(&|replica, channel| {
+        channel.hears_source() || is_under_test(replica, &source.key, ledger, now)
+    });
+    let is_lost = replicas.iter().any(|it| is_failing_to_connect(&it.instance));
+    if hear > 0 || is_lost {
+        return hear;
+    }
+    let silent_since = source.health.silent_since;
+    count(&|replica, channel| {
+        channel.was_turned_down()
+            && silent_since.is_some()
+            && replica.remembered.idle_since >= silent_since
+    })
 }
 
 fn is_replicating(instance: &Instance) -> bool {

@@ -10,7 +10,7 @@ use std::fmt;
 use crate::applied::{has_applied_all, loses_relay_log_when_started};
 use crate::cluster::{Cluster, Member};
 use crate::gtid::GtidSet;
-use crate::instance::{BinlogFormat, Instance, PromotionRule};
+use crate::instance::{BinlogFormat, Instance, PromotionRule, ThreadState};
 use crate::ledger::LedgerState;
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -66,6 +66,8 @@ pub enum Objection {
     GroupMember,
     /// It hands on binary logs and holds no data.
     NoData,
+    /// It is in `offline_mode`.
+    Offline,
     /// It writes no binary log.
     NoBinlog,
     /// It does not log what it replicates.
@@ -132,6 +134,9 @@ impl fmt::Display for Objection {
             Self::InMaintenance { owner } => write!(f, "it is in maintenance by {owner}"),
             Self::GroupMember => f.write_str("it is in a group, which chooses its primary itself"),
             Self::NoData => f.write_str("it holds no data"),
+            Self::Offline => {
+                f.write_str("it is in offline_mode and lets neither applications nor replicas in")
+            }
             Self::NoBinlog => f.write_str("it writes no binary log"),
             Self::NoReplicaUpdates => f.write_str("it does not log what it replicates"),
             Self::Errant(set) => write!(f, "it has errant transactions: {set}"),
@@ -223,6 +228,7 @@ pub(super) fn objections(
     }
     object(facts.membership().is_some(), Objection::GroupMember);
     object(facts.version.flavor() == Flavor::MaxScale, Objection::NoData);
+    object(facts.offline_mode, Objection::Offline);
     object(!facts.binlog.enabled, Objection::NoBinlog);
     object(facts.binlog.enabled && !facts.binlog.logs_replica_updates, Objection::NoReplicaUpdates);
     let errant = holding.map_or(&member.errant, |holding| &holding.errant);
@@ -306,6 +312,16 @@ fn in_the_wrong_place(
     found
 }
 
+/// Whether it would take long to apply what it received: longer than the lag that counts as usual, or
+/// nobody knows how long.
+fn is_far_behind(replica: &Instance, situation: &Situation<'_>) -> bool {
+    let facts = &replica.facts;
+    let applies = facts.main_channel().is_some_and(|it| it.applier == ThreadState::Running);
+    let limit = situation.policy.reasonable_lag.as_secs();
+    let is_near = applies && facts.lag_seconds().is_some_and(|lag| lag <= limit);
+    !is_near && !has_applied_all(facts)
+}
+
 /// Who goes before whom; lower is better. Total, so that the order of input never matters.
 pub(super) fn rank(
     member: &Member,
@@ -331,10 +347,12 @@ pub(super) fn rank(
         !is_near,
         !is_alike,
         downtimed,
-        lacks,
+        // The cluster has no primary while it applies what it received.
+        (lacks, is_far_behind(&member.instance, situation)),
         // Whoever follows it needs all that it imports, too.
         member.instance.facts.other_channels().count(),
         member.instance.facts.version.numbers(),
+        !has_applied_all(&member.instance.facts),
         Reverse(member.replicas.len()),
         member.key().clone(),
     )

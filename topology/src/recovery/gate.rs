@@ -256,6 +256,7 @@ fn draft(
         errors: Vec::new(),
         failed_on: BTreeSet::new(),
         untold: BTreeSet::new(),
+        released: BTreeSet::new(),
         log: Vec::new(),
         acknowledged: None,
     }

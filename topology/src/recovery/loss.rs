@@ -18,6 +18,7 @@ use crate::time::Timestamp;
 
 use super::candidate::Situation;
 use super::holding::{Holding, holdings};
+use super::plan::may_have_acknowledged;
 use super::{Acknowledging, Cause, Loss, Recovery, Refused};
 
 /// The key that lets baton accept a known loss by itself.
@@ -269,9 +270,12 @@ pub(super) fn acceptable(
     if is_forced {
         return Ok(());
     }
+    // Started anew, they may not acknowledge any more: what they show now says nothing of before.
     let forgetful: Vec<&&Member> =
         witnesses.reachable.iter().filter(|it| witnesses.has_forgotten(it, loss)).collect();
-    let doubtful = forgetful.len() + witnesses.silent.len();
+    let may_have = |it: &&&Member| may_have_acknowledged(it, recovery.failed());
+    let silent = witnesses.silent.iter().filter(may_have).count();
+    let doubtful = forgetful.len() + silent;
     if let Acknowledging::By(count @ 1..) = recovery.acknowledging
         && let Some(first) = forgetful.first()
         && doubtful >= count as usize

@@ -13,7 +13,7 @@ use crate::ledger::{Command, Downtime};
 
 use super::candidate::Situation;
 use super::check::check;
-use super::plan::{arrange, freeze, left_alone, plan, receives_again, roll_back, untold};
+use super::plan::{arrange, freeze, left_alone, plan, receives_again, released, roll_back, untold};
 use super::{Cause, End, Fencing, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
 
 /// So many candidates are tried before a recovery gives up.
@@ -339,6 +339,9 @@ fn begin_preparing(
     situation: &Situation<'_>,
 ) -> Step {
     let effect = plan.prepare.get(stage).cloned();
+    if recovery.kind.promotes() {
+        recovery.released.extend(released(&plan.prepare));
+    }
     recovery.plan = Some(plan);
     match effect {
         Some(work) => to(recovery, Phase::Preparing { stage }, Effect::Run(work)),

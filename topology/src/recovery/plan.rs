@@ -18,7 +18,7 @@ use crate::action::{Action, Place, Switch, Threads, Until};
 use crate::applied::{has_applied_all, loses_relay_log_when_started};
 use crate::cluster::Member;
 use crate::gtid::Relation;
-use crate::instance::{Positioning, ThreadState};
+use crate::instance::{Instance, Positioning, ThreadState};
 use crate::key::InstanceKey;
 use crate::relocate::can_go_on;
 
@@ -141,7 +141,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         .partition(|it| it.instance.is_valid() && stands_still(it, recovery, situation));
     let failed = situation.cluster.member(recovery.failed());
     let unknown = failed.map_or(0, |it| unknown_acknowledgers(it, &replicas));
-    enough_in_sight(recovery, reachable.len(), silent.len(), unknown)?;
+    enough_in_sight(recovery, reachable.len(), &silent, unknown)?;
     let source_had = failed.map(everything).unwrap_or_default();
     let all = holdings(&reachable, failed, &source_had);
     let foremost = foremost(&all, recovery)?;
@@ -163,17 +163,37 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     let mut why = why;
     why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
     why.extend(failed.and_then(|it| prepared_xa(it, &candidate.key)));
+    let prepare = prepare(candidate, donor, situation);
+    let mut recovery = recovery.clone();
+    recovery.released.extend(released(&prepare));
+    let open = open(&candidate.key, donor, &recovery, situation);
     Ok(Plan {
         successor: candidate.key.clone(),
         why,
-        prepare: prepare(candidate, donor, situation),
-        open: Stage {
-            chains: open(&candidate.key, donor, recovery, situation).into_iter().collect(),
-        },
-        gather: gather(&candidate.key, &followers, &reachable, &lost, recovery, situation),
+        prepare,
+        open: Stage { chains: open.into_iter().collect() },
+        gather: gather(&candidate.key, &followers, &reachable, &lost, &recovery, situation),
         lost,
         loss,
     })
+}
+
+/// Whether what a replica has to apply waits for acknowledgements: it is told to ask its own replicas
+/// for them, and they may be gone, as what failed is for its other co-primary.
+fn holds_itself_up(member: &Member) -> bool {
+    member.instance.facts.semi_sync.source_enabled && !has_applied_all(&member.instance.facts)
+}
+
+/// One that was kept from that waits again once its place is settled.
+fn wait_again(key: &InstanceKey, recovery: &Recovery) -> Option<Action> {
+    recovery.released.contains(key).then_some(Action::SetSemiSyncSource(Switch::On))
+}
+
+/// Those that are kept from that by what is prepared.
+pub fn released(prepare: &[Stage]) -> impl Iterator<Item = InstanceKey> {
+    let chains = prepare.iter().flat_map(|stage| &stage.chains);
+    let released = chains.filter(|it| it.actions.contains(&Action::SetSemiSyncSource(Switch::Off)));
+    released.map(|it| it.on.clone())
 }
 
 /// Once everybody was stopped, whoever still receives could acknowledge what nobody else will have.
@@ -207,14 +227,14 @@ pub fn receives_again(recovery: &Recovery, situation: &Situation<'_>) -> bool {
 fn enough_in_sight(
     recovery: &Recovery,
     reachable: usize,
-    silent: usize,
+    silent: &[&Member],
     unknown: usize,
 ) -> Result<(), Refused> {
     let is_forced = matches!(recovery.cause, Cause::ForcedFailover | Cause::ForcedTakeover);
     if reachable == 0 {
         return Err(Refused::because("none of the replicas answers"));
     }
-    let all = reachable + silent;
+    let all = reachable + silent.len();
     if reachable * 2 < all && !is_forced {
         return Err(Refused::because(format!(
             "only {reachable} of {all} replicas answer: the others may have more"
@@ -224,10 +244,12 @@ fn enough_in_sight(
         Acknowledging::By(count) => count,
         Acknowledging::Off | Acknowledging::Lapsed => 0,
     };
+    let silent = silent.iter().filter(|it| may_have_acknowledged(it, recovery.failed())).count();
     if waits_for > 0 && silent >= waits_for as usize && !is_forced {
         return Err(Refused::because(format!(
             "{silent} of {all} replicas do not answer, and writes were acknowledged once \
-             {waits_for} had them: those may have what nobody else has"
+             {waits_for} had them: those may have what nobody else has (forget those that are gone \
+             for good)"
         )));
     }
     if unknown > 0 && waits_for > 0 && silent + unknown >= waits_for as usize && !is_forced {
@@ -242,15 +264,32 @@ fn enough_in_sight(
 /// How many acknowledged to a primary when it was seen last, beyond those who are known to do so or
 /// were never seen.
 fn unknown_acknowledgers(primary: &Member, replicas: &[&Member]) -> usize {
-    let may_acknowledge = |it: &&&Member| {
-        let semi_sync = &it.instance.facts.semi_sync;
-        semi_sync.replica_enabled
-            || semi_sync.replica_active
-            || it.instance.health.facts_from.is_none()
+    let source = primary.key();
+    let has_moved = |it: &Instance| it.is_valid() && it.facts.source() != Some(source);
+    let may_be = |it: &&&Member| {
+        acknowledges(&it.instance)
+            || (may_have_acknowledged(it, source) && !has_moved(&it.instance))
     };
-    let known = replicas.iter().filter(may_acknowledge).count();
+    let known = replicas.iter().filter(may_be).count();
     let clients = usize::try_from(primary.instance.facts.semi_sync.source_clients);
     clients.unwrap_or(usize::MAX).saturating_sub(known)
+}
+
+fn acknowledges(replica: &Instance) -> bool {
+    let semi_sync = &replica.facts.semi_sync;
+    semi_sync.replica_enabled || semi_sync.replica_active
+}
+
+/// Whether a replica acknowledges as far as is known: it was seen to, or was never seen below that
+/// source, or may have forgotten when it was started anew. For one that does not, such as a remote one that is asynchronous
+/// on purpose, no commit waited. Had that changed since, its primary would have told how many acknowledge.
+pub(super) fn may_have_acknowledged(replica: &Member, source: &InstanceKey) -> bool {
+    let instance = &replica.instance;
+    acknowledges(instance)
+        || instance.facts.source() != Some(source)
+        || instance.health.facts_from.is_none()
+        || instance.remembered.restarted
+        || instance.remembered.had.is_some()
 }
 
 /// The replica that has all that any of them has.
@@ -466,6 +505,9 @@ fn apply_everything(
     let member = situation.cluster.member(&holding.key)?;
     let channel = member.instance.facts.main_channel()?;
     let mut actions = Vec::new();
+    if holds_itself_up(member) {
+        actions.push(Action::SetSemiSyncSource(Switch::Off));
+    }
     if channel.applier != ThreadState::Running {
         actions.push(Action::Start(Threads::Applier));
     }
@@ -494,9 +536,9 @@ fn open(
         actions.push(Action::Start(Threads::Receiver));
     }
     let waited = recovery.acknowledging != Acknowledging::Off;
-    if waited && semi_sync.is_some_and(|it| it.available && !it.source_enabled) {
-        actions.push(Action::SetSemiSyncSource(Switch::On));
-    }
+    let is_off = semi_sync.is_some_and(|it| it.available && !it.source_enabled);
+    let wait = (waited && is_off).then_some(Action::SetSemiSyncSource(Switch::On));
+    actions.extend(wait_again(successor, recovery).or(wait));
     actions.push(Action::SetWritable);
     Some(Chain { on: successor.clone(), actions, need: Need::Must })
 }

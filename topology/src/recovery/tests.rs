@@ -216,12 +216,24 @@ fn the_one_with_everything_succeeds_or_feeds_whom_people_prefer() {
     let prefer_not: Change = |it| it.promotion_rule = Some(PromotionRule::PreferNot);
     let must_not: Change = |it| it.promotion_rule = Some(PromotionRule::MustNot);
     let silent_log: Change = |it| it.binlog.enabled = false;
+    let offline: Change = |it| it.offline_mode = true;
+    let late: Change = |it| it.channels[0].seconds_behind = Some(3_600);
     for (case, replicas, expected) in [
         ("all equal: by name", vec![replica("b", "1-9", "1-9"), replica("a", "1-9", "1-9")], "a"),
         (
             "the most advanced by what it received, not applied",
             vec![replica("a", "1-8", "1-8"), replica("b", "1-9", "1-3")],
             "b",
+        ),
+        (
+            "of those that received the same, the one that need not apply it first",
+            vec![with(replica("a", "1-9", "1-3"), late), replica("b", "1-9", "1-9")],
+            "b",
+        ),
+        (
+            "but whom people prefer goes first",
+            vec![with(with(replica("a", "1-9", "1-3"), late), prefer), replica("b", "1-9", "1-9")],
+            "a",
         ),
         (
             "a preferred one that is behind is fed",
@@ -243,6 +255,17 @@ fn the_one_with_everything_succeeds_or_feeds_whom_people_prefer() {
             vec![with(replica("a", "1-9", "1-9"), silent_log), replica("b", "1-5", "1-5")],
             "no: a:3306 cannot be promoted: it writes no binary log; \
              b:3306 lacks what a:3306 has, and cannot get it from there; force-master-takeover to it accepts that loss",
+        ),
+        (
+            "who lets only administrators in follows",
+            vec![with(replica("a", "1-9", "1-9"), offline), replica("b", "1-9", "1-9")],
+            "b",
+        ),
+        (
+            "and is not promoted where there is no other",
+            vec![with(replica("a", "1-9", "1-9"), offline)],
+            "no: a:3306 cannot be promoted: it is in offline_mode and lets neither applications nor \
+             replicas in",
         ),
         (
             "who writes no log follows",
@@ -308,9 +331,11 @@ fn places_and_lags_object_before_anything_is_moved() {
 
 #[test]
 fn what_cannot_be_seen_is_not_guessed() {
-    let four = ["a", "b", "c", "d"].map(|name| replica(name, "1-9", "1-9"));
-    let with_silent = |silent: &[&str], change: Change| {
-        let fleet = fleet_with(everywhere(), "1-9", &four, silent);
+    let acknowledging: Change = |it| it.semi_sync.replica_enabled = true;
+    let four =
+        |change: Change| ["a", "b", "c", "d"].map(|name| with(replica(name, "1-9", "1-9"), change));
+    let seen = |silent: &[&str], change: Change, replicas: Change| {
+        let fleet = fleet_with(everywhere(), "1-9", &four(replicas), silent);
         let mut p = fleet.instance(&key("p")).unwrap().facts.as_ref().clone();
         change(&mut p);
         let again =
@@ -318,6 +343,7 @@ fn what_cannot_be_seen_is_not_guessed() {
         let fleet = advance(&fleet, again, now()).snapshot;
         outcome(&fleet, &request(Cause::Asked, None))
     };
+    let with_silent = |silent: &[&str], change: Change| seen(silent, change, acknowledging);
     let nothing: Change = |_| ();
     assert_eq!(with_silent(&["d"], nothing), "a -d");
     assert_eq!(with_silent(&["c", "d"], nothing), "a -c-d");
@@ -330,7 +356,21 @@ fn what_cannot_be_seen_is_not_guessed() {
     };
     let unsafe_now = with_silent(&["d"], acknowledged);
     assert!(unsafe_now.contains("writes were acknowledged once 1 had them"), "I5: {unsafe_now}");
+    assert!(unsafe_now.contains("forget those that are gone"), "{unsafe_now}");
     assert_eq!(with_silent(&[], acknowledged), "a");
+    let asynchronous = seen(&["d"], acknowledged, nothing);
+    assert_eq!(asynchronous, "a -d", "nobody waited for it");
+    let one_more: Change = |it| {
+        it.semi_sync.source_enabled = true;
+        it.semi_sync.source_active = true;
+        it.semi_sync.wait_for_replicas = 1;
+        it.semi_sync.source_clients = 1;
+    };
+    let unknown = seen(&["d"], one_more, nothing);
+    assert!(
+        unknown.contains("acknowledged by 1 replicas that are not known here"),
+        "I5: {unknown}"
+    );
 }
 
 #[test]

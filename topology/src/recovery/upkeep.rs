@@ -187,6 +187,11 @@ fn watch(
             let scout = cluster.member(scout).filter(|it| it.instance.is_valid());
             let is_fresh = |it: &&Member| it.instance.health.facts_from >= Some(due);
             match scout {
+                // What ended it is no silence of its source.
+                Some(scout) if is_fresh(&scout) && has_given_up(scout) => {
+                    silent.stuck.insert(scout.key().clone());
+                    silent.scout = None;
+                }
                 Some(scout) if is_fresh(&scout) && !hears_source(scout) => {
                     review.hung.push(source.key().clone());
                 }
@@ -292,12 +297,18 @@ fn hears_source(replica: &Member) -> bool {
     replica.instance.facts.main_channel().is_some_and(|channel| channel.hears_source())
 }
 
+fn has_given_up(replica: &Member) -> bool {
+    replica.instance.facts.main_channel().is_some_and(|channel| channel.has_given_up())
+}
+
 /// A receiver that runs. MariaDB's throws away what is not applied yet when it finds its place by
-/// GTID, and what it threw away may be nowhere else.
+/// GTID, and what it threw away may be nowhere else; one that was given its account when it was
+/// started (`START REPLICA USER`) does not connect without.
 fn may_restart(replica: &Member) -> bool {
-    let channel = replica.instance.facts.main_channel();
-    channel.is_some_and(|it| it.receiver == ThreadState::Running)
-        && !may_lose_relay_log(&replica.instance.facts)
+    let facts = &replica.instance.facts;
+    facts.main_channel().is_some_and(|it| it.receiver == ThreadState::Running)
+        && !may_lose_relay_log(facts)
+        && facts.stores_account != Some(false)
 }
 
 /// Those whom a recovery stopped and could not bring to their new source, such as one that was too

@@ -93,6 +93,9 @@ pub(crate) fn can_go_on(
     if ours.is_mariadb() != theirs.is_mariadb() {
         return refuse(format!("{} is of another kind: {theirs}", source.key));
     }
+    if source.facts.offline_mode {
+        return refuse(format!("{} is in offline_mode and lets no replica in", source.key));
+    }
     can_read(replica, source, policy)?;
     has_all_it_needs(replica, source)
 }

@@ -6,7 +6,7 @@ use crate::key::InstanceKey;
 
 use super::super::candidate::Situation;
 use super::super::{Chain, Kind, Lost, Need, Recovery, Stage};
-use super::{bring, forgets_later};
+use super::{bring, forgets_later, wait_again};
 
 /// Followers get the successor as their source; who cannot come along is given up.
 pub(super) fn gather(
@@ -18,8 +18,11 @@ pub(super) fn gather(
     situation: &Situation<'_>,
 ) -> Stage {
     let chain = |on: &InstanceKey, actions| Chain { on: on.clone(), actions, need: Need::Should };
-    let follow =
-        followers.iter().map(|member| chain(member.key(), bring(member, successor, recovery)));
+    let follow = followers.iter().map(|member| {
+        let mut actions = bring(member, successor, recovery);
+        actions.extend(wait_again(member.key(), recovery));
+        chain(member.key(), actions)
+    });
     let is_reachable = |key: &InstanceKey| reachable.iter().any(|member| member.key() == key);
     let give_up = lost.iter().filter(|it| is_reachable(&it.key)).map(|it| {
         let actions = if situation.policy.recovery.detach_lost {

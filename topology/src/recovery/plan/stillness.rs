@@ -13,7 +13,7 @@ use crate::key::InstanceKey;
 use super::super::candidate::Situation;
 use super::super::machine::{Outcome, Ran};
 use super::super::{Acknowledging, Chain, Kind, Need, Recovery, Stage};
-use super::{follow, members, semi_sync};
+use super::{follow, members, semi_sync, wait_again};
 
 /// What is stopped before anything is weighed: receivers of all replicas, so that a primary that
 /// still lives gets no acknowledgement for what nobody will have, and the primary itself.
@@ -89,6 +89,8 @@ pub fn roll_back(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
             let is_start = |it: &Action| matches!(it, Action::Start(_));
             follow(failed).into_iter().filter(|it| !is_start(it)).chain(start).collect()
         };
+        let actions: Vec<Action> =
+            actions.into_iter().chain(wait_again(member.key(), recovery)).collect();
         let is_touched = !actions.is_empty();
         is_touched.then(|| Chain { on: member.key().clone(), actions, need: Need::Should })
     };

@@ -55,7 +55,8 @@ fn who_receives_again_is_stopped_again_and_does_not_count_in_the_end() {
         ),
     ];
     for (case, change, is_stopped_again) in cases {
-        let replicas = ["a", "b"].map(|name| replica(name, "1-9", "1-9"));
+        let acknowledging: Change = |it| it.semi_sync.replica_enabled = true;
+        let replicas = ["a", "b"].map(|name| with(replica(name, "1-9", "1-9"), acknowledging));
         let (_, b) = with(replicas[1].clone(), change);
         let (fleet, mut at) = in_phase(Cause::Found, Phase::Weighing, replicas);
         super::super::scene::refresh(&mut at.1, &[answered("b", 101, b)]);

@@ -51,3 +51,45 @@ fn who_names_the_successor_accepts_that_and_is_told_how_much_it_is() {
     assert_eq!(plan.loss.known, format!("{P}:6-9"));
     assert!(plan.why[0].contains("lacks what only a:3306 has"), "{:?}", plan.why);
 }
+
+/// The other co-primary of what failed, say: its applier waits for acknowledgements of a server that
+/// is gone.
+#[test]
+fn who_is_held_up_by_its_own_replicas_waits_for_none_until_it_has_a_place() {
+    use crate::action::Switch;
+    let waits: Change = |it| {
+        it.semi_sync.available = true;
+        it.semi_sync.source_enabled = true;
+    };
+    let must_not: Change = |it| it.promotion_rule = Some(PromotionRule::MustNot);
+    let switches = |chains: &[Chain], on: &str| -> Vec<Switch> {
+        let own = chains.iter().filter(|it| it.on == key(on)).flat_map(|it| &it.actions);
+        let switch = |it: &Action| match it {
+            Action::SetSemiSyncSource(switch) => Some(*switch),
+            _ => None,
+        };
+        own.filter_map(switch).collect()
+    };
+    for (case, a, expected) in [
+        ("it has to apply something", with(replica("a", "1-9", "1-6"), waits), true),
+        ("it has applied everything", with(replica("a", "1-9", "1-9"), waits), false),
+    ] {
+        let off = if expected { vec![Switch::Off] } else { vec![] };
+        let on = if expected { vec![Switch::On] } else { vec![] };
+        let fleet = fleet_with(everywhere(), "1-9", &[a.clone()], &[]);
+        let (recovery, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        assert_eq!(switches(&plan.prepare[0].chains, "a"), off, "{case}");
+        assert_eq!(switches(&plan.open.chains, "a"), on, "{case}");
+        // It gives what it has to whom it may not succeed.
+        let replicas = [with(a, must_not), replica("b", "1-5", "1-5")];
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        let (mut again, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        assert_eq!(switches(&plan.prepare[0].chains, "a"), off, "{case}");
+        assert_eq!(switches(&plan.open.chains, "a"), [], "{case}");
+        assert_eq!(switches(&plan.gather.chains, "a"), on, "{case}");
+        again.released = super::super::plan::released(&plan.prepare).collect();
+        let back = super::super::plan::roll_back(&again, &situation(&fleet));
+        assert_eq!(switches(&back.chains, "a"), on, "{case}");
+        assert_eq!(recovery.kind, Kind::Primary);
+    }
+}

@@ -189,7 +189,16 @@ fn a_primary_that_stands_still_is_given_its_time_though_it_has_one_replica() {
 /// Nobody who is gone says that there is no room.
 #[test]
 fn a_replica_that_is_told_no_proves_that_its_source_lives() {
-    for (number, is_there) in [(1040, true), (1045, true), (3032, true), (2003, false)] {
+    for (number, is_there) in [
+        (1040, true),
+        (1045, true),
+        (3032, true),
+        // It was greeted, and could not log in.
+        (2026, true),
+        (2061, true),
+        (2003, false),
+        (2013, false),
+    ] {
         let mut vigil = Vigil::default();
         let mut fleet = tested(&mut vigil, 0);
         let mut hung = false;
@@ -203,4 +212,37 @@ fn a_replica_that_is_told_no_proves_that_its_source_lives() {
         assert!(codes.contains(&expected), "{number}: {codes:?}");
         assert!(!hung, "{number}: whoever is known to be dead does not hang");
     }
+}
+
+/// Neither proves that the source hangs: it has purged what the receiver asks for, or the receiver
+/// itself has no account any more. What the source said proves, for as long as no other replica
+/// tells, that it lives.
+#[test]
+fn a_receiver_that_gives_up_when_it_is_made_to_connect_is_no_proof_of_a_hang() {
+    for (number, is_there) in [(1236, true), (13114, true), (13117, false)] {
+        let mut vigil = Vigil::default();
+        let mut fleet = tested(&mut vigil, 0);
+        let mut facts = connecting(number);
+        facts.channels[0].receiver = ThreadState::Stopped;
+        let mut hung = false;
+        for ms in (500..=9_000).step_by(100) {
+            fleet = after(&fleet, answered("c", 0, facts.clone()), ms);
+            hung |= !vigil.review(&fleet, now().plus(Duration::from_millis(ms))).hung.is_empty();
+        }
+        assert!(!hung, "{number}");
+        let codes: Vec<Code> =
+            fleet.clusters.values().flat_map(|it| &it.analyses).map(|it| it.code).collect();
+        assert_eq!(codes.contains(&Code::UnreachablePrimary), is_there, "{number}: {codes:?}");
+    }
+}
+
+#[test]
+fn a_replica_whose_account_is_not_stored_is_not_made_to_connect_anew() {
+    let unstored = |name| with(receiving(name), |it| it.stores_account = Some(false));
+    let fleet = fleet_with(everywhere(), "1-9", &[unstored("b"), unstored("c")], &[]);
+    assert_eq!(watch(&mut Vigil::default(), &fleet, 0, 10_000), Vec::<String>::new());
+    let stored = with(receiving("b"), |it| it.stores_account = Some(true));
+    let fleet = fleet_with(everywhere(), "1-9", &[stored, unstored("c")], &[]);
+    let told = watch(&mut Vigil::default(), &fleet, 0, 1_000);
+    assert_eq!(told.first().map(String::as_str), Some("scout b:3306"));
 }
