@@ -269,17 +269,17 @@ impl World {
         }
     }
 
-    /// MariaDB writes its place in two files that do not survive a crash in the middle of a change:
-    /// error 1201, until a person begins anew.
+    /// A crash in the middle of a change leaves a place that cannot be read again (error 1201 of MariaDB,
+    /// 1872 of MySQL), until a person begins anew.
     fn has_lost_its_place(&self, index: usize) -> bool {
         let server = &self.servers[index];
         let stands = |column| server.replica_status("", column).is_some_and(|it| it == "No");
-        server.flavor.is_mariadb()
-            && stands("IO_Running")
+        let number = if server.flavor.is_mariadb() { "1201" } else { "1872" };
+        stands("IO_Running")
             && stands("SQL_Running")
             && server
-                .try_query("START SLAVE")
-                .is_err_and(|error| error.to_string().contains("1201"))
+                .try_query("START REPLICA")
+                .is_err_and(|error| error.to_string().contains(number))
     }
 
     /// Not where both threads stand still: a server of MariaDB would throw its relay log away.
