@@ -176,6 +176,30 @@ fn what_replicas_wrote_themselves_neither_bars_nor_spreads() {
     }
 }
 
+/// What a former primary writes itself as a replica, as for a FLUSH, is no part of the place at which it
+/// goes on: its source would not know that.
+#[test]
+fn a_former_primary_goes_on_replicating_though_it_writes_something_itself() {
+    for flavor in MARIADBS {
+        let servers = small_shop(|_| Options::new(flavor), 2);
+        let baton = watch(&servers, &[]);
+        let answer = baton.get("/api/graceful-master-takeover-auto/shop");
+        assert_eq!(answer["Code"], "OK", "{answer}\n{}", baton.log());
+        let port = baton.get("/api/master/shop")["Key"]["Port"].as_u64().expect("a primary");
+        let successor = at(&servers, port);
+        wait_until(PATIENCE, "the former primary follows", || {
+            servers[0].replication_runs("").then_some(())
+        });
+        servers[0].exec("FLUSH TABLES; ANALYZE TABLE shop.orders");
+        insert(successor, 3..13);
+        until_counted(&servers[0], 13);
+        servers[0].exec("STOP SLAVE; START SLAVE");
+        insert(successor, 13..23);
+        until_counted(&servers[0], 23);
+        assert!(servers[0].replication_runs(""), "{flavor:?}");
+    }
+}
+
 /// Left over in `gtid_slave_pos` from what the server replicated once; nobody will ever send it.
 #[test]
 fn a_domain_in_nobodys_log_does_not_count() {

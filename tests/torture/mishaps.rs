@@ -73,6 +73,7 @@ impl World {
                 self.kill(primary);
                 // What people stopped is started by people.
                 let _ = self.servers[replica].try_query("START REPLICA");
+                self.halted = Some(replica);
             }
             Mishap::BatonDies => self.restart_baton(),
             Mishap::PrimaryAndBatonDie => {

@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) dead: Vec<usize>,
     /// Replicas whose applier people stopped.
     pub(crate) stopped: Vec<usize>,
+    /// The replica that people stopped and started again a moment later.
+    pub(crate) halted: Option<usize>,
     /// Replicas on which people wrote, and the databases they made there.
     pub(crate) written: Vec<(usize, String)>,
     /// How many writes of people there were.
@@ -107,6 +109,7 @@ impl World {
             warehouse,
             dead: Vec::new(),
             stopped: Vec::new(),
+            halted: None,
             written: Vec::new(),
             locals: 0,
             last_primary: 0,
@@ -163,6 +166,7 @@ impl World {
             self.bring_back(index, primary);
         }
         self.stopped.clear();
+        self.halted = None;
         self.written.clear();
         wait_until(HEAL, &format!("{mishap:?}: baton sees it whole"), || {
             let port = self.baton.get("/api/master/shop")["Key"]["Port"].as_u64()?;
@@ -288,9 +292,13 @@ impl World {
         let is = |column, wanted: &str| {
             server.replica_status("", column).is_some_and(|state| state == wanted)
         };
+        // It may be started or moved by baton at this very moment.
         if self.stopped.contains(&index) && is("IO_Running", "Yes") && is("SQL_Running", "No") {
-            // It may be started or moved by baton at this very moment.
             let _ = server.try_query("START REPLICA SQL_THREAD");
+        }
+        // What baton saw them stop it leaves stopped, though they started it a moment later.
+        if self.halted == Some(index) && is("IO_Running", "No") && is("SQL_Running", "Yes") {
+            let _ = server.try_query("START REPLICA IO_THREAD");
         }
     }
 

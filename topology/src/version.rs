@@ -80,6 +80,11 @@ impl Version {
             && self.numbers >= (major, minor, patch)
     }
 
+    /// Whether this is MariaDB, of this release or a newer one.
+    pub fn is_mariadb_at_least(&self, major: u16, minor: u16) -> bool {
+        self.is_mariadb() && self.major() >= (major, minor)
+    }
+
     /// Whether this is MariaDB.
     pub fn is_mariadb(&self) -> bool {
         self.flavor == Flavor::MariaDb

@@ -25,18 +25,25 @@ const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// No chain of sources or successors is followed any further.
 const STEPS_MAX: usize = 1_000;
 
-/// Former primaries that came back, and since when they are fenced.
+/// Former primaries that came back.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Returning(BTreeMap<InstanceKey, Timestamp>);
+pub(super) struct Returning {
+    /// Since when they are fenced.
+    fenced: BTreeMap<InstanceKey, Timestamp>,
+    /// Whether they were open at the first look after this recovery replaced them.
+    found_open: BTreeMap<InstanceKey, (u64, bool)>,
+}
 
 impl Returning {
     /// Fences those that came back writable. Unless people put one back in its place: then whoever
     /// leads, looked at after that, accepts no writes any more, or follows it.
     pub(super) fn see_to(&mut self, fleet: &FleetSnapshot, now: Timestamp, review: &mut Review) {
-        self.0.retain(|_, since| now.since(*since) < FENCE_FOR);
+        self.fenced.retain(|_, since| now.since(*since) < FENCE_FOR);
         let replaced = all_replaced(&fleet.ledger);
+        self.found_open.retain(|key, _| replaced.contains_key(key));
         for (key, recovery) in &replaced {
             let Some((_, member)) = fleet.member(key) else { continue };
+            let came_open = self.came_back_open(member, recovery);
             if !is_open_since(member, recovery) || !self.is_due(member, recovery, fleet, now) {
                 continue;
             }
@@ -45,16 +52,30 @@ impl Returning {
             // Two that accepted writes side by side were meant to.
             let is_meant = recovery.successor.as_ref() == Some(leader.key())
                 && recovery.beside.contains(leader.key());
-            if is_meant || !takes_itself_for_primary(member, recovery, leader, fleet) {
+            let is_primary = takes_itself_for_primary(member, recovery, leader, came_open, fleet);
+            if is_meant || !is_primary {
                 continue;
             }
             if leader.instance.health.facts_from < member.instance.health.last_seen {
                 review.looks.push(leader.key().clone());
                 continue;
             }
-            self.0.entry((*key).clone()).or_insert(now);
+            self.fenced.entry((*key).clone()).or_insert(now);
             review.chores.push(fence(member, recovery, now));
         }
+    }
+
+    /// Whether it was open when it was first seen again: then nobody opened it since.
+    fn came_back_open(&mut self, member: &Member, recovery: &Recovery) -> bool {
+        let Instance { facts, health, .. } = &*member.instance;
+        if !member.instance.is_valid() || health.facts_from <= recovery.ended_at {
+            return false;
+        }
+        let found = self.found_open.entry(member.key().clone()).or_default();
+        if found.0 != recovery.id {
+            *found = (recovery.id, !is_closed(facts));
+        }
+        found.1
     }
 
     fn is_due(
@@ -73,7 +94,7 @@ impl Returning {
         // A fence that did not hold is tried again, for a while: whoever opens the server again
         // after that means it. That it was restarted means nothing.
         let since = recovery.ended_at.unwrap_or(recovery.begun_at);
-        let since = self.0.get(key).map_or(since, |it| since.max(*it));
+        let since = self.fenced.get(key).map_or(since, |it| since.max(*it));
         let is_still_coming_back =
             now.since(since) < FENCE_FOR || is_up_since(&member.instance, noted);
         noted < recovery.begun_at || (is_still_coming_back && now.since(noted) >= FENCE_AGAIN_AFTER)
@@ -200,12 +221,14 @@ fn is_up_since(instance: &Instance, at: Timestamp) -> bool {
     seen.is_some_and(|seen| seen > at && up_for + Duration::from_secs(1) <= seen.since(at))
 }
 
-/// Whoever was given another place, and gets through to its source, is a replica. But a fence is
-/// forgotten by a restart: what was put below whoever leads is closed again after one.
+/// Whoever was given another place, and gets through to its source, is a replica. But one below whoever
+/// leads is closed if it came back open: it may have had that place before it was replaced, unseen, and
+/// its clients with it. And a fence is forgotten by a restart.
 fn takes_itself_for_primary(
     member: &Member,
     recovery: &Recovery,
     leader: &Member,
+    came_open: bool,
     fleet: &FleetSnapshot,
 ) -> bool {
     let mut rejoined = fleet.ledger.recoveries.values().filter(|it| {
@@ -214,11 +237,12 @@ fn takes_itself_for_primary(
             && it.is_successful()
             && it.failed() == member.key()
     });
+    let was_rejoined = rejoined.next().is_some();
     let has_place = !is_where_it_was(member, recovery) && is_connected(&member.instance.facts);
-    if !has_place && rejoined.next().is_none() {
+    if !has_place && !was_rejoined {
         return true;
     }
     let ended = recovery.ended_at.unwrap_or(recovery.begun_at);
-    let follows = above(member, fleet).iter().any(|it| it.key() == leader.key());
-    follows && is_up_since(&member.instance, ended)
+    let is_open = (came_open && !was_rejoined) || is_up_since(&member.instance, ended);
+    is_open && above(member, fleet).iter().any(|it| it.key() == leader.key())
 }

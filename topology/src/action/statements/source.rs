@@ -159,7 +159,12 @@ impl Words<'_> {
             // Either position may be in use, and that is not ours to change.
             Some(channel) if channel.positioning == Positioning::MariaDbGtid => {}
             Some(_) => options.word("USE_GTID", "slave_pos"),
-            // What it wrote itself as a primary is only in the current position.
+            // What it wrote itself as a primary is part of its place now; what it writes itself from here
+            // on, such as for a FLUSH, is not: its source would not know that.
+            None if self.facts.version.is_mariadb_at_least(10, 10) => {
+                options.word("USE_GTID", "slave_pos");
+                options.number("DEMOTE_TO_SLAVE", 1u8);
+            }
             None => options.word("USE_GTID", "current_pos"),
         }
         Ok(())

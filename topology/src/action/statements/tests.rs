@@ -452,6 +452,12 @@ fn a_server_without_credentials_is_given_some_that_nobody_reads() {
             "10.11.14-MariaDB",
             "CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306, MASTER_USER = 'repl', \
              MASTER_PASSWORD = ",
+            ", MASTER_USE_GTID = slave_pos, MASTER_DEMOTE_TO_SLAVE = 1",
+        ),
+        (
+            "10.6.21-MariaDB",
+            "CHANGE MASTER '' TO MASTER_HOST = 'new', MASTER_PORT = 3306, MASTER_USER = 'repl', \
+             MASTER_PASSWORD = ",
             ", MASTER_USE_GTID = current_pos",
         ),
     ] {
@@ -511,7 +517,7 @@ fn a_source_is_detached_reversibly() {
     assert_said(&Action::Detach, &[(detached("9.7.0"), &[])]);
     // What it wrote while it was detached counts, too.
     let back = said(&below(Place::Gtid), &detached("10.11.14-MariaDB")).unwrap();
-    assert!(back[0].contains("MASTER_USE_GTID = current_pos"), "{back:?}");
+    assert!(back[0].contains("MASTER_DEMOTE_TO_SLAVE = 1"), "{back:?}");
     for action in [Action::Detach, Action::Reattach] {
         assert_eq!(said(&action, &alone("9.7.0")), Err("it replicates from nobody".into()));
     }
