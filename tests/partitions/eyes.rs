@@ -128,7 +128,7 @@ fn a_replica_that_cannot_log_in_again_is_a_witness_still() {
     wait_until(PATIENCE, "one of them tried to connect anew", || {
         [0, 2].iter().any(|it| refused(&world.servers[*it])).then_some(())
     });
-    world.until_looked_for(40);
+    world.until_looked_for(8);
     world.stays_as_it_was();
 
     world.servers[PRIMARY].kill_9();
@@ -149,7 +149,7 @@ fn a_replica_that_was_started_with_a_password_is_not_stopped_to_see_whether_its_
     }
     world.batons[0].until_all_valid(3);
     world.lose_primary(&[0, 1, 2], &[]);
-    world.until_looked_for(40);
+    world.until_looked_for(8);
     world.stays_as_it_was();
     assert!([0, 2].iter().all(|it| world.servers[*it].replication_runs("")), "all go on");
 }
