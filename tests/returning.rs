@@ -56,6 +56,54 @@ fn a_co_primary_that_was_replaced_by_one_that_refused_writes_comes_back_closed()
     }
 }
 
+/// Of two that replicate from each other the one that accepts writes is the primary: it hands over to the
+/// other, there and back, and each goes on replicating from the other. By force too, where what the other
+/// has is not enough for baton to do it by itself.
+#[test]
+fn co_primaries_hand_over_to_each_other() {
+    for flavor in FLAVORS {
+        let options = |index| match index {
+            0 => Options::new(flavor),
+            _ => Options::new(flavor).read_only(),
+        };
+        let mut servers = Server::start_all((0..3).map(options));
+        servers[1].replicate_from(&servers[0]);
+        servers[0].replicate_from(&servers[1]);
+        servers[2].replicate_from(&servers[0]);
+        empower(&servers);
+        servers[0].exec("CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY)");
+        let baton = watch(&servers, &EVERYWHERE);
+        for (round, (from, to)) in [(0, 1), (1, 0)].into_iter().enumerate() {
+            servers[from].exec(&format!("INSERT INTO shop.orders VALUES ({round})"));
+            let (host, port) = (&servers[to].host, servers[to].port);
+            let path = format!("/api/graceful-master-takeover-auto/shop/{host}/{port}");
+            let done = baton.get(&path);
+            assert_eq!(done["Code"], "OK", "{flavor:?} {done}\n{}", baton.log());
+            assert_eq!(done["Details"]["AllErrors"], serde_json::json!([""]), "{done}");
+            assert!(is_writable(&servers[to]) && !is_writable(&servers[from]), "{flavor:?}");
+            let source = |it: usize| servers[it].replica_status("", "Port");
+            let port = |it: usize| Some(servers[it].port.to_string());
+            assert_eq!((source(from), source(to)), (port(to), port(from)), "{flavor:?}");
+            assert_eq!(source(2), port(to), "{flavor:?}");
+            servers[to].exec(&format!("INSERT INTO shop.orders VALUES ({})", 10 + round));
+            let rows = format!("{}", 2 * (round + 1));
+            for server in &servers {
+                wait_until(PATIENCE, "it has all rows", || {
+                    (server.value("SELECT COUNT(*) FROM shop.orders") == rows).then_some(())
+                });
+            }
+            baton.until_all_valid(servers.len());
+        }
+        // Both are gone, and nobody may tell: a person decides.
+        servers[0].kill_9();
+        baton.until_found(&servers[0], "DeadCoMaster");
+        let forced = baton.until("/api/force-master-failover/shop", "the other leads", |it| {
+            (it["Code"] == "OK" || is_writable(&servers[1])).then(|| it.clone())
+        });
+        assert!(is_writable(&servers[1]), "{flavor:?} {forced}");
+    }
+}
+
 /// I1: whoever leads now was never its replica's successor, but its successor's.
 #[test]
 fn a_primary_whose_successor_was_replaced_too_comes_back_closed() {

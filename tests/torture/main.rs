@@ -128,6 +128,7 @@ fn assert_replicas_are_whole(world: &World, primary: usize, kept: &[u64]) {
         }
     }
     while let Some(why) = world.import_trouble() {
+        world.start_import();
         assert!(Instant::now() < deadline, "{why}: {}", world.story());
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -143,6 +143,15 @@ impl World {
         all.filter(|it| self.source_of(*it) == Some(primary)).collect()
     }
 
+    /// What people do when the import stopped, as it does on MySQL when only one of two sources waits for
+    /// acknowledgements.
+    pub(crate) fn start_import(&self) {
+        let importer = &self.servers[IMPORTER];
+        if !importer.flavor.is_mariadb() && !importer.replication_runs(IMPORTS) {
+            let _ = importer.try_query(&format!("START REPLICA FOR CHANNEL '{IMPORTS}'"));
+        }
+    }
+
     /// Why the import from elsewhere is not whole; `None` when it is.
     pub(crate) fn import_trouble(&self) -> Option<String> {
         let warehouse = self.warehouse.as_ref()?;

@@ -527,11 +527,15 @@ fn open(
     }
     let member = situation.cluster.member(successor);
     let semi_sync = member.map(|it| &it.instance.facts.semi_sync);
-    let is_other = recovery.kind == Kind::CoPrimary && member.is_some_and(|it| it.is_co_primary);
+    let is_other = match recovery.kind {
+        Kind::CoPrimary => member.is_some_and(|it| it.is_co_primary),
+        Kind::Takeover => recovery.followed.as_ref() == Some(successor),
+        _ => false,
+    };
     let mut actions = Vec::new();
     if !is_other && !member.is_some_and(|it| forgets_later(it, recovery)) {
         actions.push(Action::ForgetSource);
-    } else if is_other && donor.is_none() {
+    } else if is_other && donor.is_none() && recovery.kind == Kind::CoPrimary {
         // It goes on replicating from its other, should that come back (I9).
         actions.push(Action::Start(Threads::Receiver));
     }

@@ -321,12 +321,17 @@ impl From<Preview> for PreviewJson {
     }
 }
 
-/// The one primary of the cluster that is meant.
+/// The one primary of the cluster that is meant: of co-primaries, the one that accepts writes, or did
+/// when it was seen last.
 fn only_primary(call: &Call) -> Result<&Member, Failure> {
     let cluster = call.hinted_cluster()?;
-    match cluster.primaries().as_slice() {
-        [one] => Ok(one),
-        many => {
+    let primaries = cluster.primaries();
+    let is_open = |it: &&&Member| it.is_co_primary && !it.instance.facts.read_only;
+    let mut open = primaries.iter().filter(is_open);
+    match (primaries.as_slice(), open.next(), open.next()) {
+        ([one], ..) => Ok(one),
+        (_, Some(one), None) if primaries.iter().all(|it| it.is_co_primary) => Ok(one),
+        (many, ..) => {
             let why = many.iter().find_map(|it| chooses_itself(it));
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
             Err(Failure::new(format!("Cannot deduce cluster master for {}{why}", cluster.name())))

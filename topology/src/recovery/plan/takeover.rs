@@ -170,13 +170,19 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     };
     let mut actions = acknowledge_no_more(primary);
     let stays_out = no_account(primary);
-    if stays_out.is_none() {
+    if primary.source.as_ref() == Some(successor.key()) {
+        // They stay co-primaries: each goes on replicating from the other.
+    } else if stays_out.is_none() {
+        if primary.instance.facts.main_channel().is_some() {
+            actions.push(Action::Stop(Threads::Both));
+        }
         actions.push(Action::ChangeSource { to: successor.key().clone(), place: Place::Gtid });
         if recovery.cause == Cause::TakeoverAuto {
             actions.push(Action::Start(Threads::Both));
         }
     }
-    let step_down = Chain { on: old.clone(), actions, need: Need::Should };
+    let is_told = !actions.is_empty();
+    let step_down = is_told.then(|| Chain { on: old.clone(), actions, need: Need::Should });
     let mut why = vec![format!("{} takes over from {old}", successor.key())];
     why.extend(imports_left(primary, successor.key()));
     why.extend(prepared_xa(primary, successor.key()));
@@ -191,7 +197,7 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
         open: Stage {
             chains: open(successor.key(), None, recovery, situation).into_iter().collect(),
         },
-        gather: Stage { chains: vec![step_down] },
+        gather: Stage { chains: step_down.into_iter().collect() },
         lost: stays_out.map(|why| lost(primary, &why)).into_iter().chain(silent).collect(),
         loss: Loss::default(),
     })
