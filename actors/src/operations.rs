@@ -80,10 +80,14 @@ impl Locks {
 }
 
 impl Operations for Workshop {
-    fn perform(&self, request: Request) -> BoxFuture<'_, Result<Performed, OperationError>> {
+    fn perform(
+        &self,
+        request: Request,
+        by: String,
+    ) -> BoxFuture<'_, Result<Performed, OperationError>> {
         let workshop = self.clone();
         // A task of its own: what was begun is brought to its end whoever hangs up.
-        let task = strand::spawn(async move { workshop.carry_out(request).await });
+        let task = strand::spawn(async move { workshop.carry_out(request, &by).await });
         let died = |_| Err(OperationError::Failed("the operation broke off".into()));
         async move { task.await.unwrap_or_else(died) }.boxed()
     }
@@ -221,7 +225,7 @@ impl Workshop {
         self.snapshot.borrow().clone()
     }
 
-    async fn carry_out(&self, request: Request) -> Result<Performed, OperationError> {
+    async fn carry_out(&self, request: Request, by: &str) -> Result<Performed, OperationError> {
         let mandate = Mandate::obtain(&self.ledger).await.map_err(OperationError::Locked)?;
         let fleet = self.look_around(&request).await;
         let plan =
@@ -238,7 +242,7 @@ impl Workshop {
         let (done, failed) = self.work(&mandate, &plan).await;
         self.unlock(&mandate, &plan.locked).await;
         self.look_at(plan.touched()).await;
-        let performed = self.conclude(plan, done, failed)?;
+        let performed = self.conclude(plan, done, failed, by)?;
         self.tell(&performed.plan).await;
         Ok(performed)
     }
@@ -355,6 +359,7 @@ impl Workshop {
         plan: Plan,
         done: Vec<InstanceKey>,
         failed: Vec<(InstanceKey, String)>,
+        by: &str,
     ) -> Result<Performed, OperationError> {
         let reasons: Vec<String> = failed.iter().map(|(_, why)| why.clone()).collect();
         let is_failed = done.is_empty() && !failed.is_empty();
@@ -365,7 +370,7 @@ impl Workshop {
             message = format!("{message} ({})", plan.notes.join("; "));
         }
         let outcome = if is_failed { "failed: " } else { "" };
-        self.record(plan.kind, &plan.about, format!("{outcome}{message}"));
+        self.record(plan.kind, &plan.about, format!("{outcome}{message} ({by})"));
         if is_failed {
             tracing::warn!(kind = plan.kind, about = %plan.about, message, "operation failed");
             return Err(OperationError::Failed(message));

@@ -127,8 +127,13 @@ pub trait ControlSession: Send + 'static {
 
 /// Carries out what people ask of servers.
 pub trait Operations: Send + Sync + 'static {
-    /// Carries out a request. It goes on to its end even if nobody waits for it any more.
-    fn perform(&self, request: Request) -> BoxFuture<'_, Result<Performed, OperationError>>;
+    /// Carries out a request; the audit says by whom. It goes on to its end even if nobody waits for
+    /// it any more.
+    fn perform(
+        &self,
+        request: Request,
+        by: String,
+    ) -> BoxFuture<'_, Result<Performed, OperationError>>;
 
     /// Works out what would be done, and does nothing.
     fn rehearse(&self, request: Request) -> BoxFuture<'_, Result<Preview, OperationError>>;

@@ -21,6 +21,9 @@ use baton_topology::relocate::{Control, How, Request};
 use baton_topology::time::Timestamp;
 use support::{World, key, watch_with};
 
+/// Who asks for everything here.
+const BY: &str = "by anna from 10.0.0.9";
+
 /// `a` above `b` and `e`, `b` above `c` and `d`.
 async fn tree() -> (World, Workshop) {
     tree_with(Policy::default()).await
@@ -74,16 +77,17 @@ fn locks(world: &World) -> usize {
 async fn whoever_asks_next_sees_what_was_done() {
     tokio::time::pause();
     let (world, workshop) = tree().await;
-    let done = workshop.perform(relocate("c", "e")).await.expect("it is done");
+    let done = workshop.perform(relocate("c", "e"), BY.into()).await.expect("it is done");
     assert_eq!(done.message, "Instance c:3306 relocated below e:3306");
     assert_eq!(placed(&world, "c"), (Some(key("e")), true));
-    let done = workshop.perform(all("b", "a")).await.expect("it is done");
+    let done = workshop.perform(all("b", "a"), BY.into()).await.expect("it is done");
     assert_eq!(done.message, "Relocated 1 replicas of b:3306 below a:3306; 0 errors: []");
     assert_eq!(placed(&world, "d"), (Some(key("a")), true));
     assert_eq!(locks(&world), 0, "nothing stays locked");
     let audit = world.handles.history.audit(None, 0).await.expect("the store answers");
     let kinds: Vec<&str> = audit.iter().map(|it| it.entry.kind.as_str()).collect();
     assert!(kinds.contains(&"relocate-below") && kinds.contains(&"relocate-replicas"), "{kinds:?}");
+    assert!(audit[0].entry.message.ends_with("(by anna from 10.0.0.9)"), "{:?}", audit[0]);
 }
 
 #[actix::test]
@@ -117,7 +121,7 @@ async fn whatever_fails_what_was_stopped_is_started_again() {
     ] {
         let (world, workshop) = tree().await;
         world.fleet.fail_action(&key("c"), nth, fault.clone());
-        let outcome = workshop.perform(relocate("c", "e")).await;
+        let outcome = workshop.perform(relocate("c", "e"), BY.into()).await;
         assert!(matches!(outcome, Err(OperationError::Failed(_))), "{nth} {fault:?}: {outcome:?}");
         assert!(placed(&world, "c").1, "{nth} {fault:?}: c replicates");
         assert_eq!(locks(&world), 0, "{nth} {fault:?}");
@@ -129,7 +133,7 @@ async fn one_replica_that_fails_does_not_hold_up_the_others() {
     tokio::time::pause();
     let (world, workshop) = tree().await;
     world.fleet.fail_action(&key("c"), 2, ActionFault::Refuse);
-    let done = workshop.perform(all("b", "e")).await.expect("one was moved");
+    let done = workshop.perform(all("b", "e"), BY.into()).await.expect("one was moved");
     assert_eq!(done.done, [key("d")]);
     assert_eq!(done.failed.len(), 1);
     assert!(done.message.starts_with("Relocated 1 replicas of b:3306 below e:3306; 1 errors: [c"));
@@ -143,7 +147,8 @@ async fn a_replica_that_does_not_replicate_where_it_went_goes_back() {
     let (world, workshop) = tree().await;
     // The third action on c is to start it below its new source.
     world.fleet.fail_action(&key("c"), 3, ActionFault::Refuse);
-    let told = workshop.perform(relocate("c", "e")).await.expect_err("it does not start there");
+    let told =
+        workshop.perform(relocate("c", "e"), BY.into()).await.expect_err("it does not start there");
     assert!(told.to_string().ends_with("; it is back below b:3306"), "{told}");
     assert_eq!(placed(&world, "c"), (Some(key("b")), true));
 }
@@ -161,7 +166,8 @@ async fn a_server_that_is_worked_on_is_left_alone() {
         ends_at: now.plus(Duration::from_secs(1_000_000_000)),
     };
     world.handles.ledger.propose(maintenance).await.expect("it is free");
-    let refused = workshop.perform(all("b", "a")).await.expect_err("d is in maintenance");
+    let refused =
+        workshop.perform(all("b", "a"), BY.into()).await.expect_err("d is in maintenance");
     assert_eq!(refused.to_string(), "d:3306 is in maintenance by ann: a new disk");
     assert_eq!(world.fleet.actions(), [], "nothing was done");
     assert_eq!(locks(&world), 1, "only ann's lock is left");
@@ -172,7 +178,7 @@ async fn an_operation_outlives_whoever_asked_for_it() {
     tokio::time::pause();
     let (world, workshop) = tree().await;
     world.fleet.set_fault(&key("c"), Fault::Slow(Duration::from_millis(100)));
-    let impatient = workshop.perform(relocate("c", "e"));
+    let impatient = workshop.perform(relocate("c", "e"), BY.into());
     let hung_up = tokio::time::timeout(Duration::from_millis(250), impatient).await;
     assert!(hung_up.is_err(), "it takes longer than that");
     world
@@ -189,7 +195,7 @@ async fn a_stop_may_wait_a_minute_for_the_rest_of_a_transaction() {
     world.fleet.fail_action(&key("d"), 1, ActionFault::Hang);
     let began = tokio::time::Instant::now();
     let stop = Request::Control { key: key("d"), control: Control::Stop };
-    workshop.perform(stop).await.expect_err("it never stops");
+    workshop.perform(stop, BY.into()).await.expect_err("it never stops");
     assert!(began.elapsed() > Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
@@ -199,14 +205,15 @@ async fn threads_that_do_not_run_after_all_are_an_error() {
     let (world, workshop) = tree().await;
     world.fleet.kill(&key("e"));
     let request = Request::Repoint { replica: key("c"), below: Some(key("e")) };
-    workshop.perform(request).await.expect("its source may be dead");
+    workshop.perform(request, BY.into()).await.expect("its source may be dead");
     let stop = Request::Control { key: key("d"), control: Control::Stop };
-    workshop.perform(stop).await.expect("it stops");
+    workshop.perform(stop, BY.into()).await.expect("it stops");
     assert_eq!(placed(&world, "d"), (Some(key("b")), false));
     world.fleet.kill(&key("b"));
     tokio::time::sleep(Duration::from_millis(100)).await;
     let start = Request::Control { key: key("d"), control: Control::Start };
-    let told = workshop.perform(start).await.expect_err("its source is dead").to_string();
+    let told =
+        workshop.perform(start, BY.into()).await.expect_err("its source is dead").to_string();
     assert!(told.starts_with("d:3306: instance is not replicating"), "{told}");
     let applier = |world: &World| {
         let snapshot = world.snapshot();
@@ -223,7 +230,7 @@ async fn what_a_dead_baton_left_stopped_and_locked_is_started_and_free() {
     // As if it had died between stopping and starting.
     for name in ["c", "d"] {
         let stop = Request::Control { key: key(name), control: Control::Stop };
-        workshop.perform(stop).await.expect("it stops");
+        workshop.perform(stop, BY.into()).await.expect("it stops");
     }
     let now = Timestamp::from_secs(0);
     for (name, owner, reason) in
@@ -249,7 +256,10 @@ async fn a_server_is_moved_by_one_at_a_time() {
     tokio::time::pause();
     let (world, workshop) = tree().await;
     let (one, other) = (workshop.clone(), workshop.clone());
-    let both = tokio::join!(one.perform(relocate("c", "e")), other.perform(relocate("c", "a")));
+    let both = tokio::join!(
+        one.perform(relocate("c", "e"), BY.into()),
+        other.perform(relocate("c", "a"), BY.into())
+    );
     let refused = match both {
         (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused.to_string(),
         neither => panic!("one of them wins: {neither:?}"),
@@ -276,7 +286,7 @@ async fn what_a_recovery_is_about_to_place_is_left_to_it() {
         }
         world.handles.ledger.propose(begin).await.expect("the ledger takes it");
     };
-    let (outcome, ()) = tokio::join!(workshop.perform(relocate("c", "e")), begun);
+    let (outcome, ()) = tokio::join!(workshop.perform(relocate("c", "e"), BY.into()), begun);
     let left = "c:3306 is left to recovery 1 of b:3306, which is under way";
     let refused = outcome.expect_err("a recovery is under way").to_string();
     assert!(refused.starts_with(left), "{refused}");
@@ -302,10 +312,11 @@ async fn errant_transactions_are_dropped_at_the_second_try() {
     // The connection breaks before it is done.
     world.fleet.fail_action(&key("c"), 2, ActionFault::LoseBefore);
     let request = Request::Control { key: key("c"), control: Control::ErrantResetLogs };
-    let failed = workshop.perform(request.clone()).await.expect_err("the connection broke");
+    let failed =
+        workshop.perform(request.clone(), BY.into()).await.expect_err("the connection broke");
     assert!(!failed.to_string().contains("is left stopped"), "nothing was lost yet: {failed}");
     assert!(placed(&world, "c").1);
-    workshop.perform(request).await.expect("the second time it works");
+    workshop.perform(request, BY.into()).await.expect("the second time it works");
     let executed = world.fleet.executed(&key("c")).to_string();
     assert!(!executed.contains(&own.uuid.to_string()), "{executed}");
 }
@@ -317,12 +328,12 @@ async fn nothing_is_done_that_the_ledger_did_not_agree_to() {
     let (world, workshop) = tree().await;
     let stop = Request::Control { key: key("c"), control: Control::Stop };
     let before = world.handles.ledger.state().borrow().index;
-    workshop.perform(stop.clone()).await.expect("it stops");
+    workshop.perform(stop.clone(), BY.into()).await.expect("it stops");
     assert!(world.handles.ledger.state().borrow().index > before);
     let acted = world.fleet.actions().len();
     world.store.disk().fault = StoreFault::Full;
     for request in [stop, relocate("d", "e")] {
-        let refused = workshop.perform(request).await;
+        let refused = workshop.perform(request, BY.into()).await;
         assert!(matches!(refused, Err(OperationError::Locked(_))), "{refused:?}");
     }
     assert_eq!(world.fleet.actions().len(), acted);
@@ -351,11 +362,11 @@ async fn who_took_whose_place_is_told_once_it_is_done() {
         format!("PostTakeMasterProcesses would run with c:3306 b:3306: {tell}"),
     ];
     assert_eq!(preview.notes, notes);
-    workshop.perform(take("b")).await.expect_err("its source is the primary");
-    workshop.perform(relocate("d", "e")).await.expect("nobody took a place");
+    workshop.perform(take("b"), BY.into()).await.expect_err("its source is the primary");
+    workshop.perform(relocate("d", "e"), BY.into()).await.expect("nobody took a place");
     assert!(!told.exists(), "nothing was done yet that they are told of");
 
-    let done = workshop.perform(take("c")).await.expect("what they say changes nothing");
+    let done = workshop.perform(take("c"), BY.into()).await.expect("what they say changes nothing");
     assert_eq!(done.message, "c:3306 took its master b:3306");
     assert_eq!(placed(&world, "b"), (Some(key("c")), true));
     let line = std::fs::read_to_string(&told).expect("the second one ran");

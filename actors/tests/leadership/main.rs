@@ -258,7 +258,7 @@ async fn a_move_whose_leader_is_deposed_at_any_step_is_stopped_and_the_next_lead
             tokio::time::sleep(Duration::from_secs(1)).await;
             nodes.quorum.lose_at(nth, loss);
             let request = relocate::Request::Relocate { replica: key("c"), below: key("b") };
-            let outcome = workshops[0].perform(request).await;
+            let outcome = workshops[0].perform(request, String::from("by anybody")).await;
             let was_lost = nodes.quorum.was_lost();
             if !was_lost {
                 assert!(outcome.is_ok(), "{case}: {outcome:?}");

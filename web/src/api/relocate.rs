@@ -35,7 +35,7 @@ pub(super) async fn perform(call: &Call, request: Request, details: Details) -> 
         let preview = operations.rehearse(request).await?;
         return Reply::ok(&preview.to_string(), PreviewJson::from(&preview));
     }
-    let performed = operations.perform(request).await?;
+    let performed = operations.perform(request, call.caller.clone()).await?;
     let Performed { message, plan, done, .. } = &performed;
     match details {
         Details::Instance => Reply::ok(message, shown(call, &plan.about)),
