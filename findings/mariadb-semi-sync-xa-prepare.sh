@@ -41,9 +41,9 @@ trap 'exit 2' INT TERM HUP
 cannot() { echo "cannot try: $*" >&2; exit 2; }
 changed() { echo "CHANGED: $*" >&2; exit 1; }
 
-# Tries the command until it succeeds, for a minute.
-within_a_minute() {
-  local deadline=$((SECONDS + 60))
+# Tries the command until it succeeds, for three minutes.
+in_time() {
+  local deadline=$((SECONDS + 180))
   until "$@"; do
     [ $SECONDS -lt $deadline ] || return 1
     sleep 0.1
@@ -136,14 +136,14 @@ start() {
   started+=($!)
   printf -v "${name}_pid" %s $!
   printf -v "${name}_port" %s "$port"
-  within_a_minute answers "$name" || { cat "$work/$name.log" >&2; cannot "$name does not start"; }
+  in_time answers "$name" || { cat "$work/$name.log" >&2; cannot "$name does not start"; }
 }
 
 # Says SQL to a server by a connection of its own.
 sql() {
   local name=$1
   shift
-  timeout 60 "$work/bin/mariadb" --no-defaults --skip-ssl --batch --skip-column-names --user=root \
+  timeout 180 "$work/bin/mariadb" --no-defaults --skip-ssl --batch --skip-column-names --user=root \
     --socket="$work/$name.sock" --execute="$*"
 }
 answers() { sql "$1" 'SELECT 1' >/dev/null 2>&1; }
@@ -152,7 +152,7 @@ answers() { sql "$1" 'SELECT 1' >/dev/null 2>&1; }
 observe() {
   local line
   echo "$*; SELECT 'the end';" >&"$to_observer"
-  while IFS= read -r -t 60 line <&"$from_observer"; do
+  while IFS= read -r -t 180 line <&"$from_observer"; do
     [ "$line" != 'the end' ] || return 0
     printf '%s\n' "$line"
   done
@@ -167,13 +167,13 @@ has_all() { [ "$(sql replica 'SELECT @@gtid_slave_pos')" = "$(observe 'SELECT @@
 
 replica_goes() {
   sql replica 'STOP SLAVE IO_THREAD'
-  within_a_minute status_is Rpl_semi_sync_master_clients 0 || cannot "the replica does not go"
-  within_a_minute status_is Threads_cached 1 || cannot "no thread is cached"
+  in_time status_is Rpl_semi_sync_master_clients 0 || cannot "the replica does not go"
+  in_time status_is Threads_cached 1 || cannot "no thread is cached"
 }
 replica_comes() {
   sql replica 'START SLAVE IO_THREAD'
   wait "$client" || cannot "the client got an error: $(cat "$work/client")"
-  within_a_minute has_all || cannot "the replica does not catch up"
+  in_time has_all || cannot "the replica does not catch up"
 }
 
 unpack "mariadb-server-core=$version" "mariadb-client-core=$version"
@@ -190,20 +190,20 @@ exec {to_observer}>&"${observer[1]}" {from_observer}<&"${observer[0]}"
 # shellcheck disable=SC2154 # start sets it
 sql replica "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=$primary_port, MASTER_USER='repl', MASTER_PASSWORD='repl',
   MASTER_SSL=0, MASTER_USE_GTID=slave_pos; START SLAVE"
-within_a_minute status_is Rpl_semi_sync_master_clients 1 || cannot "the replica does not connect"
+in_time status_is Rpl_semi_sync_master_clients 1 || cannot "the replica does not connect"
 sql primary 'CREATE DATABASE shop; CREATE TABLE shop.item (id INT PRIMARY KEY)'
-within_a_minute has_all || cannot "the replica does not apply"
+in_time has_all || cannot "the replica does not apply"
 
 replica_goes
 sql primary 'INSERT INTO shop.item VALUES (1)' >"$work/client" 2>&1 &
 client=$!
-within_a_minute waits 'root: INSERT INTO shop.item VALUES (1)' || changed "INSERT does not wait: $(waiting)"
+in_time waits 'root: INSERT INTO shop.item VALUES (1)' || changed "INSERT does not wait: $(waiting)"
 echo "ok: INSERT waits for an acknowledgement"
 replica_comes
 
 replica_goes
 before=$(status Rpl_semi_sync_master_yes_tx)
-timeout 30 "$work/bin/mariadb" --no-defaults --skip-ssl --user=root --socket="$work/primary.sock" \
+timeout 180 "$work/bin/mariadb" --no-defaults --skip-ssl --user=root --socket="$work/primary.sock" \
   --execute="XA START 'a'; INSERT INTO shop.item VALUES (2); XA END 'a'; XA PREPARE 'a'" ||
   changed "XA PREPARE waits"
 after=$(status Rpl_semi_sync_master_yes_tx)
@@ -212,29 +212,29 @@ after=$(status Rpl_semi_sync_master_yes_tx)
 [ -z "$(sql replica 'XA RECOVER')" ] || changed "the replica has it"
 echo "ok: XA PREPARE answers, acknowledged by none: Rpl_semi_sync_master_yes_tx is $after as before"
 
-within_a_minute status_is Threads_cached 1 || cannot "no thread is cached"
-timeout 60 "$work/bin/mariadb" --no-defaults --skip-ssl --user=reader --socket="$work/primary.sock" \
+in_time status_is Threads_cached 1 || cannot "no thread is cached"
+timeout 180 "$work/bin/mariadb" --no-defaults --skip-ssl --user=reader --socket="$work/primary.sock" \
   --execute='SELECT COUNT(*) FROM shop.item' >"$work/client" 2>&1 &
 client=$!
-within_a_minute waits 'reader: SELECT COUNT(*) FROM shop.item' || changed "the SELECT does not wait: $(waiting)"
+in_time waits 'reader: SELECT COUNT(*) FROM shop.item' || changed "the SELECT does not wait: $(waiting)"
 echo "ok: another account's SELECT waits for an acknowledgement: $(waiting)"
 replica_comes
 sql primary "XA ROLLBACK 'a'"
-within_a_minute has_all || cannot "the replica does not apply"
+in_time has_all || cannot "the replica does not apply"
 
 observe 'SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC'
 replica_goes
 sql primary "XA START 'b'; INSERT INTO shop.item VALUES (3); XA END 'b'; XA PREPARE 'b'" >"$work/client" 2>&1 &
 client=$!
-within_a_minute waits "root: XA PREPARE 'b'" || changed "XA PREPARE does not wait with AFTER_SYNC: $(waiting)"
+in_time waits "root: XA PREPARE 'b'" || changed "XA PREPARE does not wait with AFTER_SYNC: $(waiting)"
 echo "ok: with AFTER_SYNC XA PREPARE waits for an acknowledgement"
 replica_comes
 sql primary "XA ROLLBACK 'b'"
-within_a_minute has_all || cannot "the replica does not apply"
+in_time has_all || cannot "the replica does not apply"
 
 observe 'SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_COMMIT'
 replica_goes
-timeout 30 "$work/bin/mariadb" --no-defaults --skip-ssl --user=root --socket="$work/primary.sock" \
+timeout 180 "$work/bin/mariadb" --no-defaults --skip-ssl --user=root --socket="$work/primary.sock" \
   --execute="XA START 'c'; INSERT INTO shop.item VALUES (4); XA END 'c'; XA PREPARE 'c'" ||
   changed "XA PREPARE waits"
 # shellcheck disable=SC2154 # start sets it
