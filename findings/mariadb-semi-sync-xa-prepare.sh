@@ -84,7 +84,7 @@ CONF
 # Makes the command $1 of the unpacked program usr/$2, which runs through the packages' own loader and libraries.
 wrap() {
   local loader
-  loader=$(find "$work/root" \( -name 'ld-linux-x86-64.so.2' -o -name 'ld-linux-aarch64.so.1' \) -path '*-linux-gnu*' | head -n 1)
+  loader=$(find "$work/root" \( -name 'ld-linux-x86-64.so.2' -o -name 'ld-linux-aarch64.so.1' \) -path '*-linux-gnu*' -print -quit)
   [ -n "$loader" ] || cannot "only amd64 and arm64"
   mkdir -p "$work/bin"
   printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' \

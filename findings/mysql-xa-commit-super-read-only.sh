@@ -5,7 +5,7 @@
 # as the manual says of pending transactions. SET GLOBAL super_read_only=ON waits for none of them.
 #
 # Output seen:
-#   ok: after super_read_only=ON COMMIT of an open transaction: ERROR 1290 (HY000) at line 4: The MySQL server is running with the --read-only option so it cannot execute this statement
+#   ok: after super_read_only=ON COMMIT of an open transaction: ERROR 1290 (HY000) at line 2: The MySQL server is running with the --read-only option so it cannot execute this statement
 #   ok: after super_read_only=ON XA END, XA PREPARE and XA COMMIT of an open XA transaction succeed
 #   ok: after super_read_only=ON XA COMMIT of a prepared XA transaction succeeds
 #   ok: the closed server has rows 2 4 that its successor lacks, under 3 GTIDs of its own
@@ -15,9 +15,9 @@
 # then, and opens it. Coordinators that go on talking to the old address write there after that: errant transactions,
 # rows missing on the new primary, and a former primary whose replication stops as soon as the coordinator, or an
 # operator, ends the same transaction on the new one, even with the same decision. XA RECOVER shows only those already
-# prepared; transactions that are open when the switch begins are in information_schema.innodb_trx alone. So:
-# end all client connections after closing (that rolls the open ones back; it does not touch the prepared ones, which
-# any connection may commit), and tell the coordinator of the new primary before it can reach the old one.
+# prepared, not those that are open when the switch begins. So: end all client connections after closing and look at the
+# GTIDs only then (that rolls the open ones back; it does not touch the prepared ones, which every connection may commit),
+# and keep the coordinator from the old address before the successor is opened.
 # MariaDB 11.8.9 and 10.11.19 with read_only=ON refuse XA COMMIT and XA ROLLBACK (1290) to such an account, but let
 # XA PREPARE through, under a GTID of their own as well.
 #
@@ -86,7 +86,7 @@ CONF
 # Makes the command $1 of the unpacked program usr/$2, which runs through the packages' own loader and libraries.
 wrap() {
   local loader
-  loader=$(find "$work/root" \( -name 'ld-linux-x86-64.so.2' -o -name 'ld-linux-aarch64.so.1' \) -path '*-linux-gnu*' | head -n 1)
+  loader=$(find "$work/root" \( -name 'ld-linux-x86-64.so.2' -o -name 'ld-linux-aarch64.so.1' \) -path '*-linux-gnu*' -print -quit)
   [ -n "$loader" ] || cannot "only amd64 and arm64"
   mkdir -p "$work/bin"
   printf '#!/bin/sh\nexec "%s" --library-path "%s:%s" "%s" "$@"\n' \
