@@ -35,10 +35,10 @@ pub use control::{Control, Safety};
 pub use equivalence::Equivalences;
 pub use imagine::imagine;
 pub use plan::{Plan, Preview, Step, Unit};
-pub(crate) use rules::can_go_on;
 pub use rules::{
     How, MovePolicy, can_move, can_move_by_gtid, can_replicate_from, is_gtid_compatible,
 };
+pub(crate) use rules::{can_go_on, is_same_server};
 pub use script::{Next, STAGES_MAX, Script, Seen};
 pub use words::words;
 

@@ -20,7 +20,7 @@ use crate::cluster::Member;
 use crate::gtid::Relation;
 use crate::instance::{Instance, Positioning, ThreadState};
 use crate::key::InstanceKey;
-use crate::relocate::can_go_on;
+use crate::relocate::{can_go_on, is_same_server};
 
 use super::candidate::{Common, Objection, Situation, objections, rank};
 use super::holding::{Holding, everything, holdings};
@@ -60,6 +60,16 @@ pub fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refu
 /// The replicas that what failed had, as far as they are known.
 fn members<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Vec<&'a Member> {
     recovery.replicas.iter().filter_map(|key| situation.cluster.member(key)).collect()
+}
+
+/// The same without further names of a server that is there already: it is one witness.
+fn each_once(members: Vec<&Member>) -> Vec<&Member> {
+    let is_first = |index: usize, member: &Member| {
+        let before = members.iter().take(index);
+        !before.into_iter().any(|it| is_same_server(&it.instance, &member.instance))
+    };
+    let first = members.iter().enumerate().filter(|(index, it)| is_first(*index, it));
+    first.map(|(_, member)| *member).collect()
 }
 
 pub(in crate::recovery) fn follow(source: &InstanceKey) -> Vec<Action> {
@@ -139,6 +149,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     let (reachable, silent): (Vec<&Member>, Vec<&Member>) = replicas
         .iter()
         .partition(|it| it.instance.is_valid() && stands_still(it, recovery, situation));
+    let reachable = each_once(reachable);
     let failed = situation.cluster.member(recovery.failed());
     let unknown = failed.map_or(0, |it| unknown_acknowledgers(it, &replicas));
     enough_in_sight(recovery, reachable.len(), &silent, unknown)?;
@@ -457,10 +468,11 @@ fn imports_left(old: &Member, successor: &InstanceKey) -> Vec<String> {
 /// whoever coordinates them.
 fn prepared_xa(old: &Member, successor: &InstanceKey) -> Option<String> {
     let count = old.instance.facts.prepared_xa.filter(|count| *count > 0)?;
+    let old = old.key();
     Some(format!(
-        "{count} XA transactions are prepared on {}: they keep their locks, on {successor} as well, \
-         until somebody commits them there or rolls them back",
-        old.key()
+        "{count} XA transactions are prepared on {old}: they keep their locks, on {successor} as \
+         well, until they are committed there or rolled back. Ended on {old} afterwards, which \
+         read_only does not prevent, they are errant there"
     ))
 }
 

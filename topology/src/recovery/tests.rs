@@ -366,6 +366,17 @@ fn what_cannot_be_seen_is_not_guessed() {
         it.semi_sync.wait_for_replicas = 1;
         it.semi_sync.source_clients = 1;
     };
+    // One server by two names is one witness.
+    let same_as_a: Change = |it| it.server_uuid = Some(uuid("a"));
+    let [a, b, c, d] = four(nothing);
+    let twice = [a, with(b, same_as_a), c, d];
+    let fleet = fleet_with(everywhere(), "1-9", &twice, &["c", "d"]);
+    let few = outcome(&fleet, &request(Cause::Asked, None));
+    assert!(few.contains("only 1 of 3 replicas answer"), "I3: {few}");
+    let fleet = fleet_with(everywhere(), "1-9", &twice, &[]);
+    let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+    let moved: Vec<&str> = plan.gather.chains.iter().map(|it| it.on.host()).collect();
+    assert_eq!((plan.successor.host(), moved), ("a", vec!["c", "d"]), "none follows itself");
     let unknown = seen(&["d"], one_more, nothing);
     assert!(
         unknown.contains("acknowledged by 1 replicas that are not known here"),

@@ -93,11 +93,20 @@ pub(crate) fn can_go_on(
     if ours.is_mariadb() != theirs.is_mariadb() {
         return refuse(format!("{} is of another kind: {theirs}", source.key));
     }
+    if is_same_server(replica, source) {
+        return refuse(format!("{} is {} under another name", replica.key, source.key));
+    }
     if source.facts.offline_mode {
         return refuse(format!("{} is in offline_mode and lets no replica in", source.key));
     }
     can_read(replica, source, policy)?;
     has_all_it_needs(replica, source)
+}
+
+/// Whether two names are of one server. MariaDB has no UUID to tell that by.
+pub(crate) fn is_same_server(one: &Instance, other: &Instance) -> bool {
+    let uuid = one.facts.server_uuid;
+    uuid.is_some() && uuid == other.facts.server_uuid
 }
 
 /// Whether the replica understands what the source writes.
