@@ -18,6 +18,7 @@ use crate::quorum::{isolation, unconfirmed};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
+use super::breaker::breaker;
 use super::candidate::Situation;
 use super::check::check;
 use super::former::{not_probed_since, replaced, replacement, rivals};
@@ -566,25 +567,5 @@ fn last_regrouping<'a>(
         it.kind == Kind::Regroup
             && it.failed() == recovery.failed()
             && now.since(it.begun_at) < ROLLED_BACK_BLOCK
-    })
-}
-
-/// Whether so much is gone at once that it is more likely us than them (I7).
-pub fn breaker(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
-    if now < fleet.ledger.breaker_released_until {
-        return None;
-    }
-    let is_headless = |cluster: &&Arc<Cluster>| {
-        let primaries = cluster.primaries();
-        let is_lost = |it: &Instance| it.is_failed() && it.was_seen() && it.refusal().is_none();
-        !primaries.is_empty() && primaries.iter().all(|member| is_lost(&member.instance))
-    };
-    let all = fleet.clusters.size() as u64;
-    let headless = fleet.clusters.values().filter(is_headless).count() as u64;
-    let policy = &fleet.policy.recovery;
-    let is_open = headless >= policy.breaker_count.max(1)
-        && headless * 100 > all.saturating_mul(policy.breaker_percent);
-    is_open.then(|| {
-        format!("{headless} of {all} clusters lost their primary at once: a person has to decide")
     })
 }
