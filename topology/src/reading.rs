@@ -198,6 +198,7 @@ pub fn read(
             .or_else(|| group::by_status(answers, is_read_only(&basics)))
             .or_else(|| galera::read(&canonical, answers)),
         replicas: replicas::read(&canonical, answers, policy.replica_listing),
+        registered: replicas::registered(answers),
         placement: Placement {
             data_center: answer_text(answers, Question::DataCenter),
             region: answer_text(answers, Question::Region),

@@ -62,11 +62,13 @@ pub enum InstanceProblem {
     StuckLog,
     /// Its receiver waits for room on the disk of the relay log: it neither receives nor acknowledges.
     RelayDiskFull,
+    /// Its source never listed it as a replica, so it does not count as one.
+    NotListed,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -76,6 +78,7 @@ impl InstanceProblem {
         Self::OnlyNamedChannel,
         Self::StuckLog,
         Self::RelayDiskFull,
+        Self::NotListed,
     ];
 
     /// The name programs match on.
@@ -90,6 +93,7 @@ impl InstanceProblem {
             Self::OnlyNamedChannel => "writable_with_only_a_named_channel",
             Self::StuckLog => "binary_log_cannot_be_written",
             Self::RelayDiskFull => "relay_log_disk_full",
+            Self::NotListed => "not_listed_by_its_source",
         }
     }
 }
@@ -124,7 +128,8 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let is_full = instance.is_valid() && instance.facts.main_channel().is_some_and(is_full);
     let relay_full = is_full.then_some(InstanceProblem::RelayDiskFull);
     let others = errant.into_iter().chain(not_online).chain(only_named);
-    let others = others.chain(stuck_log).chain(relay_full);
+    let not_listed = (!member.is_recognized()).then_some(InstanceProblem::NotListed);
+    let others = others.chain(stuck_log).chain(relay_full).chain(not_listed);
     first.into_iter().chain(others).collect()
 }
 

@@ -110,6 +110,8 @@ const PROBLEMS = {
   group_replication_member_not_online: 'group member not online',
   relay_log_disk_full: 'its relay log cannot be written: its disk is full',
   binary_log_cannot_be_written: 'commits wait: its binary log cannot be written',
+  not_listed_by_its_source:
+    'its source never listed it as a replica, so it does not count: let it connect, or RESET REPLICA ALL',
   writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
 

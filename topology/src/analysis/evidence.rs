@@ -7,6 +7,7 @@ use crate::cluster::{Cluster, Member};
 use crate::instance::{BinlogFormat, Instance, Positioning, SourceLink, ThreadState};
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::membership::Membership;
 use crate::policy::Policy;
 use crate::recovery::scouts::is_under_test;
 use crate::time::Timestamp;
@@ -25,8 +26,10 @@ pub(super) fn gather(
     let facts = &*instance.facts;
     let semi_sync = &facts.semi_sync;
     let known = member.replicas.iter().filter_map(|key| cluster.member(key));
-    let replicas: Vec<&Member> =
-        known.filter(|replica| !replica.instance.facts.follows_its_group()).collect();
+    let is_replica = |it: &&Member| {
+        it.membership != Membership::Unlisted && !it.instance.facts.follows_its_group()
+    };
+    let replicas: Vec<&Member> = known.filter(is_replica).collect();
     let mut evidence = Evidence {
         is_primary: is_primary(instance),
         is_co_primary: member.is_co_primary || replicas.iter().any(|replica| replica.is_co_primary),
@@ -131,7 +134,8 @@ fn count_witnesses(
 ) -> u32 {
     let is_witness = |replica: &&&Member| {
         let channel = replica.instance.facts.main_channel();
-        replica.instance.is_valid()
+        replica.is_recognized()
+            && replica.instance.is_valid()
             && (channel.is_some_and(|channel| channel.hears_source())
                 || is_under_test(&replica.instance, source, ledger, now))
     };

@@ -14,6 +14,7 @@ use crate::filter::any_matches;
 use crate::instance::{Instance, ThreadState};
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::membership::Membership;
 use crate::quorum::{isolation, unconfirmed};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
@@ -235,7 +236,7 @@ fn draft(
         analysis,
         wanted: request.wanted.clone(),
         hooks: request.hooks,
-        replicas: replicas(cluster, member),
+        replicas: replicas(cluster, member, request.wanted.as_ref()),
         acknowledging: Acknowledging::Off,
         stood_still: BTreeMap::new(),
         fencing: request.fencing,
@@ -439,10 +440,13 @@ fn no_evidence(instance: &Instance) -> Option<String> {
     })
 }
 
-/// The replicas of a server. Who is in its group and follows nobody else is none.
-fn replicas(cluster: &Cluster, member: &Member) -> Vec<InstanceKey> {
+/// The replicas of a server. Who is in its group and follows nobody else is none, nor is whom it never
+/// listed, unless a person named that one.
+fn replicas(cluster: &Cluster, member: &Member, named: Option<&InstanceKey>) -> Vec<InstanceKey> {
     let is_replica = |key: &&InstanceKey| {
-        cluster.member(key).is_none_or(|it| !it.instance.facts.follows_its_group())
+        let is_listed = |it: &Member| it.membership != Membership::Unlisted || Some(*key) == named;
+        let known = cluster.member(key);
+        known.is_none_or(|it| is_listed(it) && !it.instance.facts.follows_its_group())
     };
     member.replicas.iter().filter(is_replica).cloned().collect()
 }

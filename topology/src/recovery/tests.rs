@@ -26,6 +26,7 @@ mod closed;
 mod donors;
 mod gathering;
 mod groups;
+mod liars;
 mod loss;
 mod making;
 mod mariadb;
