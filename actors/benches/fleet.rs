@@ -48,6 +48,7 @@ async fn run(instances: usize, seconds: u64) -> std::io::Result<()> {
         backoff: Backoff::default(),
         probe_deadline: Duration::from_secs(3),
         instances_max: instances,
+        connecting_max: 256,
         resolver: None,
         metrics: Metrics::new(),
     };

@@ -29,10 +29,12 @@ mod ask;
 mod handle;
 mod housekeeping;
 pub mod resolve;
+pub mod share;
 mod told;
 
 pub use handle::DiscoveryHandle;
 use resolve::HostResolver;
+use share::Shares;
 pub use told::{DutyChanged, SeenElsewhere};
 
 /// Messages that may wait for discovery.
@@ -87,6 +89,8 @@ pub type Roster = Arc<Mutex<BTreeMap<InstanceKey, Entry>>>;
 pub struct Entry {
     child: Child<ProbeActor>,
     counts: Arc<AtomicBool>,
+    /// The server that named it first, if that is why it is watched.
+    named_by: Option<InstanceKey>,
     started_at: Timestamp,
 }
 
@@ -126,7 +130,9 @@ pub struct DiscoveryWorld {
 pub struct DiscoveryActor {
     world: DiscoveryWorld,
     /// Names that are being resolved, and who asked for what they lead to.
-    resolving: BTreeMap<InstanceKey, Vec<(Standing, Reply)>>,
+    resolving: BTreeMap<InstanceKey, Vec<Wish>>,
+    /// The servers that named what is watched.
+    shares: Shares,
     /// The ledger as far as it was followed.
     followed: Arc<LedgerState>,
     unsent: VecDeque<FleetInput>,
@@ -136,12 +142,30 @@ pub struct DiscoveryActor {
 
 type Reply = Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>;
 
+/// Why an instance is to be watched.
+struct Wish {
+    /// How sure it is that it exists.
+    standing: Standing,
+    /// The server that named it, if that is why.
+    named_by: Option<InstanceKey>,
+    /// Who waits for the first look.
+    reply: Reply,
+}
+
+impl Wish {
+    /// Nobody waits, and no server is asked to answer for it.
+    fn of(standing: Standing) -> Self {
+        Self { standing, named_by: None, reply: None }
+    }
+}
+
 impl DiscoveryActor {
     /// Takes over the probes there are.
     pub fn new(world: DiscoveryWorld) -> Self {
         Self {
             world,
             resolving: BTreeMap::new(),
+            shares: Shares::default(),
             followed: Arc::default(),
             unsent: VecDeque::new(),
             are_names_due: false,
@@ -163,33 +187,20 @@ impl DiscoveryActor {
 
     /// Watches `given` under its canonical name, unless rules or limits forbid it. A caller that
     /// waits for a refused one is told by its channel closing.
-    fn enlist(
-        &mut self,
-        given: InstanceKey,
-        standing: Standing,
-        reply: Reply,
-        ctx: &mut Context<Self>,
-    ) {
+    fn enlist(&mut self, given: InstanceKey, wish: Wish, ctx: &mut Context<Self>) {
         let key = self.names().resolve(&given);
         if self.roster().contains_key(&key) {
-            self.poke(key, standing, reply, ctx);
+            self.poke(key, wish.standing, wish.reply, ctx);
             return;
         }
         match self.world.resolver.clone() {
-            Some(resolver) if key == given => self.look_up(resolver, key, standing, reply, ctx),
-            _ => self.start(key, standing, FirstLook::After(Duration::ZERO), reply, ctx),
+            Some(resolver) if key == given => self.look_up(resolver, key, wish, ctx),
+            _ => self.start(key, wish, FirstLook::After(Duration::ZERO), ctx),
         }
     }
 
     /// Starts a probe, unless there is one, or rules or limits forbid it.
-    fn start(
-        &mut self,
-        key: InstanceKey,
-        standing: Standing,
-        first: FirstLook,
-        reply: Reply,
-        ctx: &mut Context<Self>,
-    ) {
+    fn start(&mut self, key: InstanceKey, wish: Wish, first: FirstLook, ctx: &mut Context<Self>) {
         let now = self.now();
         let is_forbidden = crawl::is_ignored(&self.world.probes.policy.borrow(), &key)
             || self.world.ledger.borrow().is_forgotten(&key, now);
@@ -202,9 +213,9 @@ impl DiscoveryActor {
             return;
         }
         if self.roster().contains_key(&key) {
-            self.poke(key, standing, reply, ctx);
+            self.poke(key, wish.standing, wish.reply, ctx);
         } else {
-            let entry = self.build(&key, standing, first, reply, now);
+            let entry = self.build(&key, wish, first, now);
             self.roster().insert(key, entry);
         }
     }
@@ -212,11 +223,12 @@ impl DiscoveryActor {
     fn build(
         &mut self,
         key: &InstanceKey,
-        standing: Standing,
+        wish: Wish,
         first: FirstLook,
-        mut reply: Reply,
         started_at: Timestamp,
     ) -> Entry {
+        let Wish { standing, named_by, mut reply } = wish;
+        let turns = named_by.as_ref().map(|namer| self.shares.turns(namer));
         let world = self.world.probes.clone();
         let child = Child::new(probe::MAILBOX, Restart::PROBE, world.metrics.actor("probe"));
         let counts = Arc::new(AtomicBool::new(standing == Standing::Vouched));
@@ -230,9 +242,9 @@ impl DiscoveryActor {
         child.start(&place, move || {
             let first = std::mem::replace(&mut first, FirstLook::AfterDeath);
             let probe = ProbeActor::new(key.clone(), Arc::clone(&shared), first, world.clone());
-            probe.answering(reply.take())
+            probe.answering(reply.take()).waiting_its_turn(turns.clone())
         });
-        Entry { child, counts, started_at }
+        Entry { child, counts, named_by, started_at }
     }
 
     fn retire(&mut self, key: &InstanceKey) {
@@ -315,6 +327,7 @@ impl DiscoveryActor {
             tracing::info!(%probed, %canonical, "name resolved");
             self.tell_names(ctx);
         }
+        let named_by = self.roster().get(probed).and_then(|it| it.named_by.clone());
         let mut gone = BTreeSet::from([probed.clone()]);
         // The name led elsewhere before: what it led to moved here, unless that still answers.
         gone.insert(before);
@@ -324,7 +337,8 @@ impl DiscoveryActor {
                 && (key == probed || snapshot.instance(key).is_none_or(|it| it.is_failed()))
         };
         self.forget(gone.into_iter().filter(is_gone).collect(), ctx);
-        self.start(canonical, Standing::Vouched, FirstLook::After(Duration::ZERO), None, ctx);
+        let wish = Wish { named_by, ..Wish::of(Standing::Vouched) };
+        self.start(canonical, wish, FirstLook::After(Duration::ZERO), ctx);
     }
 
     /// Starts probes for everything the fleet knows, spread over a moment.
@@ -335,7 +349,7 @@ impl DiscoveryActor {
         for (_, member) in snapshot.members() {
             if !self.roster().contains_key(member.key()) {
                 let first = FirstLook::After(delay);
-                self.start(member.key().clone(), Standing::Vouched, first, None, ctx);
+                self.start(member.key().clone(), Wish::of(Standing::Vouched), first, ctx);
                 delay = (delay + RESTORE_SPREAD).min(poll);
             }
         }
@@ -355,7 +369,7 @@ impl DiscoveryActor {
         let news = ledger.discovered.iter().filter(is_new);
         for (key, _) in news {
             // Somebody saw it from another node. Whether it is to be seen from here, time will tell.
-            self.enlist(key.clone(), Standing::Hearsay, None, ctx);
+            self.enlist(key.clone(), Wish::of(Standing::Hearsay), ctx);
         }
         let mut changes = self.world.ledger.clone();
         let changed = async move { changes.changed().await.is_ok() };
@@ -384,7 +398,7 @@ impl Handler<Queued<Discover>> for DiscoveryActor {
 
     fn handle(&mut self, message: Queued<Discover>, ctx: &mut Self::Context) {
         let (Discover { key, standing, reply }, _handling) = message.open();
-        self.enlist(key, standing, reply, ctx);
+        self.enlist(key, Wish { reply, ..Wish::of(standing) }, ctx);
     }
 }
 
@@ -400,11 +414,9 @@ impl Handler<Queued<Sighting>> for DiscoveryActor {
                     return;
                 }
                 if canonical != probed {
-                    self.rename(&probed, canonical, ctx);
+                    self.rename(&probed, canonical.clone(), ctx);
                 }
-                for (key, standing) in follow {
-                    self.enlist(key, standing, None, ctx);
-                }
+                self.follow(&canonical, follow, ctx);
             }
             Sighting::GivenUp(key) => {
                 tracing::debug!(%key, "never answered and given up");

@@ -31,7 +31,7 @@ pub struct FailureLabel {
 /// The label of what was dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DroppedLabel {
-    /// What: `store_write`, `audit`, `discovery`, `report`.
+    /// What: `store_write`, `audit`, `discovery`, `named_instance`, `report`.
     pub what: &'static str,
 }
 

@@ -16,7 +16,7 @@ use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
 use baton_topology::probe::ProbeResult;
 use baton_topology::time::Timestamp;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::lateness::timeout;
@@ -33,8 +33,6 @@ use schedule::{Backoff, Failing};
 pub const MAILBOX: usize = 16;
 /// Callers that may wait for the next probe of one instance.
 const WAITING_MAX: usize = 64;
-/// Probes that may connect at a time, and as many to servers that did not answer before.
-const CONNECTING_MAX: usize = 256;
 /// Two probes of one instance begin at least this far apart, whoever asks.
 const GAP_MIN: Duration = Duration::from_millis(5);
 /// A parked connection that lasted this long was certainly opened.
@@ -149,10 +147,20 @@ pub struct Connecting {
     again: Arc<Semaphore>,
 }
 
-impl Default for Connecting {
-    fn default() -> Self {
-        let some = || Arc::new(Semaphore::new(CONNECTING_MAX));
+impl Connecting {
+    /// At most so many at a time, and as many to servers that did not answer before.
+    pub fn new(most: usize) -> Self {
+        let some = || Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
         Self { first: some(), again: some() }
+    }
+}
+
+/// Waits for a turn, where there is one to wait for. It lasts until what is returned is dropped.
+pub(crate) async fn turn(turns: Option<Arc<Semaphore>>) -> Option<OwnedSemaphorePermit> {
+    match turns {
+        // Closed it never is.
+        Some(turns) => turns.acquire_owned().await.ok(),
+        None => None,
     }
 }
 
@@ -173,6 +181,8 @@ pub struct ProbeActor {
     /// The instance is part of the fleet even when it does not answer: it once did, or somebody
     /// vouches for it. Shared with the probes that come after this one's death.
     counts: Arc<AtomicBool>,
+    /// Where it waits together with all others that the same server named, until it has answered.
+    share: Option<Arc<Semaphore>>,
     /// Away while a probe runs.
     session: Option<Box<dyn ProbeSession>>,
     activity: Activity,
@@ -213,6 +223,7 @@ impl ProbeActor {
             world,
             first,
             counts,
+            share: None,
             session: None,
             activity: Activity::Idle,
             last_began: None,
@@ -234,6 +245,13 @@ impl ProbeActor {
         reply: Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>,
     ) -> Self {
         self.waiting.extend(reply);
+        self
+    }
+
+    /// Has it wait, until it has answered, for a turn among all that the same server named.
+    #[must_use]
+    pub fn waiting_its_turn(mut self, turns: Option<Arc<Semaphore>>) -> Self {
+        self.share = turns;
         self
     }
 
@@ -271,16 +289,14 @@ impl ProbeActor {
         let mut session =
             self.session.take().unwrap_or_else(|| self.world.target.session(&self.key));
         let deadline = self.world.deadline;
+        let share = self.share.clone();
         let turn = self.turn_to_connect();
         let clock = Arc::clone(&self.world.clock);
         let probe = async move {
-            let turn = match turn {
-                // Closed it never is.
-                Some(turns) => turns.acquire_owned().await.ok(),
-                None => None,
-            };
+            let share = self::turn(share).await;
+            let turn = self::turn(turn).await;
             // Waiting for a turn says nothing of the server.
-            let began = if turn.is_some() { clock.now() } else { now };
+            let began = if share.is_some() || turn.is_some() { clock.now() } else { now };
             match timeout(deadline, session.probe()).await {
                 Ok(outcome) => (began, Some(session), outcome),
                 // The session is in an unknown state: it is not used again.
@@ -349,6 +365,7 @@ impl ProbeActor {
         ctx: &mut Context<Self>,
     ) -> Result<InstanceKey, ProbeFailure> {
         self.failing = None;
+        self.share = None;
         self.silent_since = None;
         let Reading { canonical, facts } = reading;
         let follow = crawl::follow(&self.world.policy.borrow(), &facts);

@@ -77,6 +77,8 @@ pub struct Options {
     pub probe_deadline: Duration,
     /// Never more instances than this.
     pub instances_max: usize,
+    /// So many servers are connected to at a time, and as many that did not answer before.
+    pub connecting_max: usize,
     /// How host names are resolved before they are used; `None` takes them as they are.
     pub resolver: Option<Arc<dyn HostResolver>>,
     /// The counters.
@@ -356,7 +358,7 @@ fn start_watching(
         reports: actors.analysis.outlet(),
         sightings: actors.discovery.outlet(),
         sharing,
-        connecting: Connecting::default(),
+        connecting: Connecting::new(options.connecting_max),
     };
     let discovery = DiscoveryWorld {
         probes,

@@ -1,6 +1,6 @@
 //! A fleet of servers in memory, for tests and benchmarks: replication, faults, no network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use baton_topology::instance::{
     SourceLink, ThreadState,
 };
 use baton_topology::key::InstanceKey;
+use baton_topology::membership::Registered;
 use baton_topology::version::Version;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -125,6 +126,24 @@ impl State {
 
     fn server(&self, given: &InstanceKey) -> Option<(&InstanceKey, &Server)> {
         self.servers.get_key_value(self.aliases.get(given).unwrap_or(given))
+    }
+
+    /// Who of the replicas that a server knows is connected to it.
+    fn registered(&self, source: &InstanceKey, facts: &Facts) -> BTreeSet<Registered> {
+        let replicas = facts.replicas.iter().filter_map(|key| self.server(key));
+        let connected = replicas.filter(|(_, replica)| {
+            let mut channels = replica.facts.channels.iter();
+            replica.lives()
+                && channels.any(|it| {
+                    let named = it.source.attached().map(|key| self.canonical(key));
+                    it.receiver == ThreadState::Running && named.as_ref() == Some(source)
+                })
+        });
+        let registered = connected.map(|(_, replica)| Registered {
+            server_uuid: replica.facts.server_uuid,
+            server_id: replica.facts.server_id,
+        });
+        registered.collect()
     }
 
     fn server_mut(&mut self, given: &InstanceKey) -> Option<&mut Server> {
@@ -271,6 +290,7 @@ impl FakeFleet {
             return Err(failure(FailureKind::Connect, "unknown host"));
         };
         let mut facts = server.facts.clone();
+        facts.registered = Some(state.registered(canonical, &facts));
         for channel in &mut facts.channels {
             let source = channel.source.attached().and_then(|source| state.server(source));
             let dead_since = source.and_then(|(_, source)| source.dead_since);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::discovery::resolve::HostResolver;
+use baton_actors::discovery::share::{NAMED_CONNECTING_MAX, NAMED_MAX};
 use baton_actors::ports::{DiscoverError, ProposeError, StoreHealth};
+use baton_actors::system::Options;
 use baton_actors::testing::{FakeFleet, Fault, MemoryStore, StoreFault};
 use baton_topology::analysis::Code;
 use baton_topology::fleet::News;
@@ -16,6 +18,7 @@ use baton_topology::ledger::Command;
 use baton_topology::policy::Policy;
 use baton_topology::snapshot::FleetSnapshot;
 use futures_util::future::BoxFuture;
+use prometheus_client::encoding::text::encode;
 use support::{code_of, key, star, watch, watch_with};
 
 #[actix::test]
@@ -112,6 +115,54 @@ async fn a_thousand_dead_or_hung_servers_never_delay_a_healthy_one() {
     tokio::time::sleep(Duration::from_secs(25)).await;
     let probes = world.fleet.probes_of(&key("z")) - before;
     assert!((5..=6).contains(&probes), "{probes} probes in 25 s at one per 5 s");
+}
+
+/// I12: one server names more than may be watched for its word, and none of those answers.
+#[actix::test]
+async fn a_server_that_names_others_without_end_keeps_nobody_else_waiting() {
+    tokio::time::pause();
+    let fleet = star();
+    fleet.add_primary(&key("liar"));
+    let named: Vec<_> = (0..NAMED_MAX + 100).map(|n| key(&format!("no{n}"))).collect();
+    for name in &named {
+        fleet.add_primary(name);
+        fleet.set_fault(name, Fault::Hung);
+    }
+    fleet.edit(&key("liar"), |facts| facts.replicas = named.into_iter().collect());
+    let few = |options: &mut Options| options.connecting_max = 2 * NAMED_CONNECTING_MAX;
+    let world = watch_with(fleet, MemoryStore::default(), &["liar"], few).await;
+    world.until_valid(&["liar"]).await;
+    let watched = || usize::try_from(world.handles.metrics.actor("probe").alive.get()).unwrap();
+    while watched() <= NAMED_MAX {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.handles.discovery.discover(key("a")).await.unwrap();
+    let took = world.until_valid(&["a", "b", "c", "d"]).await;
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(watched() <= NAMED_MAX + 5, "{} are watched", watched());
+    let (mut text, registry) = (String::new(), world.handles.metrics.registry());
+    encode(&mut text, &registry.lock().unwrap()).unwrap();
+    assert!(text.contains("baton_dropped_total{what=\"named_instance\"}"), "{text}");
+}
+
+#[actix::test]
+async fn no_more_servers_are_connected_to_at_once_than_may_be() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    let seeds: Vec<String> = (0..10).map(|n| format!("h{n}")).collect();
+    for name in &seeds {
+        fleet.add_primary(&key(name));
+        fleet.set_fault(&key(name), Fault::Hung);
+    }
+    let seeds: Vec<&str> = seeds.iter().map(String::as_str).collect();
+    let one = |options: &mut Options| options.connecting_max = 2;
+    let world = watch_with(fleet, MemoryStore::default(), &seeds, one).await;
+    let probed = || seeds.iter().map(|name| world.fleet.probes_of(&key(name))).sum::<u64>();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(probed(), 2, "each takes a second");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(probed() > 2);
 }
 
 #[actix::test]

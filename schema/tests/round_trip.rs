@@ -14,6 +14,7 @@ use baton_topology::history::{AnalysisChange, DetectionEntry, DetectionSelect, N
 use baton_topology::instance::{Facts, GroupMember, Health, HealthStatus, Instance};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState, apply};
+use baton_topology::membership::Listing;
 use baton_topology::remembered::{Had, Remembered};
 use baton_topology::testing::{key, primary_facts, replica_facts, valid_instance};
 use baton_topology::time::Timestamp;
@@ -89,7 +90,10 @@ fn instances_come_back_unprobed_with_all_that_was_known() {
     instance.health.latency = Duration::from_micros(1234);
     instance.binlog_unmoved_since = Some(at(3));
     let had = Had { read: BinlogCoordinates::new("bin.000003", 157), at: at(4), ..Had::default() };
-    instance.remembered = Remembered { had: Some(had), idle_since: Some(at(5)), restarted: true };
+    let mut listing = Listing::default();
+    listing.is_listed = true;
+    instance.remembered =
+        Remembered { had: Some(had), idle_since: Some(at(5)), restarted: true, listing };
     store.write(&[keep(instance.clone()), keep(valid_instance("p", primary_facts()))]).unwrap();
     let restored = store.load().unwrap();
     assert_eq!(restored.instances[1], (restarted(&instance), cluster()));

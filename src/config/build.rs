@@ -344,7 +344,8 @@ fn discovery(r: &mut Reader<'_>) -> Discovery {
         reasonable_check_delay: r.seconds("ReasonableInstanceCheckSeconds"),
         by_show_replicas: r.flag("DiscoverByShowSlaveHosts"),
         seeds: r.list("DiscoverySeeds"),
-        max_concurrency: r.uint("DiscoveryMaxConcurrency").max(1),
+        max_concurrency: usize::try_from(r.uint("DiscoveryMaxConcurrency").max(1))
+            .unwrap_or(usize::MAX),
         ignore_replicas: r.patterns("DiscoveryIgnoreReplicaHostnameFilters"),
         ignore_sources: r.patterns("DiscoveryIgnoreMasterHostnameFilters"),
         ignore_instances: r.patterns("DiscoveryIgnoreHostnameFilters"),

@@ -218,7 +218,7 @@ pub struct Discovery {
     pub reasonable_check_delay: Duration,
     pub by_show_replicas: bool,
     pub seeds: Vec<String>,
-    pub max_concurrency: u64,
+    pub max_concurrency: usize,
     pub ignore_replicas: Vec<Regex>,
     pub ignore_sources: Vec<Regex>,
     pub ignore_instances: Vec<Regex>,

@@ -81,6 +81,7 @@ impl Service {
             backoff: backoff(config),
             probe_deadline,
             instances_max: INSTANCES_MAX,
+            connecting_max: config.discovery.max_concurrency,
             resolver: wiring::resolver(config),
             metrics: metrics.clone(),
         })

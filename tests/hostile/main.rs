@@ -4,5 +4,6 @@
 mod support;
 
 mod door;
+mod liars;
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");

@@ -179,6 +179,7 @@ async fn serve(
         backoff: Backoff::default(),
         probe_deadline: Duration::from_secs(3),
         instances_max: expected + MORE_MAX,
+        connecting_max: 256,
         resolver: None,
         metrics: Metrics::new(),
     };

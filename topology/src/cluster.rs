@@ -13,6 +13,7 @@ use crate::analysis::Analysis;
 use crate::gtid::{GtidSet, MariaDbState};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
+use crate::membership::Membership;
 use crate::time::Timestamp;
 
 /// The stable identity of a cluster. It survives failovers, renames and restarts.
@@ -98,7 +99,9 @@ pub struct Member {
     /// The instance it replicates from (or, for a group secondary, its group's primary) by its
     /// canonical name. Not necessarily a member: nobody may have seen it yet.
     pub source: Option<InstanceKey>,
-    /// The known instances that replicate from it, ordered by name.
+    /// What it is to that instance, by the word of both.
+    pub membership: Membership,
+    /// The known instances that say they replicate from it, ordered by name.
     pub replicas: Vec<InstanceKey>,
     /// Steps down from the head, which is at 0.
     pub depth: u32,
@@ -117,6 +120,11 @@ impl Member {
     /// The instance's name.
     pub fn key(&self) -> &InstanceKey {
         &self.instance.key
+    }
+
+    /// Whether it is a replica of its source by the word of both, as far as can be known.
+    pub fn is_recognized(&self) -> bool {
+        self.membership == Membership::Replica
     }
 
     /// Whether it has errant transactions.

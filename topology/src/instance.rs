@@ -19,6 +19,7 @@ pub use self::group::{GroupKind, GroupMember};
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{GtidSet, Gtids, MariaDbPosition, MariaDbState};
 use crate::key::InstanceKey;
+use crate::membership::Registered;
 use crate::remembered::Remembered;
 use crate::time::Timestamp;
 use crate::version::Version;
@@ -124,6 +125,9 @@ pub struct Facts {
     pub offline_mode: bool,
     /// Replicas as the server itself sees them.
     pub replicas: BTreeSet<InstanceKey>,
+    /// Who the replicas in its list are; `None` when it does not let the list be read, or that is too
+    /// long.
+    pub registered: Option<BTreeSet<Registered>>,
     /// Where the server stands.
     pub placement: Placement,
     /// Cluster alias that this server's configured query or pattern suggests.

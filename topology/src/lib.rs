@@ -23,6 +23,7 @@ pub mod identity;
 pub mod instance;
 pub mod key;
 pub mod ledger;
+pub mod membership;
 pub mod names;
 pub mod pattern;
 pub mod policy;

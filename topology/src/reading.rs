@@ -202,6 +202,7 @@ pub fn read(
             .and_then(|table| table.lookup("offline_mode"))
             .is_some_and(|value| table::is_on(&value)),
         replicas: replicas::read(&canonical, answers, policy.replica_listing),
+        registered: replicas::registered(answers),
         placement: Placement {
             data_center: answer_text(answers, Question::DataCenter),
             region: answer_text(answers, Question::Region),

@@ -5,6 +5,7 @@
 //! Nothing here touches a server: whoever carries out the effects is elsewhere.
 
 pub mod aftermath;
+pub mod breaker;
 pub mod candidate;
 pub mod check;
 pub mod connection;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{Gtids, Relation};
 use crate::instance::{Facts, Instance, Positioning, ThreadState};
+use crate::membership::Listing;
 use crate::probe::ProbeResult;
 use crate::time::Timestamp;
 
@@ -23,6 +24,8 @@ pub struct Remembered {
     pub idle_since: Option<Timestamp>,
     /// It was started anew after its receiver was seen running, and was not seen to receive since.
     pub restarted: bool,
+    /// What the lists of its source said of it.
+    pub listing: Listing,
 }
 
 /// The most that a replica was seen to have.
@@ -78,6 +81,7 @@ pub fn remember(before: &Instance, facts: &Facts, result: &ProbeResult) -> Remem
         had: had(before, facts),
         idle_since,
         restarted: idle_since.is_some() && (is_new || before.remembered.restarted),
+        listing: before.remembered.listing.replica_read(channel.receiver),
     }
 }
 

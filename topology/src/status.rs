@@ -64,11 +64,13 @@ pub enum InstanceProblem {
     RelayDiskFull,
     /// It is in `offline_mode`: only administrators get in.
     Offline,
+    /// Its source never listed it as a replica, so it does not count as one.
+    NotListed,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -79,6 +81,7 @@ impl InstanceProblem {
         Self::StuckLog,
         Self::RelayDiskFull,
         Self::Offline,
+        Self::NotListed,
     ];
 
     /// The name programs match on.
@@ -94,6 +97,7 @@ impl InstanceProblem {
             Self::StuckLog => "binary_log_cannot_be_written",
             Self::RelayDiskFull => "relay_log_disk_full",
             Self::Offline => "offline_mode",
+            Self::NotListed => "not_listed_by_its_source",
         }
     }
 }
@@ -130,7 +134,8 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let others = errant.into_iter().chain(not_online).chain(only_named);
     let is_offline = instance.is_valid() && instance.facts.offline_mode;
     let offline = is_offline.then_some(InstanceProblem::Offline);
-    let others = others.chain(stuck_log).chain(relay_full).chain(offline);
+    let not_listed = (!member.is_recognized()).then_some(InstanceProblem::NotListed);
+    let others = others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed);
     first.into_iter().chain(others).collect()
 }
 

@@ -111,6 +111,8 @@ const PROBLEMS = {
   relay_log_disk_full: 'its relay log cannot be written: its disk is full',
   offline_mode: 'in offline_mode',
   binary_log_cannot_be_written: 'commits wait: its binary log cannot be written',
+  not_listed_by_its_source:
+    'its source never listed it as a replica, so it does not count: let it connect, or RESET REPLICA ALL',
   writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
 

@@ -11,7 +11,7 @@ mod recovery;
 
 use std::sync::Arc;
 
-use baton_topology::recovery::gate;
+use baton_topology::recovery::breaker;
 use baton_topology::snapshot::FleetSnapshot;
 use baton_topology::time::Timestamp;
 use serde::Serialize;
@@ -67,7 +67,7 @@ impl State {
         Self {
             ledger_index: fleet.ledger.index,
             recoveries_disabled: fleet.ledger.recoveries_disabled,
-            breaker: gate::breaker(fleet, now).unwrap_or_default(),
+            breaker: breaker::breaker(fleet, now).unwrap_or_default(),
             nodes: fleet.polls.nodes,
         }
     }

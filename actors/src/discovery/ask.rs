@@ -9,8 +9,8 @@ use baton_topology::crawl::Standing;
 use baton_topology::key::InstanceKey;
 
 use super::resolve::HostResolver;
-use super::{DiscoveryActor, RESEND_AFTER, Reply};
-use crate::probe::{FirstLook, ProbeNow, Vouch};
+use super::{DiscoveryActor, RESEND_AFTER, Reply, Wish};
+use crate::probe::{FirstLook, ProbeNow, Vouch, turn};
 use crate::supervisor::Undelivered;
 
 /// So many may ask for an instance while its name is being resolved; more are told to ask again.
@@ -42,7 +42,8 @@ impl DiscoveryActor {
         if let Err(Undelivered::Down(ProbeNow { reply: Some(reply) })) = sent {
             ctx.run_later(RESEND_AFTER, move |act, ctx| {
                 if !reply.is_closed() {
-                    act.enlist(key, standing, Some(reply), ctx);
+                    let wish = Wish { reply: Some(reply), ..Wish::of(standing) };
+                    act.enlist(key, wish, ctx);
                 }
             });
         }
@@ -54,20 +55,22 @@ impl DiscoveryActor {
         &mut self,
         resolver: Arc<dyn HostResolver>,
         given: InstanceKey,
-        standing: Standing,
-        reply: Reply,
+        wish: Wish,
         ctx: &mut Context<Self>,
     ) {
+        let turns = wish.named_by.as_ref().map(|namer| self.shares.turns(namer));
         let waiting = self.resolving.entry(given.clone()).or_default();
         if waiting.len() < WAITING_MAX {
-            waiting.push((standing, reply));
+            waiting.push(wish);
         }
         if waiting.len() > 1 {
             return;
         }
         let host = given.host().to_owned();
-        let answer =
-            async move { tokio::time::timeout(RESOLVE_DEADLINE, resolver.resolve(&host)).await };
+        let answer = async move {
+            let _turn = turn(turns).await;
+            tokio::time::timeout(RESOLVE_DEADLINE, resolver.resolve(&host)).await
+        };
         ctx.spawn(answer.into_actor(self).map(move |answer, act, ctx| {
             let waiting = act.resolving.remove(&given).unwrap_or_default();
             let key = match answer {
@@ -81,8 +84,8 @@ impl DiscoveryActor {
                 // Probing will tell more than a resolver that has no answer.
                 Ok(Err(_)) | Err(_) => given,
             };
-            for (standing, reply) in waiting {
-                act.start(key.clone(), standing, FirstLook::After(Duration::ZERO), reply, ctx);
+            for wish in waiting {
+                act.start(key.clone(), wish, FirstLook::After(Duration::ZERO), ctx);
             }
         }));
     }

@@ -9,7 +9,7 @@ use baton_topology::crawl::Standing;
 use baton_topology::instance::Instance;
 use baton_topology::key::InstanceKey;
 
-use super::{DiscoveryActor, Entry};
+use super::{DiscoveryActor, Entry, Wish};
 use crate::probe::FirstLook;
 
 impl DiscoveryActor {
@@ -32,6 +32,7 @@ impl DiscoveryActor {
             tracing::info!(%key, "not seen for long and forgotten");
         }
         self.forget(unseen, ctx);
+        self.end_shares();
         self.look_behind_names(ctx);
     }
 
@@ -51,7 +52,8 @@ impl DiscoveryActor {
             let key = member.key();
             for given in given_by_canonical.get(key.host()).into_iter().flatten() {
                 let given = InstanceKey::new(*given, key.port());
-                self.start(given, Standing::Hearsay, FirstLook::After(Duration::ZERO), None, ctx);
+                let first = FirstLook::After(Duration::ZERO);
+                self.start(given, Wish::of(Standing::Hearsay), first, ctx);
             }
         }
     }

@@ -5,7 +5,7 @@ use baton_topology::crawl::Standing;
 use baton_topology::fleet::FleetInput;
 use baton_topology::probe::ProbeResult;
 
-use super::DiscoveryActor;
+use super::{DiscoveryActor, Wish};
 use crate::probe::{ProbeActor, ProbeNow, Reassigned, Relieved};
 use crate::supervisor::{Child, Queued};
 
@@ -55,7 +55,7 @@ impl Handler<Queued<SeenElsewhere>> for DiscoveryActor {
         let child = self.roster().get(&result.key).map(|entry| entry.child.clone());
         match (child, result.outcome.is_ok()) {
             // It exists, then. What it is like this node sees for itself first.
-            (None, true) => self.enlist(result.key, Standing::Vouched, None, ctx),
+            (None, true) => self.enlist(result.key, Wish::of(Standing::Vouched), ctx),
             (None, false) => {}
             (Some(child), _) => self.compare(&child, result, ctx),
         }

@@ -41,6 +41,7 @@ pub(crate) fn options(fleet: &Arc<FakeFleet>, store: &MemoryStore, seeds: &[&str
         backoff: Backoff::default(),
         probe_deadline: Duration::from_millis(2_500),
         instances_max: 50_000,
+        connecting_max: 256,
         resolver: None,
         metrics: Metrics::new(),
     }

@@ -102,13 +102,13 @@ const RECOVERY: &[Key] = &[
         "FleetBreakerClusters",
         Uint,
         "5",
-        "Hold all recoveries while at least so many clusters have lost their primary...",
+        "Hold all recoveries while so many clusters or more lost their primary within 15 minutes...",
     ),
     live(
         "FleetBreakerPercent",
         Uint,
         "50",
-        "...and they are more than this share of all clusters.",
+        "...and they are more than this share of the clusters whose primary was ever seen.",
     ),
     live("ReduceReplicationAnalysisCount", Bool, "true", "Analyse only instances that may matter."),
     ignored(

@@ -62,7 +62,12 @@ const DISCOVERY: &[Key] = &[
     live("ReasonableInstanceCheckSeconds", Uint, "1", "Grace before a last probe is too old."),
     live("DiscoverByShowSlaveHosts", Bool, "false", "Find replicas by SHOW REPLICAS first."),
     fixed("DiscoverySeeds", List, "", "Instances (`host:port`) to discover at start."),
-    later("DiscoveryMaxConcurrency", Uint, "300", "Most connection attempts at once."),
+    fixed(
+        "DiscoveryMaxConcurrency",
+        Uint,
+        "300",
+        "Most connection attempts at once, and as many to servers that did not answer before.",
+    ),
     live("DiscoveryIgnoreReplicaHostnameFilters", List, "", "Replicas not to discover."),
     live("DiscoveryIgnoreMasterHostnameFilters", List, "", "Sources not to discover."),
     live("DiscoveryIgnoreHostnameFilters", List, "", "Instances not to discover."),

@@ -6,6 +6,7 @@ use super::{Analysis, Code, Evidence};
 use crate::cluster::{Cluster, Member};
 use crate::instance::{BinlogFormat, Channel, Instance, Positioning, SourceLink, ThreadState};
 use crate::ledger::LedgerState;
+use crate::membership::Membership;
 use crate::policy::Policy;
 use crate::recovery::scouts::is_under_test;
 use crate::time::Timestamp;
@@ -24,8 +25,10 @@ pub(super) fn gather(
     let facts = &*instance.facts;
     let semi_sync = &facts.semi_sync;
     let known = member.replicas.iter().filter_map(|key| cluster.member(key));
-    let replicas: Vec<&Member> =
-        known.filter(|replica| !replica.instance.facts.follows_its_group()).collect();
+    let is_replica = |it: &&Member| {
+        it.membership != Membership::Unlisted && !it.instance.facts.follows_its_group()
+    };
+    let replicas: Vec<&Member> = known.filter(is_replica).collect();
     let mut evidence = Evidence {
         is_primary: is_primary(instance),
         is_co_primary: member.is_co_primary || replicas.iter().any(|replica| replica.is_co_primary),
@@ -130,7 +133,8 @@ fn count_witnesses(
     now: Timestamp,
 ) -> u32 {
     let count = |is_witness: &dyn Fn(&Instance, &Channel) -> bool| {
-        let witnesses = replicas.iter().map(|it| &*it.instance).filter(|replica| {
+        let recognized = replicas.iter().filter(|it| it.is_recognized()).map(|it| &*it.instance);
+        let witnesses = recognized.filter(|replica| {
             let channel = replica.facts.main_channel();
             replica.is_valid() && channel.is_some_and(|channel| is_witness(replica, channel))
         });
@@ -139,7 +143,8 @@ fn count_witnesses(
     let hear = count(&|replica, channel| {
         channel.hears_source() || is_under_test(replica, &source.key, ledger, now)
     });
-    let is_lost = replicas.iter().any(|it| is_failing_to_connect(&it.instance));
+    let is_lost =
+        replicas.iter().any(|it| it.is_recognized() && is_failing_to_connect(&it.instance));
     if hear > 0 || is_lost {
         return hear;
     }

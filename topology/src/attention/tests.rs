@@ -58,6 +58,7 @@ fn member(look: Look, source: Option<&str>, replicas: &[&str]) -> Member {
         ancestry: Vec::new(),
         errant: Default::default(),
         errant_on_mariadb: Default::default(),
+        membership: Default::default(),
     }
 }
 

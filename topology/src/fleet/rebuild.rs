@@ -16,6 +16,7 @@ use crate::identity::{assign, claimed_alias};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::membership::{compare, membership};
 use crate::recovery::former::replacing;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
@@ -52,7 +53,11 @@ pub(super) fn rebuild(
     now: Timestamp,
 ) -> (Vec<ClusterId>, Vec<News>) {
     let successors = successors(&next.ledger, now);
-    let instances = affected(next, &mut changes, &successors);
+    let mut instances = affected(next, &mut changes, &successors);
+    let read = changes.instances.values().flatten().map(|it| &**it);
+    for replica in compare(read, &instances, &next.names) {
+        instances.insert(replica.key.clone(), replica);
+    }
     let before = take_apart(next, &changes);
     let trees = trees(&instances, &next.names, &before.heads);
     let taken = |id: &ClusterId| next.clusters.contains_key(id);
@@ -237,6 +242,7 @@ fn member(
     Member {
         instance: Arc::clone(instance),
         source: node.source.clone(),
+        membership: membership(instance, ancestors.first().copied()),
         replicas: node.replicas.clone(),
         depth: node.depth,
         is_co_primary: node.is_co_primary,

@@ -32,11 +32,15 @@ const FILTERS: [&str; 9] = [
     "Replicate_Ignore_Domain_Ids",
 ];
 
+/// MySQL has at most 256 channels; more than this are not read.
+const CHANNELS_MAX: usize = 1_000;
+
 /// Reads all channels, ordered by name.
 pub(super) fn read(status: &RawTable, is_mariadb: bool) -> Result<Vec<Channel>, ReadingError> {
     let mut channels = status
         .rows()
         .filter(|row| !channel_name(row).starts_with(GROUP_CHANNEL_PREFIX))
+        .take(CHANNELS_MAX)
         .map(|row| channel(&row, is_mariadb))
         .collect::<Result<Vec<_>, _>>()?;
     channels.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,9 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use super::table::Row;
 use super::{Answers, Question, RawTable, ReplicaListing, host};
 use crate::key::InstanceKey;
+use crate::membership::{REGISTERED_MAX, Registered};
 
 /// One registered replica.
 #[derive(Debug, Clone)]
@@ -26,12 +29,20 @@ struct Connection {
     host: String,
 }
 
-/// Lists the replicas of the server that goes by the name `source`.
+/// Lists the replicas of the server that goes by the name `source`; the first [`REGISTERED_MAX`] of them.
 pub(super) fn read(
     source: &InstanceKey,
     answers: &Answers,
     listing: ReplicaListing,
 ) -> BTreeSet<InstanceKey> {
+    let mut keys = all(source, answers, listing);
+    while keys.len() > REGISTERED_MAX {
+        keys.pop_last();
+    }
+    keys
+}
+
+fn all(source: &InstanceKey, answers: &Answers, listing: ReplicaListing) -> BTreeSet<InstanceKey> {
     let registrations = registrations(source, answers.get(&Question::ReplicaHosts));
     let table = answers.get(&Question::DumpThreads).or(answers.get(&Question::Processlist));
     let connections = connections(source, table);
@@ -51,6 +62,24 @@ pub(super) fn read(
         return registered_only(source, &registrations);
     }
     join(source, &registrations, &connections)
+}
+
+/// Who the replicas are that registered, and those that a binary log is sent to; `None` where the list
+/// of those that registered cannot be read, or is too long.
+pub(super) fn registered(answers: &Answers) -> Option<BTreeSet<Registered>> {
+    let table = answers.get(&Question::ReplicaHosts)?;
+    let tells_ids = table.columns.iter().any(|it| it.eq_ignore_ascii_case("Server_id"));
+    let uuid = |text: String| Uuid::parse_str(text.trim()).ok().filter(|it| !it.is_nil());
+    let by_list = table.rows().map(|row| Registered {
+        server_uuid: uuid(row.text_any(&["Replica_UUID", "Slave_UUID"])),
+        server_id: row.number("Server_id").unwrap_or(0),
+    });
+    let threads = answers.get(&Question::DumpThreads).into_iter().flat_map(RawTable::rows);
+    let by_thread = threads.filter_map(|row| {
+        Some(Registered { server_uuid: Some(uuid(row.text("Replica_UUID"))?), server_id: 0 })
+    });
+    let all: BTreeSet<Registered> = by_list.chain(by_thread).take(REGISTERED_MAX + 1).collect();
+    (tells_ids && all.len() <= REGISTERED_MAX).then_some(all)
 }
 
 /// Those who registered without a name, by the connections that are left once everybody with a name

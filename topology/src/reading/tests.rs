@@ -1,5 +1,6 @@
 use super::*;
 use crate::instance::{GroupKind, Positioning, SemiSync, SourceLink, ThreadState};
+use crate::membership::{REGISTERED_MAX, Registered};
 
 fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> RawTable {
     RawTable {
@@ -535,6 +536,38 @@ fn replicas_are_found_by_connection_and_registration() {
         let expected = expected.into_iter().map(str::to_owned).collect();
         assert_eq!(found, expected, "{case}");
     }
+}
+
+#[test]
+fn a_list_of_replicas_tells_who_they_are_unless_it_cannot_be_read_or_has_no_end() {
+    const A: &str = "00000000-0000-0000-0000-00000000000a";
+    const B: &str = "00000000-0000-0000-0000-00000000000b";
+    let registered = |answers| facts_of("8.4.0", answers).registered;
+    let entry = |uuid: Option<&str>, server_id| Registered {
+        server_uuid: uuid.map(|it| it.parse().unwrap()),
+        server_id,
+    };
+    let rows: [&[Option<&str>]; 2] = [&[Some("7"), Some(A)], &[Some("8"), Some("")]];
+    let list = || table(&["Server_Id", "Replica_UUID"], &rows);
+    let threads = || table(&["Address", "Replica_UUID"], &[&[Some("10.0.0.1"), Some(B)]]);
+    let both = vec![(Question::ReplicaHosts, list()), (Question::DumpThreads, threads())];
+    let expected = [entry(Some(A), 7), entry(None, 8), entry(Some(B), 0)];
+    assert_eq!(registered(both), Some(expected.into()));
+    assert_eq!(registered(vec![(Question::DumpThreads, threads())]), None, "not the list itself");
+    let nameless = table(&["Host"], &[&[Some("a")]]);
+    assert_eq!(registered(vec![(Question::ReplicaHosts, nameless)]), None, "it tells nobody");
+    let ids: Vec<String> = (0..=REGISTERED_MAX).map(|it| it.to_string()).collect();
+    let rows: Vec<[Option<&str>; 2]> =
+        ids.iter().map(|id| [Some(id.as_str()), Some("h")]).collect();
+    let rows: Vec<&[Option<&str>]> = rows.iter().map(|row| &row[..]).collect();
+    let endless = table(&["Server_Id", "Host"], &rows);
+    assert_eq!(registered(vec![(Question::ReplicaHosts, endless)]), None);
+    let ports: Vec<[Option<&str>; 3]> =
+        ids.iter().map(|id| [Some("1"), Some("h"), Some(id.as_str())]).collect();
+    let ports: Vec<&[Option<&str>]> = ports.iter().map(|row| &row[..]).collect();
+    let endless = table(&["Server_Id", "Host", "Port"], &ports);
+    let replicas = facts_of("8.4.0", [(Question::ReplicaHosts, endless)]).replicas;
+    assert_eq!(replicas.len(), REGISTERED_MAX);
 }
 
 proptest::proptest! {

@@ -18,7 +18,7 @@ use crate::version::Flavor;
 
 use super::holding::Holding;
 use super::loss::was_receiving;
-use super::plan::waits_in_vain;
+use super::plan::{is_trusted, waits_in_vain};
 use super::{Kind, Recovery};
 
 /// What a decision about a recovery rests on.
@@ -53,6 +53,8 @@ pub enum Objection {
     Tried,
     /// It heads nothing: it is no direct replica of what failed.
     NotDirect,
+    /// What failed never listed it as a replica.
+    NotListed,
     /// Somebody said that it must not.
     MustNot,
     /// The configuration leaves its host out.
@@ -129,6 +131,7 @@ impl fmt::Display for Objection {
             Self::Silent => f.write_str("it does not answer"),
             Self::Tried => f.write_str("it failed when it was to be prepared"),
             Self::NotDirect => f.write_str("it does not replicate directly from what failed"),
+            Self::NotListed => f.write_str("its source never listed it as a replica"),
             Self::MustNot => f.write_str("its promotion rule is must_not"),
             Self::Ignored => f.write_str("PromotionIgnoreHostnameFilters leaves it out"),
             Self::InMaintenance { owner } => write!(f, "it is in maintenance by {owner}"),
@@ -221,6 +224,7 @@ pub(super) fn objections(
     let has_failed = recovery.tried.contains(member.key()) && !waits_in_vain(member, recovery);
     object(has_failed, Objection::Tried);
     object(!recovery.replicas.contains(member.key()), Objection::NotDirect);
+    object(!is_trusted(member, recovery), Objection::NotListed);
     object(situation.rule(member) == PromotionRule::MustNot, Objection::MustNot);
     object(policy.recovery.promotion_ignore.matches_key(member.key()), Objection::Ignored);
     if let Some(maintenance) = ledger.maintenance_of(member.key(), *now) {

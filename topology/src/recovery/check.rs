@@ -18,6 +18,7 @@ use super::{Chain, Kind, Need, Plan, Recovery, Refused, Stage};
 pub fn check(plan: &Plan, recovery: &Recovery, situation: &Situation<'_>) -> Result<(), Refused> {
     let mut broken = Vec::new();
     broken.extend(opens_one(plan, recovery));
+    broken.extend(promotes_a_replica(plan, recovery, situation));
     broken.extend(applies_first(plan, recovery));
     broken.extend(moves_make_sense(plan, recovery));
     broken.extend(leaves_nobody_stopped(plan, recovery, situation));
@@ -66,6 +67,18 @@ fn opens_one(plan: &Plan, recovery: &Recovery) -> Vec<String> {
         broken.push("I6: a server would be changed after it was opened".to_owned());
     }
     broken
+}
+
+/// Nobody succeeds who was never listed as a replica, unless a person named it.
+fn promotes_a_replica(
+    plan: &Plan,
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> Option<String> {
+    let is_named = recovery.wanted.as_ref() == Some(&plan.successor);
+    let successor = situation.cluster.member(&plan.successor)?;
+    (recovery.kind.promotes() && !is_named && !successor.is_recognized())
+        .then(|| format!("{} was never listed as a replica by its source", plan.successor))
 }
 
 /// I4: whoever is opened has applied everything before, and that must have succeeded.

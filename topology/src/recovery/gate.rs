@@ -14,10 +14,12 @@ use crate::filter::any_matches;
 use crate::instance::{Instance, ThreadState};
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
+use crate::membership::Membership;
 use crate::quorum::{isolation, unconfirmed};
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
+use super::breaker::breaker;
 use super::candidate::Situation;
 use super::check::check;
 use super::former::{not_probed_since, replaced, replacement, rivals};
@@ -234,7 +236,7 @@ fn draft(
         analysis,
         wanted: request.wanted.clone(),
         hooks: request.hooks,
-        replicas: replicas(cluster, member),
+        replicas: replicas(cluster, member, request.wanted.as_ref()),
         acknowledging: Acknowledging::Off,
         stood_still: BTreeMap::new(),
         fencing: request.fencing,
@@ -439,10 +441,13 @@ fn no_evidence(instance: &Instance) -> Option<String> {
     })
 }
 
-/// The replicas of a server. Who is in its group and follows nobody else is none.
-fn replicas(cluster: &Cluster, member: &Member) -> Vec<InstanceKey> {
+/// The replicas of a server. Who is in its group and follows nobody else is none, nor is whom it never
+/// listed, unless a person named that one.
+fn replicas(cluster: &Cluster, member: &Member, named: Option<&InstanceKey>) -> Vec<InstanceKey> {
     let is_replica = |key: &&InstanceKey| {
-        cluster.member(key).is_none_or(|it| !it.instance.facts.follows_its_group())
+        let is_listed = |it: &Member| it.membership != Membership::Unlisted || Some(*key) == named;
+        let known = cluster.member(key);
+        known.is_none_or(|it| is_listed(it) && !it.instance.facts.follows_its_group())
     };
     member.replicas.iter().filter(is_replica).cloned().collect()
 }
@@ -567,25 +572,5 @@ fn last_regrouping<'a>(
         it.kind == Kind::Regroup
             && it.failed() == recovery.failed()
             && now.since(it.begun_at) < ROLLED_BACK_BLOCK
-    })
-}
-
-/// Whether so much is gone at once that it is more likely us than them (I7).
-pub fn breaker(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
-    if now < fleet.ledger.breaker_released_until {
-        return None;
-    }
-    let is_headless = |cluster: &&Arc<Cluster>| {
-        let primaries = cluster.primaries();
-        let is_lost = |it: &Instance| it.is_failed() && it.was_seen() && it.refusal().is_none();
-        !primaries.is_empty() && primaries.iter().all(|member| is_lost(&member.instance))
-    };
-    let all = fleet.clusters.size() as u64;
-    let headless = fleet.clusters.values().filter(is_headless).count() as u64;
-    let policy = &fleet.policy.recovery;
-    let is_open = headless >= policy.breaker_count.max(1)
-        && headless * 100 > all.saturating_mul(policy.breaker_percent);
-    is_open.then(|| {
-        format!("{headless} of {all} clusters lost their primary at once: a person has to decide")
     })
 }

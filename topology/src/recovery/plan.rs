@@ -11,6 +11,7 @@ mod reopen;
 mod semi_sync;
 mod stillness;
 mod takeover;
+mod unlisted;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use account::keepers;
 pub use gather::in_turns;
 pub use stillness::{freeze, left_alone, roll_back, untold};
 pub use takeover::arrange;
+pub(super) use unlisted::is_trusted;
 
 pub(in crate::recovery) use stillness::{start_again, would_lose};
 
@@ -145,14 +147,17 @@ fn acknowledge_no_more(former: &Member) -> Vec<Action> {
 }
 
 fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
-    let replicas = members(recovery, situation);
+    let all_named = members(recovery, situation);
+    let (replicas, doubtful): (Vec<&Member>, Vec<&Member>) =
+        all_named.into_iter().partition(|it| is_trusted(it, recovery));
     let (reachable, silent): (Vec<&Member>, Vec<&Member>) = replicas
         .iter()
         .partition(|it| it.instance.is_valid() && stands_still(it, recovery, situation));
     let reachable = each_once(reachable);
     let failed = situation.cluster.member(recovery.failed());
     let unknown = failed.map_or(0, |it| unknown_acknowledgers(it, &replicas));
-    enough_in_sight(recovery, reachable.len(), &silent, unknown)?;
+    enough_in_sight(recovery, reachable.len(), &silent, unknown)
+        .map_err(|refused| unlisted::explained(refused, recovery, situation))?;
     let source_had = failed.map(everything).unwrap_or_default();
     let all = holdings(&reachable, failed, &source_had);
     let foremost = foremost(&all, recovery)?;
@@ -170,8 +175,15 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
             None => followers.push(*member),
         }
     }
+    for member in doubtful {
+        match unlisted::obstacle(member, &candidate.key, situation) {
+            Some(why) => lost.push(self::lost(member, &why)),
+            None => followers.push(member),
+        }
+    }
     lost.sort_by(|a, b| a.key.cmp(&b.key));
     let mut why = why;
+    why.extend(unlisted::left_out(recovery, situation));
     why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
     why.extend(failed.and_then(|it| prepared_xa(it, &candidate.key)));
     let prepare = prepare(candidate, donor, situation);
@@ -229,9 +241,10 @@ fn stands_still(member: &Member, recovery: &Recovery, situation: &Situation<'_>)
 /// Whether somebody who was stopped does not stand still.
 pub fn receives_again(recovery: &Recovery, situation: &Situation<'_>) -> bool {
     matches!(recovery.kind, Kind::Primary | Kind::CoPrimary)
-        && members(recovery, situation)
-            .iter()
-            .any(|it| it.instance.is_valid() && !stands_still(it, recovery, situation))
+        && members(recovery, situation).iter().any(|it| {
+            let counts = is_trusted(it, recovery) && it.instance.is_valid();
+            counts && !stands_still(it, recovery, situation)
+        })
 }
 
 /// Whether so many witnesses are there that nothing that was acknowledged can be missed (I3, I5).

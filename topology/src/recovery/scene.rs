@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, Member};
 use crate::gtid::{GtidSet, MariaDbState};
 use crate::instance::Instance;
 use crate::key::InstanceKey;
+use crate::membership::Membership;
 use crate::probe::{ProbeResult, fold};
 use crate::snapshot::FleetSnapshot;
 
@@ -45,6 +46,7 @@ fn unseen(key: &InstanceKey, recovery: &Recovery) -> Member {
     Member {
         instance: Arc::new(Instance::unprobed(key.clone())),
         source: is_replica.then(|| recovery.failed().clone()),
+        membership: Membership::default(),
         replicas: Vec::new(),
         depth: u32::from(is_replica),
         is_co_primary: false,

@@ -19,12 +19,14 @@ use crate::testing::{answered, key, primary_facts, refused, replica_facts};
 mod aftermath;
 mod again;
 mod alive;
+mod breaker;
 mod channels;
 mod clocks;
 mod closed;
 mod donors;
 mod gathering;
 mod groups;
+mod liars;
 mod loss;
 mod making;
 mod mariadb;
@@ -507,42 +509,6 @@ fn a_checked_plan_that_is_bent_is_refused() {
         let text = verdict.map_or_else(|refused| refused.to_string(), |()| "accepted".into());
         assert!(text.contains(expected), "{expected}: {text}");
     }
-}
-
-#[test]
-fn when_everything_fails_at_once_a_person_decides() {
-    let mut inputs = Vec::new();
-    for cluster in 0..8 {
-        let (primary, replica) = (format!("p{cluster}"), format!("r{cluster}"));
-        inputs.push(FleetInput::Probed(answered(&primary, 10, primary_facts())));
-        let mut facts = replica_facts(&key(&primary));
-        facts.channels[0].receiver = ThreadState::Other;
-        inputs.push(FleetInput::Probed(answered(&replica, 20, facts)));
-    }
-    let empty =
-        FleetSnapshot::empty(Arc::new(everywhere()), Arc::default(), Timestamp::from_secs(0));
-    let fleet = advance(&empty, inputs, now()).snapshot;
-    let after = |dead: usize, ledger: LedgerState| {
-        let lost = (0..dead).map(|it| FleetInput::Probed(refused(&format!("p{it}"), 30)));
-        let ledger = FleetInput::Ledger(Arc::new(ledger));
-        let inputs = std::iter::once(ledger).chain(lost).collect();
-        let fleet = advance(&fleet, inputs, now()).snapshot;
-        let request = Request {
-            key: key("p0"),
-            cause: Cause::Found,
-            wanted: None,
-            hooks: Hooks::Run,
-            fencing: Fencing::Required,
-        };
-        begin(&request, &fleet, &runner(), now()).map_or_else(|it| it.to_string(), |_| "ok".into())
-    };
-    assert_eq!(after(4, LedgerState::default()), "ok", "half of them");
-    let held = after(5, LedgerState::default());
-    assert_eq!(held, "5 of 8 clusters lost their primary at once: a person has to decide", "I7");
-    let until = now().plus(std::time::Duration::from_secs(60));
-    let released = Command::ReleaseBreaker { until };
-    let (released, _) = apply(&LedgerState::default(), &released).unwrap();
-    assert_eq!(after(5, released), "ok");
 }
 
 #[test]

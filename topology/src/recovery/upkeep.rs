@@ -243,7 +243,7 @@ fn may_act(cluster: &Cluster, member: &Member, fleet: &FleetSnapshot) -> bool {
 
 fn replicas<'a>(cluster: &'a Cluster, source: &Member) -> Vec<&'a Member> {
     let known = source.replicas.iter().filter_map(|key| cluster.member(key));
-    known.filter(|replica| replica.instance.is_valid()).collect()
+    known.filter(|it| it.instance.is_valid() && it.is_recognized()).collect()
 }
 
 type Positions = BTreeMap<InstanceKey, BinlogCoordinates>;

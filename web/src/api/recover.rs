@@ -7,7 +7,8 @@ use baton_actors::ports::RecoverError;
 use baton_topology::cluster::Member;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::Command;
-use baton_topology::recovery::gate::{self, Request};
+use baton_topology::recovery::breaker;
+use baton_topology::recovery::gate::Request;
 use baton_topology::recovery::groups::chooses_itself;
 use baton_topology::recovery::preview::{self, Preview};
 use baton_topology::recovery::recent::recovered_just_now;
@@ -179,7 +180,7 @@ const RELEASED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Whether so many clusters failed at once that nothing is done by itself.
 pub(super) async fn breaker(call: Call) -> Outcome {
-    match gate::breaker(&call.fleet, call.now) {
+    match breaker::breaker(&call.fleet, call.now) {
         Some(reason) => Reply::ok(&reason, "open"),
         None => Reply::ok("baton acts where it may", "closed"),
     }

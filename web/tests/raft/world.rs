@@ -141,6 +141,7 @@ fn options(fleet: &Arc<FakeFleet>, clock: Arc<dyn Clock>) -> Options {
         backoff: Backoff::default(),
         probe_deadline: Duration::from_millis(2_500),
         instances_max: 100,
+        connecting_max: 256,
         resolver: None,
         metrics: Metrics::new(),
     }

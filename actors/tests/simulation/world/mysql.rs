@@ -16,6 +16,7 @@ use baton_topology::instance::{
     BinlogFormat, Channel, Facts, Positioning, ReplicationError, SourceLink, ThreadState,
 };
 use baton_topology::key::InstanceKey;
+use baton_topology::membership::Registered;
 use baton_topology::version::Version;
 use uuid::Uuid;
 
@@ -294,6 +295,12 @@ impl Server {
         self.logged = self.logged.union(set);
     }
 
+    /// How it stands in the list of its source.
+    fn registered(&self) -> Registered {
+        let server_uuid = (self.flavor == Flavor::MySql).then_some(self.uuid);
+        Registered { server_uuid, server_id: self.number as u32 + 1 }
+    }
+
     /// What a look tells; `sources` are all servers.
     pub(crate) fn facts(&self, all: &[Server], now: Micros) -> Facts {
         let replicas: Vec<&Server> = all
@@ -312,6 +319,7 @@ impl Server {
             read_only: self.read_only,
             super_read_only: self.read_only,
             replicas: replicas.iter().map(|it| it.key.clone()).collect(),
+            registered: Some(replicas.iter().map(|it| it.registered()).collect()),
             ..Facts::default()
         };
         facts.binlog.enabled = true;

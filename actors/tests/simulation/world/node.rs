@@ -282,6 +282,7 @@ impl Nodes {
             backoff: Backoff::default(),
             probe_deadline: Duration::from_millis(2_500),
             instances_max: 1_000,
+            connecting_max: 256,
             resolver: None,
             metrics: Metrics::new(),
         }

@@ -1,0 +1,78 @@
+//! When so much is lost at once that a person decides.
+
+use std::time::Duration;
+
+use super::super::breaker::{LOST_WITHIN, breaker};
+use super::*;
+
+#[test]
+fn when_everything_fails_at_once_a_person_decides() {
+    let mut inputs = Vec::new();
+    for cluster in 0..8 {
+        let (primary, replica) = (format!("p{cluster}"), format!("r{cluster}"));
+        inputs.push(FleetInput::Probed(answered(&primary, 10, primary_facts())));
+        let mut facts = replica_facts(&key(&primary));
+        facts.channels[0].receiver = ThreadState::Other;
+        inputs.push(FleetInput::Probed(answered(&replica, 20, facts)));
+    }
+    let empty =
+        FleetSnapshot::empty(Arc::new(everywhere()), Arc::default(), Timestamp::from_secs(0));
+    let fleet = advance(&empty, inputs, now()).snapshot;
+    let after = |dead: usize, ledger: LedgerState| {
+        let lost = (0..dead).map(|it| FleetInput::Probed(refused(&format!("p{it}"), 30)));
+        let ledger = FleetInput::Ledger(Arc::new(ledger));
+        let inputs = std::iter::once(ledger).chain(lost).collect();
+        let fleet = advance(&fleet, inputs, now()).snapshot;
+        let request = Request {
+            key: key("p0"),
+            cause: Cause::Found,
+            wanted: None,
+            hooks: Hooks::Run,
+            fencing: Fencing::Required,
+        };
+        begin(&request, &fleet, &runner(), now()).map_or_else(|it| it.to_string(), |_| "ok".into())
+    };
+    assert_eq!(after(4, LedgerState::default()), "ok", "half of them");
+    let held = after(5, LedgerState::default());
+    assert_eq!(
+        held, "5 of 8 clusters lost their primary within 15 min: a person has to decide",
+        "I7"
+    );
+    let until = now().plus(std::time::Duration::from_secs(60));
+    let released = Command::ReleaseBreaker { until };
+    let (released, _) = apply(&LedgerState::default(), &released).unwrap();
+    assert_eq!(after(5, released), "ok");
+}
+
+/// A fleet of so many clusters without replicas that are all seen at 10 s.
+fn clusters(count: usize) -> FleetSnapshot {
+    let empty =
+        FleetSnapshot::empty(Arc::new(everywhere()), Arc::default(), Timestamp::from_secs(0));
+    let primaries = (0..count).map(|it| answered(&format!("p{it}"), 10, primary_facts()));
+    advance(&empty, primaries.map(FleetInput::Probed).collect(), now()).snapshot
+}
+
+/// The same, after these did not answer.
+fn without(fleet: &FleetSnapshot, names: impl Iterator<Item = String>) -> FleetSnapshot {
+    let lost = names.map(|it| FleetInput::Probed(refused(&it, 30)));
+    advance(fleet, lost.collect(), now()).snapshot
+}
+
+#[test]
+fn hosts_that_never_answered_neither_open_the_breaker_nor_keep_it_closed() {
+    let fleet = clusters(8);
+    let strangers = without(&fleet, (0..30).map(|it| format!("nowhere{it}")));
+    assert_eq!(breaker(&strangers, now()), None);
+    let mass = without(&strangers, (0..5).map(|it| format!("p{it}")));
+    let expected = "5 of 8 clusters lost their primary within 15 min: a person has to decide";
+    assert_eq!(breaker(&mass, now()).as_deref(), Some(expected));
+}
+
+#[test]
+fn what_was_lost_long_ago_does_not_count() {
+    let seen = Timestamp::from_secs(10);
+    let fleet = without(&clusters(8), (0..5).map(|it| format!("p{it}")));
+    let moment = Duration::from_secs(1);
+    assert!(breaker(&fleet, seen.plus(LOST_WITHIN).minus(moment)).is_some());
+    assert_eq!(breaker(&fleet, seen.plus(LOST_WITHIN)), None);
+}
