@@ -62,11 +62,13 @@ pub enum InstanceProblem {
     StuckLog,
     /// Its receiver waits for room on the disk of the relay log: it neither receives nor acknowledges.
     RelayDiskFull,
+    /// It shows another certificate than the one it is known by, verified by no authority.
+    ChangedCertificate,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -76,6 +78,7 @@ impl InstanceProblem {
         Self::OnlyNamedChannel,
         Self::StuckLog,
         Self::RelayDiskFull,
+        Self::ChangedCertificate,
     ];
 
     /// The name programs match on.
@@ -90,6 +93,7 @@ impl InstanceProblem {
             Self::OnlyNamedChannel => "writable_with_only_a_named_channel",
             Self::StuckLog => "binary_log_cannot_be_written",
             Self::RelayDiskFull => "relay_log_disk_full",
+            Self::ChangedCertificate => "certificate_changed",
         }
     }
 }
@@ -123,8 +127,10 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let is_full = |it: &Channel| it.waits_for_disk || it.could_not_write_relay_log();
     let is_full = instance.is_valid() && instance.facts.main_channel().is_some_and(is_full);
     let relay_full = is_full.then_some(InstanceProblem::RelayDiskFull);
+    let changed = instance.facts.changed_certificate.as_ref().filter(|_| instance.is_valid());
+    let changed = changed.map(|_| InstanceProblem::ChangedCertificate);
     let others = errant.into_iter().chain(not_online).chain(only_named);
-    let others = others.chain(stuck_log).chain(relay_full);
+    let others = others.chain(stuck_log).chain(relay_full).chain(changed);
     first.into_iter().chain(others).collect()
 }
 
@@ -138,6 +144,7 @@ fn has_only_a_named_channel(member: &Member) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::Fingerprint;
     use crate::fleet::{FleetInput, advance};
     use crate::instance::ThreadState;
     use crate::snapshot::FleetSnapshot;
@@ -170,6 +177,8 @@ mod tests {
         assert_eq!(with(|it| it.channels[0].waits_for_disk = true), ["relay_log_disk_full"]);
         let stuck = with(|it| it.stuck_log = Some("Disk is full".into()));
         assert_eq!(stuck, ["binary_log_cannot_be_written"]);
+        let changed = with(|it| it.changed_certificate = Some(Fingerprint::of_digest([1; 32])));
+        assert_eq!(changed, ["certificate_changed"]);
     }
 
     #[test]
