@@ -109,7 +109,7 @@ const PROBLEMS = {
   errant_gtid: 'errant transactions',
   group_replication_member_not_online: 'group member not online',
   relay_log_disk_full: 'its relay log cannot be written: its disk is full',
-  certificate_changed: 'it shows another certificate than before, and nothing verifies it',
+  certificate_changed: 'shows another certificate',
   binary_log_cannot_be_written: 'commits wait: its binary log cannot be written',
   writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
