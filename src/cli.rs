@@ -240,6 +240,9 @@ fn check_config(file: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(notice) = loaded.config.recovery.nothing_is_recovered() {
         writeln!(out, "note: {notice}")?;
     }
+    if let Some(notice) = loaded.config.account_at_risk() {
+        writeln!(out, "note: {notice}")?;
+    }
     writeln!(out, "the configuration is good")?;
     Ok(())
 }

@@ -107,4 +107,7 @@ fn warn_of(loaded: &Loaded) {
     if let Some(notice) = loaded.config.recovery.nothing_is_recovered() {
         tracing::warn!(target: "baton::config", "{notice}");
     }
+    if let Some(notice) = loaded.config.account_at_risk() {
+        tracing::warn!(target: "baton::config", "{notice}");
+    }
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use baton_actors::clock::Clock;
 use baton_actors::discovery::resolve::{ByAddress, ByCanonicalName, HostResolver};
 use baton_actors::mysql::{
-    ConnectOptions, CredentialsQuery, DetectionQuery, Password, ReplicationCredentials,
+    ConnectOptions, CredentialsQuery, DetectionQuery, Password, Pinning, ReplicationCredentials,
     TlsIdentity, TlsMode, TlsOptions, TlsVerification,
 };
 use baton_actors::store::OpenBackend;
@@ -58,6 +58,7 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
         recovery_ignore: hosts(&recovery.ignore_instances),
         problem_ignore: hosts(&names.ignore_problems),
         osc_ignore: hosts(&names.ignore_osc),
+        discovery_allow: discovery.allow.clone(),
         discovery_ignore: hosts(&discovery.ignore_instances),
         discovery_ignore_replicas: hosts(&discovery.ignore_replicas),
         discovery_ignore_sources: hosts(&discovery.ignore_sources),
@@ -139,6 +140,8 @@ pub fn connect_options(config: &Config) -> ConnectOptions {
         connect_deadline: config.connections.connect_timeout,
         probe_deadline: config.connections.probe_timeout,
         tls: tls_options(&config.connections),
+        allow_public_key: config.connections.allow_server_public_key,
+        allow: config.discovery.allow.clone(),
         queries: detection_queries(&config.classification),
         reading: ReadingPolicy {
             name_method: match config.names.instance {
@@ -176,6 +179,7 @@ fn tls_options(connections: &config::Connections) -> TlsOptions {
         ca_file: files.ca_file.clone(),
         identity,
         verification: if files.verify { TlsVerification::Full } else { TlsVerification::Skip },
+        pinning: if connections.pin_certificates { Pinning::On } else { Pinning::Off },
     }
 }
 

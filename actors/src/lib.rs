@@ -1,5 +1,6 @@
 //! The living system: supervised actors, the MySQL driver and the ports they work through.
 
+pub mod certificates;
 pub mod clock;
 pub mod cluster_analysis;
 pub mod discovery;

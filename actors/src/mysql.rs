@@ -6,6 +6,7 @@ mod contained;
 mod control;
 mod dialect;
 mod failure;
+mod gate;
 mod names;
 mod park;
 mod queries;
@@ -15,12 +16,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_topology::allow::DiscoveryAllow;
 use baton_topology::key::InstanceKey;
 use baton_topology::reading::ReadingPolicy;
-use mysql_async::{ClientIdentity, OptsBuilder, SslOpts};
+use mysql_async::OptsBuilder;
 use tokio::sync::watch;
 
 pub use self::queries::{CredentialsQuery, DetectionQuery};
+use crate::certificates::{Certificates, Fingerprint, Judgement};
 use crate::ports::{Control, ControlSession, ProbeSession, ProbeTarget};
 
 /// The largest packet that is read. A GTID set of a hundred thousand intervals fits many times;
@@ -43,6 +46,10 @@ pub struct ConnectOptions {
     pub probe_deadline: Duration,
     /// Transport security.
     pub tls: TlsOptions,
+    /// Whether a server without TLS may be sent the password under a key that it sends itself.
+    pub allow_public_key: bool,
+    /// Where servers may be.
+    pub allow: DiscoveryAllow,
     /// The configured queries.
     pub queries: Vec<DetectionQuery>,
     /// How names and replicas are read.
@@ -59,6 +66,8 @@ impl Default for ConnectOptions {
             connect_deadline: Duration::from_secs(1),
             probe_deadline: Duration::from_secs(1),
             tls: TlsOptions::default(),
+            allow_public_key: false,
+            allow: DiscoveryAllow::default(),
             queries: Vec::new(),
             reading: ReadingPolicy::default(),
             replication_credentials: ReplicationCredentials::default(),
@@ -88,6 +97,9 @@ pub struct TlsOptions {
     pub identity: Option<TlsIdentity>,
     /// Whether server certificates are checked.
     pub verification: TlsVerification,
+    /// Whether the password goes only to servers that show the key they showed first, where
+    /// certificates are not checked.
+    pub pinning: Pinning,
 }
 
 /// Whether TLS is used.
@@ -111,6 +123,16 @@ pub enum TlsVerification {
     Full,
     /// Not at all.
     Skip,
+}
+
+/// Whether servers whose certificates are not checked are known by their keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pinning {
+    /// They are.
+    #[default]
+    On,
+    /// Any key will do.
+    Off,
 }
 
 /// A certificate and its key, both as files in PEM.
@@ -141,8 +163,9 @@ pub struct MySqlTarget {
 /// What all sessions share.
 pub(crate) struct Shared {
     options: ConnectOptions,
-    plain: OptsBuilder,
-    secure: OptsBuilder,
+    opts: OptsBuilder,
+    connector: gate::Connector,
+    certificates: Arc<Certificates>,
     names: names::Names,
 }
 
@@ -151,34 +174,52 @@ impl MySqlTarget {
     pub fn new(options: ConnectOptions) -> Self {
         // Somebody else may have chosen a provider already, and that is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { shared: watch::Sender::new(Arc::new(Shared::new(options))) }
+        Self { shared: watch::Sender::new(Arc::new(Shared::new(options, Arc::default()))) }
     }
 
     /// Puts other options in force. Sessions take them on, with a new connection, at their next
     /// probe.
     pub fn set_options(&self, options: ConnectOptions) {
-        self.shared.send_replace(Arc::new(Shared::new(options)));
+        let certificates = self.certificates();
+        self.shared.send_replace(Arc::new(Shared::new(options, certificates)));
+    }
+
+    /// What the servers show of themselves.
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.shared.borrow().certificates)
     }
 }
 
 impl Shared {
-    fn new(options: ConnectOptions) -> Self {
-        let plain = OptsBuilder::default()
+    fn new(options: ConnectOptions, certificates: Arc<Certificates>) -> Self {
+        let opts = OptsBuilder::default()
             .user(Some(options.user.as_str()))
             .pass(Some(options.password.0.as_str()))
             // Everything that would otherwise be asked of the server at each connection.
             .prefer_socket(false)
             .max_allowed_packet(Some(MAX_PACKET_BYTES))
             .wait_timeout(Some(0))
-            .stmt_cache_size(0)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(KEEPALIVE_AFTER));
-        let secure = plain.clone().ssl_opts(ssl_opts(&options.tls));
-        Self { options, plain, secure, names: names::Names::new() }
+            .stmt_cache_size(0);
+        let connector = gate::Connector::new(options.tls.clone());
+        Self { options, opts, connector, certificates, names: names::Names::new() }
+    }
+}
+
+impl Shared {
+    /// How a key that a server proved to hold compares with what it is known by.
+    fn judge(&self, key: &InstanceKey, fingerprint: &Fingerprint) -> Judgement {
+        if self.options.tls.pinning == Pinning::Off || !self.options.tls.is_unchecked() {
+            return Judgement::Same;
+        }
+        self.certificates.judge(key, fingerprint)
     }
 }
 
 impl ProbeTarget for MySqlTarget {
+    fn certificates(&self) -> Option<Arc<Certificates>> {
+        Some(MySqlTarget::certificates(self))
+    }
+
     fn session(&self, key: &InstanceKey) -> Box<dyn ProbeSession> {
         let (key, newest) = (key.clone(), self.shared.subscribe());
         Box::new(contained::ContainedProbe::new(move || {
@@ -203,16 +244,4 @@ impl TlsOptions {
         self.verification == TlsVerification::Skip
             || (self.mode == TlsMode::Preferred && self.ca_file.is_none())
     }
-}
-
-fn ssl_opts(tls: &TlsOptions) -> SslOpts {
-    let identity = tls.identity.as_ref().map(|identity| {
-        ClientIdentity::new(identity.cert_file.clone().into(), identity.key_file.clone().into())
-    });
-    let roots = tls.ca_file.iter().map(|file| file.clone().into()).collect();
-    SslOpts::default()
-        .with_client_identity(identity)
-        .with_root_certs(roots)
-        .with_disable_built_in_roots(tls.ca_file.is_some())
-        .with_danger_accept_invalid_certs(tls.is_unchecked())
 }

@@ -30,6 +30,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
+use crate::certificates::Certificates;
 use crate::sharing::Telling;
 
 /// The newest published snapshot: borrow it, clone the `Arc`, never hold the borrow.
@@ -39,6 +40,11 @@ pub type SnapshotReader = watch::Receiver<Arc<FleetSnapshot>>;
 pub trait ProbeTarget: Send + Sync + 'static {
     /// Makes a session for one instance. Connects to nothing yet.
     fn session(&self, key: &InstanceKey) -> Box<dyn ProbeSession>;
+
+    /// What the servers show of themselves, where they are met under TLS.
+    fn certificates(&self) -> Option<Arc<Certificates>> {
+        None
+    }
 }
 
 /// The conversation with one instance: at most one connection for probing, kept open, and one
@@ -324,6 +330,9 @@ pub enum DiscoverError {
     /// The host matches an ignore filter.
     #[error("{0} is ignored by configuration")]
     Ignored(InstanceKey),
+    /// No server may be there.
+    #[error("{0} is outside DiscoveryAllow")]
+    Outside(InstanceKey),
     /// It was forgotten a moment ago.
     #[error("{0} was forgotten on purpose and is not discovered again yet")]
     Forgotten(InstanceKey),

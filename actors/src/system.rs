@@ -15,6 +15,7 @@ use baton_topology::policy::Policy;
 use baton_topology::snapshot::FleetSnapshot;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use crate::certificates::{self, Certificates};
 use crate::clock::Clock;
 use crate::cluster_analysis::{self, AnalysisWorld, ClusterAnalysisActor, Happened};
 use crate::discovery::resolve::HostResolver;
@@ -113,6 +114,8 @@ pub struct Handles {
     pub recoveries: Arc<dyn Recoveries>,
     /// The past.
     pub history: Arc<dyn History>,
+    /// What servers show of themselves under TLS.
+    pub certificates: Arc<Certificates>,
     /// The news.
     pub events: EventSender,
     /// How the store is doing.
@@ -225,6 +228,7 @@ pub async fn start(options: Options) -> Result<Handles, StoreError> {
         Some(shared) => Arc::clone(shared),
         None => Arc::new(SoloLedger::new(ledger, actors.store.clone(), health.subscribe())),
     };
+    follow_certificates(&options, &ledger);
     let fleet = restored(&options, instances, &ledger, Arc::clone(&names));
     let snapshot = watch::Sender::new(Arc::new(fleet));
     start_store(&actors, &options, backend, health);
@@ -239,6 +243,14 @@ pub async fn start(options: Options) -> Result<Handles, StoreError> {
     tokio::task::spawn_local(purge_ledger(handles.clone(), Arc::clone(&options.clock)));
     tokio::task::spawn_local(sow(handles.clone(), options.seeds));
     Ok(handles)
+}
+
+/// What servers are known by is known before the first one is spoken to.
+fn follow_certificates(options: &Options, ledger: &Arc<dyn Ledger>) {
+    let Some(certificates) = options.target.certificates() else { return };
+    certificates.adopt(&ledger.state().borrow());
+    let (ledger, clock) = (Arc::clone(ledger), Arc::clone(&options.clock));
+    tokio::task::spawn_local(certificates::keep(certificates, ledger, clock));
 }
 
 /// The fleet as it was kept.
@@ -304,6 +316,7 @@ fn connect(
         discovery: Arc::new(discovery),
         recoveries: Arc::new(RecoveryHandle { child: actors.recovery.clone() }),
         history: Arc::new(history),
+        certificates: options.target.certificates().unwrap_or_default(),
         events,
         store_health,
         metrics: options.metrics.clone(),

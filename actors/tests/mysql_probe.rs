@@ -204,21 +204,6 @@ async fn tls_is_used_as_configured() {
 }
 
 #[tokio::test]
-async fn without_tls_passwords_are_sent_under_the_public_key_of_the_server() {
-    let server = watched(Options::new(Flavor::MySql97), Flavor::MySql97);
-    let plugin = server.value("SELECT plugin FROM mysql.user WHERE user = 'baton'");
-    assert_eq!(plugin, "caching_sha2_password");
-    let off = TlsOptions { mode: TlsMode::Off, ..TlsOptions::default() };
-    // The first login needs the password itself, the second finds a digest of it in the cache.
-    for _ in 0..2 {
-        let mut session = session(&server, ConnectOptions { tls: off.clone(), ..options() });
-        session.probe().await.unwrap();
-    }
-    let keys = server.value("SHOW STATUS LIKE 'Caching_sha2_password_rsa_public_key'");
-    assert!(!keys.is_empty(), "the server has a key");
-}
-
-#[tokio::test]
 async fn tls_is_preferred_but_not_at_any_price() {
     let flavor = Flavor::MariaDb1011;
     let server = watched(Options::new(flavor), flavor);

@@ -113,6 +113,12 @@ pub(super) static COMMANDS: &[Command] = &[
     command("discover", "discover/{i}", DetailKey, "Look at an instance and at its topology"),
     command("async-discover", "async-discover/{i}", Nothing, "The same without waiting"),
     command("forget", "forget/{i}", Nothing, "Forget an instance"),
+    command(
+        "confirm-certificate",
+        "confirm-certificate/{i}",
+        Message,
+        "Have an instance be known by the certificate that it shows now",
+    ),
     command("forget-cluster", "forget-cluster/{cluster}", Nothing, "Forget a whole cluster"),
     command("topology", "topology/{cluster}", Details, "Draw a topology"),
     command("topology-tabulated", "topology-tabulated/{cluster}", Details, "Draw it in columns"),

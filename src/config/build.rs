@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use baton_topology::allow::{DiscoveryAllow, Reach};
 use baton_topology::hooks::{HookCommands, HookList, HookPolicy, PlaceholderStyle};
+use baton_topology::key::InstanceKey;
 
 use super::cnf::client_section;
 use super::files::{ReadFile, state_folder};
@@ -292,6 +294,8 @@ fn connections(r: &mut Reader<'_>, read: ReadFile<'_>) -> Connections {
         ),
         tls_mode,
         tls,
+        pin_certificates: r.flag("MySQLTopologyPinCertificates"),
+        allow_server_public_key: r.flag("MySQLTopologyAllowServerPublicKey"),
         connect_timeout: r.deadline("MySQLConnectTimeoutSeconds", Duration::from_secs(1)),
         probe_timeout: r.deadline("MySQLDiscoveryReadTimeoutSeconds", Duration::from_secs(1)),
         read_timeout: r.deadline("MySQLTopologyReadTimeoutSeconds", Duration::from_secs(600)),
@@ -346,6 +350,7 @@ fn discovery(r: &mut Reader<'_>) -> Discovery {
         seeds: r.list("DiscoverySeeds"),
         max_concurrency: usize::try_from(r.uint("DiscoveryMaxConcurrency").max(1))
             .unwrap_or(usize::MAX),
+        allow: discovery_allow(r),
         ignore_replicas: r.patterns("DiscoveryIgnoreReplicaHostnameFilters"),
         ignore_sources: r.patterns("DiscoveryIgnoreMasterHostnameFilters"),
         ignore_instances: r.patterns("DiscoveryIgnoreHostnameFilters"),
@@ -359,6 +364,25 @@ fn discovery(r: &mut Reader<'_>) -> Discovery {
         lower_replica_version_allowed: r.flag("LowerReplicaVersionAllowed"),
         verify_replication_filters: r.flag("VerifyReplicationFilters"),
     }
+}
+
+/// Where servers may be. Seeds are no exception: one outside is a slip in one of the two keys.
+fn discovery_allow(r: &mut Reader<'_>) -> DiscoveryAllow {
+    let mut allow = DiscoveryAllow::default();
+    for text in r.list("DiscoveryAllow") {
+        if let Err(error) = allow.add(&text) {
+            r.invalid("DiscoveryAllow", error.to_string());
+        }
+    }
+    let default_port = r.port("DefaultInstancePort");
+    for text in r.list("DiscoverySeeds") {
+        // What is no instance is told of elsewhere.
+        let seed = InstanceKey::parse(&text, Some(default_port)).ok();
+        if seed.is_some_and(|it| allow.judge(it.host()) == Reach::Outside) {
+            r.invalid("DiscoverySeeds", format!("{text:?} is outside DiscoveryAllow"));
+        }
+    }
+    allow
 }
 
 fn nonzero(duration: Duration) -> Option<Duration> {

@@ -224,6 +224,16 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
             r#"{"DeadInstancePollSecondsMax": 1}"#,
             "InstancePollSeconds",
         ),
+        (
+            "a place with bits too many",
+            r#"{"DiscoveryAllow": ["10.0.0.0/8", "10.0.0.1/8"]}"#,
+            r#"DiscoveryAllow: "10.0.0.1/8" is no host"#,
+        ),
+        (
+            "a seed elsewhere",
+            r#"{"DiscoveryAllow": [".example.com"], "DiscoverySeeds": ["a.example.com", "b"]}"#,
+            r#"DiscoverySeeds: "b" is outside DiscoveryAllow"#,
+        ),
         ("mutual TLS without a certificate", r#"{"MySQLTopologyTLS": "mutual"}"#, "needs both"),
         (
             "two answers to TLS",
@@ -551,6 +561,31 @@ fn it_listens_to_others_only_with_authentication_or_when_told() {
         ("socket", r#"{"ListenSocket": "/s"}"#, Listen::Unix("/s".into())),
     ] {
         assert_eq!(one(text).unwrap().config.http.listen, expected, "case: {case}");
+    }
+}
+
+#[test]
+fn what_a_hostile_server_could_read_is_told_until_it_is_bounded() {
+    for (text, told) in [
+        ("{}", Some("can read the password of MySQLTopologyUser: no authority")),
+        (r#"{"MySQLTopologyTLS": "required"}"#, None),
+        (r#"{"MySQLTopologySSLCAFile": "/ca"}"#, None),
+        (
+            r#"{"MySQLTopologySSLCAFile": "/ca", "MySQLTopologySSLSkipVerify": true}"#,
+            Some("no authority verifies"),
+        ),
+        (r#"{"DiscoveryAllow": ["10.0.0.0/8"]}"#, None),
+        (r#"{"MySQLTopologyTLS": "off"}"#, Some("are not encrypted")),
+        (
+            r#"{"MySQLTopologyTLS": "off", "MySQLTopologyAllowServerPublicKey": true}"#,
+            Some("MySQLTopologyAllowServerPublicKey is true"),
+        ),
+    ] {
+        let found = one(text).unwrap().config.account_at_risk();
+        match told {
+            None => assert_eq!(found, None, "{text}"),
+            Some(told) => assert!(found.is_some_and(|it| it.contains(told)), "{text}: {found:?}"),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use baton_topology::allow::DiscoveryAllow;
 use baton_topology::hooks::HookPolicy;
 use regex::Regex;
 
@@ -202,6 +203,8 @@ pub struct Connections {
     pub credentials: Credentials,
     pub tls_mode: TlsMode,
     pub tls: TlsFiles,
+    pub pin_certificates: bool,
+    pub allow_server_public_key: bool,
     pub connect_timeout: Duration,
     pub probe_timeout: Duration,
     pub read_timeout: Duration,
@@ -219,6 +222,7 @@ pub struct Discovery {
     pub by_show_replicas: bool,
     pub seeds: Vec<String>,
     pub max_concurrency: usize,
+    pub allow: DiscoveryAllow,
     pub ignore_replicas: Vec<Regex>,
     pub ignore_sources: Vec<Regex>,
     pub ignore_instances: Vec<Regex>,
@@ -340,6 +344,35 @@ impl Recovery {
             "nothing is failed over by itself: RecoverMasterClusterFilters and \
              RecoverIntermediateMasterClusterFilters name no cluster ([\"*\"] names all)",
         )
+    }
+}
+
+impl Config {
+    /// What a hostile server that baton is led to could learn of the account, if nothing bounds that.
+    pub fn account_at_risk(&self) -> Option<&'static str> {
+        let Connections { tls_mode, tls, allow_server_public_key, .. } = &self.connections;
+        if !self.discovery.allow.is_empty() {
+            return None;
+        }
+        match (tls_mode, tls.verify, allow_server_public_key) {
+            (TlsMode::Off, _, true) => Some(
+                "any server that discovery leads to, and whatever stands between, can read the password of \
+                 MySQLTopologyUser: MySQLTopologyAllowServerPublicKey is true and nothing is encrypted. \
+                 Set MySQLTopologyTLS and MySQLTopologySSLCAFile, or bound discovery with DiscoveryAllow \
+                 (docs/grants.md)",
+            ),
+            (TlsMode::Off, _, false) => Some(
+                "connections to the servers are not encrypted: who reads the network sees what is told \
+                 there and can try passwords offline. Set MySQLTopologyTLS and MySQLTopologySSLCAFile, and \
+                 bound discovery with DiscoveryAllow (docs/grants.md)",
+            ),
+            (_, false, _) => Some(
+                "a hostile server that discovery leads to, such as one that registers as a replica, can \
+                 read the password of MySQLTopologyUser: no authority verifies certificates. Set \
+                 MySQLTopologySSLCAFile, or bound discovery with DiscoveryAllow (docs/grants.md)",
+            ),
+            (_, true, _) => None,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use baton_actors::probe::schedule::Backoff;
 use baton_actors::raft::{CarriedOver, RaftNode};
 use baton_actors::sharing::Probing;
 use baton_actors::system::{self, Handles, RecoverySetup};
+use baton_topology::allow::Reach;
 use baton_topology::key::InstanceKey;
 use baton_topology::time::Timestamp;
 use baton_web::auth::{AccessRules, Authentication};
@@ -104,6 +105,7 @@ impl Service {
             discovery: Arc::clone(&handles.discovery),
             recoveries: Arc::clone(&handles.recoveries),
             history: Arc::clone(&handles.history),
+            certificates: Arc::clone(&handles.certificates),
             operations: operations(&handles, target, hooks.clone(), &clock),
             hooks,
             store_health: handles.store_health.clone(),
@@ -176,6 +178,11 @@ fn seeds(config: &Config, options: &ServeOptions) -> anyhow::Result<Vec<Instance
     let (seeds, refused) = wiring::seeds(config, &options.discover);
     match refused.first() {
         Some(text) => anyhow::bail!("{text:?} is no instance: want host or host:port"),
+        None => {}
+    }
+    let allow = &config.discovery.allow;
+    match seeds.iter().find(|seed| allow.judge(seed.host()) == Reach::Outside) {
+        Some(seed) => anyhow::bail!("{seed} is outside DiscoveryAllow"),
         None => Ok(seeds),
     }
 }

@@ -221,6 +221,7 @@ fn services(handles: &Handles, fleet: &Arc<FakeFleet>, clock: Arc<dyn Clock>) ->
         discovery: Arc::clone(&handles.discovery),
         recoveries: Arc::clone(&handles.recoveries),
         history: Arc::clone(&handles.history),
+        certificates: Arc::clone(&handles.certificates),
         hooks: operations.hooks.clone(),
         operations: Arc::new(operations),
         store_health: handles.store_health.clone(),

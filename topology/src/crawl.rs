@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::allow::Reach;
 use crate::filter::HostFilters;
 use crate::instance::Facts;
 use crate::key::InstanceKey;
@@ -20,7 +21,12 @@ pub enum Standing {
 
 /// Whether a host is never to be probed.
 pub fn is_ignored(policy: &Policy, key: &InstanceKey) -> bool {
-    matches(&policy.discovery_ignore, key)
+    matches(&policy.discovery_ignore, key) || is_outside(policy, key)
+}
+
+/// Whether no server may be there, as far as its name tells.
+pub fn is_outside(policy: &Policy, key: &InstanceKey) -> bool {
+    policy.discovery_allow.judge(key.host()) == Reach::Outside
 }
 
 /// The instances that `facts` lead to, ordered by name.
@@ -59,6 +65,7 @@ mod tests {
     use regex::Regex;
 
     use super::*;
+    use crate::allow::DiscoveryAllow;
     use crate::instance::{Channel, SourceLink};
 
     fn key(name: &str) -> InstanceKey {
@@ -81,6 +88,11 @@ mod tests {
     #[test]
     fn filters_decide_who_is_followed() {
         let filter = |text: &str| HostFilters { patterns: vec![Regex::new(text).unwrap()] };
+        let only = |text: &str| {
+            let mut allow = DiscoveryAllow::default();
+            allow.add(text).unwrap();
+            allow
+        };
         let everybody = || Policy::default();
         for (case, policy, expected) in [
             ("everybody without filters", everybody(), vec!["down1", "down2", "up"]),
@@ -93,6 +105,11 @@ mod tests {
                 "filters see the port too",
                 Policy { discovery_ignore: filter("^down1:3306$"), ..everybody() },
                 vec!["down2", "up"],
+            ),
+            (
+                "nobody where no server may be",
+                Policy { discovery_allow: only("down2"), ..everybody() },
+                vec!["down2"],
             ),
             (
                 "not ignored replicas",

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 pub use self::group::{GroupKind, GroupMember};
 use crate::binlog::BinlogCoordinates;
+use crate::certificate::Fingerprint;
 use crate::gtid::{GtidSet, Gtids, MariaDbPosition, MariaDbState};
 use crate::key::InstanceKey;
 use crate::membership::Registered;
@@ -148,6 +149,9 @@ pub struct Facts {
     pub measured_lag_seconds: Option<u64>,
     /// Its binary log takes no more writes, so commits wait; what the server says about it.
     pub stuck_log: Option<String>,
+    /// The key that it shows under TLS, if that is not the one it is known by and no authority verified
+    /// it.
+    pub changed_certificate: Option<Fingerprint>,
     /// How many XA transactions are prepared: they keep their locks, also when the server is replaced
     /// or restarted, until they are committed or rolled back. `None` when the server does not tell.
     pub prepared_xa: Option<u64>,

@@ -5,6 +5,7 @@
 //! replaying them a month later gives the same result.
 
 mod apply;
+mod certificates;
 pub(crate) mod clocks;
 mod detections;
 pub mod discovered;
@@ -20,6 +21,7 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::Code;
+use crate::certificate::{Fingerprint, NewPin, Pin};
 use crate::cluster::ClusterId;
 use crate::history::DetectionEntry;
 use crate::instance::PromotionRule;
@@ -77,6 +79,8 @@ pub struct LedgerState {
     /// Replicas whose receiver is being made to connect anew, since when: what is stopped for that
     /// is started again, whoever leads by then (I9).
     pub scouts: RedBlackTreeMapSync<InstanceKey, Timestamp>,
+    /// The keys that servers are known by, where no authority verifies them.
+    pub certificates: RedBlackTreeMapSync<InstanceKey, Pin>,
     /// The number the newest maintenance got; 0 before the first.
     pub last_maintenance_id: u64,
     /// The number the newest detection got; 0 before the first.
@@ -348,6 +352,22 @@ pub enum Command {
     DropDiscovered {
         /// The point.
         before: Timestamp,
+    },
+    /// Pin the keys that servers showed, where none is pinned or an authority verified another one.
+    PinCertificates {
+        /// What was shown.
+        pins: Vec<NewPin>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Pin another key of a server, or none, because a person says that it is right.
+    ConfirmCertificate {
+        /// The instance.
+        key: InstanceKey,
+        /// The key; `None`: it offers no TLS any more.
+        fingerprint: Option<Fingerprint>,
+        /// When.
+        at: Timestamp,
     },
 }
 

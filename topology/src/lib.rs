@@ -4,11 +4,13 @@
 //! randomness and no async runtime in this crate (I14): `now` is always an argument.
 
 pub mod action;
+pub mod allow;
 pub mod analysis;
 pub mod applied;
 pub mod ascii;
 pub mod attention;
 pub mod binlog;
+pub mod certificate;
 pub mod cluster;
 pub mod crawl;
 pub mod errant;

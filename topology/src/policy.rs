@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use crate::allow::DiscoveryAllow;
 use crate::filter::{ClusterFilter, HostFilters};
 use crate::hooks::HookPolicy;
 use crate::instance::Placement;
@@ -45,6 +46,8 @@ pub struct Policy {
     pub problem_ignore: HostFilters,
     /// Instances that never count as online-schema-change control replicas.
     pub osc_ignore: HostFilters,
+    /// Where servers may be.
+    pub discovery_allow: DiscoveryAllow,
     /// Hosts that are never probed.
     pub discovery_ignore: HostFilters,
     /// Replicas that are not followed from their source.
@@ -196,6 +199,7 @@ impl Default for Policy {
             recovery_ignore: HostFilters::default(),
             problem_ignore: HostFilters::default(),
             osc_ignore: HostFilters::default(),
+            discovery_allow: DiscoveryAllow::default(),
             discovery_ignore: HostFilters::default(),
             discovery_ignore_replicas: HostFilters::default(),
             discovery_ignore_sources: HostFilters::default(),

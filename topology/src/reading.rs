@@ -216,6 +216,7 @@ pub fn read(
         leaves_its_source: leaves_its_source(answers),
         measured_lag_seconds: measured_lag(answers),
         stuck_log: None,
+        changed_certificate: None,
         prepared_xa: answers.get(&Question::PreparedXa).map(|table| table.rows.len() as u64),
         version,
     };

@@ -66,11 +66,13 @@ pub enum InstanceProblem {
     Offline,
     /// Its source never listed it as a replica, so it does not count as one.
     NotListed,
+    /// It shows another certificate than the one it is known by, verified by no authority.
+    ChangedCertificate,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -82,6 +84,7 @@ impl InstanceProblem {
         Self::RelayDiskFull,
         Self::Offline,
         Self::NotListed,
+        Self::ChangedCertificate,
     ];
 
     /// The name programs match on.
@@ -98,6 +101,7 @@ impl InstanceProblem {
             Self::RelayDiskFull => "relay_log_disk_full",
             Self::Offline => "offline_mode",
             Self::NotListed => "not_listed_by_its_source",
+            Self::ChangedCertificate => "certificate_changed",
         }
     }
 }
@@ -131,11 +135,14 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let is_full = |it: &Channel| it.waits_for_disk || it.could_not_write_relay_log();
     let is_full = instance.is_valid() && instance.facts.main_channel().is_some_and(is_full);
     let relay_full = is_full.then_some(InstanceProblem::RelayDiskFull);
+    let changed = instance.facts.changed_certificate.as_ref().filter(|_| instance.is_valid());
+    let changed = changed.map(|_| InstanceProblem::ChangedCertificate);
     let others = errant.into_iter().chain(not_online).chain(only_named);
     let is_offline = instance.is_valid() && instance.facts.offline_mode;
     let offline = is_offline.then_some(InstanceProblem::Offline);
     let not_listed = (!member.is_recognized()).then_some(InstanceProblem::NotListed);
-    let others = others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed);
+    let others =
+        others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed).chain(changed);
     first.into_iter().chain(others).collect()
 }
 
@@ -149,6 +156,7 @@ fn has_only_a_named_channel(member: &Member) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::Fingerprint;
     use crate::fleet::{FleetInput, advance};
     use crate::instance::ThreadState;
     use crate::snapshot::FleetSnapshot;
@@ -182,6 +190,8 @@ mod tests {
         assert_eq!(with(|it| it.offline_mode = true), ["offline_mode"]);
         let stuck = with(|it| it.stuck_log = Some("Disk is full".into()));
         assert_eq!(stuck, ["binary_log_cannot_be_written"]);
+        let changed = with(|it| it.changed_certificate = Some(Fingerprint::of_digest([1; 32])));
+        assert_eq!(changed, ["certificate_changed"]);
     }
 
     #[test]

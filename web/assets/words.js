@@ -110,6 +110,7 @@ const PROBLEMS = {
   group_replication_member_not_online: 'group member not online',
   relay_log_disk_full: 'its relay log cannot be written: its disk is full',
   offline_mode: 'in offline_mode',
+  certificate_changed: 'shows another certificate',
   binary_log_cannot_be_written: 'commits wait: its binary log cannot be written',
   not_listed_by_its_source:
     'its source never listed it as a replica, so it does not count: let it connect, or RESET REPLICA ALL',

@@ -140,6 +140,7 @@ pub(crate) static ROUTES: &[Route] = &routes! {
     Write manage::discover_later { "async-discover/:host/:port" }
     Write manage::refresh { "refresh/:host/:port" }
     Write manage::forget { "forget/:host/:port" }
+    Write manage::confirm_certificate { "confirm-certificate/:host/:port" }
     Write manage::forget_cluster { "forget-cluster/:hint" }
     Write manage::begin_maintenance { "begin-maintenance/:host/:port/:owner/:reason" }
     Write manage::end_maintenance { "end-maintenance/:host/:port" }

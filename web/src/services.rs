@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use baton_actors::certificates::Certificates;
 use baton_actors::clock::Clock;
 use baton_actors::hooks::HookRunner;
 use baton_actors::ports::{
@@ -26,6 +27,8 @@ pub struct Services {
     pub recoveries: Arc<dyn Recoveries>,
     /// The past.
     pub history: Arc<dyn History>,
+    /// What servers show of themselves under TLS.
+    pub certificates: Arc<Certificates>,
     /// Changes servers.
     pub operations: Arc<dyn Operations>,
     /// Which user processes run.

@@ -37,6 +37,9 @@ pub struct DiscoveryHandle {
 
 impl DiscoveryHandle {
     fn refusal(&self, key: &InstanceKey) -> Option<DiscoverError> {
+        if crawl::is_outside(&self.policy.borrow(), key) {
+            return Some(DiscoverError::Outside(key.clone()));
+        }
         if crawl::is_ignored(&self.policy.borrow(), key) {
             return Some(DiscoverError::Ignored(key.clone()));
         }

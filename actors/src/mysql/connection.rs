@@ -2,22 +2,29 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use baton_topology::allow::Reach;
 use baton_topology::instance::{FailureKind, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::reading::{Question, RawTable};
 use baton_topology::version::Version;
 use futures_util::FutureExt;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, ServerError, Value};
+use mysql_async::{Conn, DriverError, Error, ServerError, Value};
+use tokio::sync::oneshot;
 
 use super::dialect::{Dialect, PerformanceSchema};
 use super::failure::{self, Phase};
-use super::{Shared, TlsMode};
+use super::{Shared, gate};
+use crate::certificates::Fingerprint;
 
 /// An established connection. Closed when dropped, at once and whatever the server does.
 pub(super) struct Connection {
     conn: Option<Conn>,
+    fingerprint: Option<Fingerprint>,
+    /// Dropped after the driver has said goodbye.
+    _lifeline: oneshot::Sender<()>,
 }
 
 /// What became of one question.
@@ -25,20 +32,19 @@ pub(super) type Answer = (Question, Result<RawTable, ServerError>);
 
 impl Connection {
     /// Connects and authenticates. The caller sets the deadline.
-    pub(super) async fn open(shared: &Shared, key: &InstanceKey) -> Result<Self, ProbeFailure> {
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        key: &InstanceKey,
+    ) -> Result<Self, ProbeFailure> {
         let addresses = resolve(shared, key).await?;
-        let mode = shared.options.tls.mode;
-        let first = if mode == TlsMode::Off { &shared.plain } else { &shared.secure };
-        let opened = match Conn::new(opts_for(first, key, &addresses)).await {
-            Err(error) if mode == TlsMode::Preferred && has_no_tls(&error, shared) => {
-                Conn::new(opts_for(&shared.plain, key, &addresses)).await
-            }
-            opened => opened,
-        };
-        match opened {
-            Ok(conn) => Ok(Self { conn: Some(conn) }),
-            Err(error) => Err(failure::of(&error, Phase::Connecting)),
-        }
+        let gate::Opened { conn, fingerprint, lifeline } =
+            gate::open(shared, key, &addresses).await?;
+        Ok(Self { conn: Some(conn), fingerprint, _lifeline: lifeline })
+    }
+
+    /// The public key that the server proved to hold; `None` without TLS.
+    pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_ref()
     }
 
     /// Asks the server what it is.
@@ -216,32 +222,30 @@ fn senseless() -> ProbeFailure {
     failure::new(FailureKind::Protocol, "the server does not tell its version".to_owned())
 }
 
-/// Whether TLS cannot be had of a server. Only that it does not offer any proves it: falling back for
-/// another reason would let somebody in the middle switch it off. But where nothing is verified such a
-/// one could pose as the server anyway, so a certificate that cannot be read is reason enough.
-fn has_no_tls(error: &Error, shared: &Shared) -> bool {
-    let is_offered = !matches!(error, Error::Driver(DriverError::NoClientSslFlagFromServer));
-    !is_offered || (shared.options.tls.is_unchecked() && failure::is_certificate_unreadable(error))
-}
-
 async fn resolve(shared: &Shared, key: &InstanceKey) -> Result<Vec<IpAddr>, ProbeFailure> {
     // Half the time, so that the other half is left for an address known from before.
     let patience = shared.options.connect_deadline / 2;
-    shared.names.resolve(key.host(), patience).await.map_err(|error| {
+    let reach = shared.options.allow.judge(key.host());
+    if reach == Reach::Outside {
+        return Err(outside(key));
+    }
+    let mut addresses = shared.names.resolve(key.host(), patience).await.map_err(|error| {
         let kind = match error.kind() {
             io::ErrorKind::TimedOut => FailureKind::Timeout,
             _ => FailureKind::Connect,
         };
         failure::new(kind, format!("cannot resolve {}: {error}", key.host()))
-    })
+    })?;
+    if reach == Reach::ByAddress {
+        addresses.retain(|address| shared.options.allow.has_address(*address));
+    }
+    if addresses.is_empty() { Err(outside(key)) } else { Ok(addresses) }
 }
 
-fn opts_for(base: &OptsBuilder, key: &InstanceKey, addresses: &[IpAddr]) -> Opts {
-    base.clone()
-        .ip_or_hostname(key.host())
-        .tcp_port(key.port())
-        .resolved_ips(Some(addresses))
-        .into()
+/// Where baton does not go is not known to be dead.
+fn outside(key: &InstanceKey) -> ProbeFailure {
+    let message = format!("{key} is outside DiscoveryAllow and is not connected to");
+    failure::new(FailureKind::AccessDenied, message)
 }
 
 #[cfg(test)]

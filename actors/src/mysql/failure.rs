@@ -26,13 +26,6 @@ pub(super) fn of(error: &Error, phase: Phase) -> ProbeFailure {
     match error {
         Error::Server(error) => of_server(error),
         Error::Driver(error) => of_driver(error),
-        error if is_certificate_unreadable(error) => new(
-            FailureKind::Tls,
-            "TLS failed: the server's certificate is of X.509 version 1, which is not supported; make \
-             it one of version 3 (openssl x509 -req with -extfile)"
-                .to_owned(),
-        ),
-        Error::Io(IoError::Tls(error)) => new(FailureKind::Tls, format!("TLS failed: {error}")),
         Error::Io(IoError::Io(error)) => of_io(error, phase),
         Error::Other(error) if error.is::<TooLong>() => {
             new(FailureKind::Protocol, error.to_string())
@@ -43,10 +36,22 @@ pub(super) fn of(error: &Error, phase: Phase) -> ProbeFailure {
     }
 }
 
-/// Whether a server's certificate is of a version that the library does not even read, whatever is
-/// verified: `openssl x509 -req` without extensions makes such.
-pub(super) fn is_certificate_unreadable(error: &Error) -> bool {
-    matches!(error, Error::Io(_)) && format!("{error:?}").contains("UnsupportedCertVersion")
+/// Makes a failure of a way to log in that the server asks for.
+pub(super) fn of_plugin(name: &str) -> ProbeFailure {
+    let message = match name {
+        "mysql_old_password" | "mysql_clear_password" | "dialog" | "sha256_password" => {
+            "the server asks for an unsafe kind of authentication".to_owned()
+        }
+        // Servers also ask for some odd method when there is no such account.
+        _ => format!("the account is unknown or authenticates by {name}, which is not supported"),
+    };
+    new(FailureKind::AccessDenied, message)
+}
+
+/// Whether a server's certificate is of a version that the library does not read where it verifies:
+/// `openssl x509 -req` without extensions makes such.
+fn is_certificate_unreadable(error: &io::Error) -> bool {
+    format!("{error:?}").contains("UnsupportedCertVersion")
 }
 
 /// Makes a failure with nothing answered.
@@ -74,26 +79,20 @@ fn of_driver(error: &DriverError) -> ProbeFailure {
         DriverError::ConnectionClosed => {
             new(FailureKind::ConnectionLost, "the connection broke".to_owned())
         }
-        DriverError::NoClientSslFlagFromServer => {
-            new(FailureKind::Tls, "the server does not offer TLS".to_owned())
-        }
-        DriverError::NoKeyFound => {
-            new(FailureKind::Tls, "no private key found in the configured file".to_owned())
-        }
-        DriverError::UnknownAuthPlugin { name } => new(
-            FailureKind::AccessDenied,
-            // Servers also ask for some odd method when there is no such account.
-            format!("the account is unknown or authenticates by {name}, which is not supported"),
-        ),
-        DriverError::MysqlOldPasswordDisabled | DriverError::CleartextPluginDisabled => new(
-            FailureKind::AccessDenied,
-            "the server asks for an unsafe kind of authentication".to_owned(),
-        ),
         _ => nonsense(),
     }
 }
 
-fn of_io(error: &io::Error, phase: Phase) -> ProbeFailure {
+/// Makes a failure of an error on the way to or from the server.
+pub(super) fn of_io(error: &io::Error, phase: Phase) -> ProbeFailure {
+    if is_certificate_unreadable(error) {
+        return new(
+            FailureKind::Tls,
+            "TLS failed: the server's certificate is of X.509 version 1, which cannot be verified; make \
+             it one of version 3 (openssl x509 -req with -extfile)"
+                .to_owned(),
+        );
+    }
     if is_tls(error) {
         return new(FailureKind::Tls, format!("TLS failed: {error}"));
     }

@@ -20,6 +20,7 @@ use super::dialect::Dialect;
 use super::failure::{self, Phase};
 use super::queries::Packing;
 use super::{ReplicationCredentials, Shared, park};
+use crate::certificates::{Fingerprint, Judgement};
 use crate::lateness::timeout;
 use crate::ports::{Parting, ProbeSession, Reading};
 
@@ -193,7 +194,18 @@ impl MySqlSession {
         self.doubts_log = progress.stuck_log.is_some();
         let mut reading = self.interpret(&progress.answers)?;
         reading.facts.stuck_log = progress.stuck_log;
+        // MariaDB makes itself another one at each start, and is logged in to by scrambles.
+        if !reading.facts.version.is_mariadb() {
+            reading.facts.changed_certificate = self.changed_certificate();
+        }
         Ok(reading)
+    }
+
+    /// The key that the server proved to hold, if it is known by another one.
+    fn changed_certificate(&self) -> Option<Fingerprint> {
+        let shown = self.live.as_ref()?.connection.fingerprint()?;
+        let judgement = self.shared.judge(&self.key, shown);
+        matches!(judgement, Judgement::Changed { .. }).then(|| shown.clone())
     }
 
     fn interpret(&self, answers: &Answers) -> Result<Reading, ProbeFailure> {

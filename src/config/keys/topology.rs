@@ -41,6 +41,20 @@ const CONNECTIONS: &[Key] = &[
         "false",
         "Do not verify certificates. `preferred` without MySQLTopologySSLCAFile never does.",
     ),
+    live(
+        "MySQLTopologyPinCertificates",
+        Bool,
+        "true",
+        "Where certificates are not verified: send the password only to servers that show the key they \
+         showed first. Another one is told, until `confirm-certificate` says that it is right.",
+    ),
+    live(
+        "MySQLTopologyAllowServerPublicKey",
+        Bool,
+        "false",
+        "Without TLS, send servers that ask for it the password encrypted with a key of their own. \
+         Whatever poses as a server can read it then.",
+    ),
     live("MySQLConnectTimeoutSeconds", Uint, "1", "Deadline of a connection attempt."),
     live("MySQLDiscoveryReadTimeoutSeconds", Uint, "1", "Deadline of a probe."),
     later("MySQLTopologyReadTimeoutSeconds", Uint, "600", "Deadline of any other statement."),
@@ -67,6 +81,13 @@ const DISCOVERY: &[Key] = &[
         Uint,
         "300",
         "Most connection attempts at once, and as many to servers that did not answer before.",
+    ),
+    live(
+        "DiscoveryAllow",
+        List,
+        "",
+        "Where servers may be: hosts (`db1.example.com`), domains (`.example.com`), networks \
+         (`10.0.0.0/8`). Others are never connected to. Empty: anywhere.",
     ),
     live("DiscoveryIgnoreReplicaHostnameFilters", List, "", "Replicas not to discover."),
     live("DiscoveryIgnoreMasterHostnameFilters", List, "", "Sources not to discover."),

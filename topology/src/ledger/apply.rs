@@ -11,7 +11,7 @@ use super::{
     Pool, REASON_BYTES_MAX, TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_PER_INSTANCE_MAX,
     VirtualName,
 };
-use super::{discovered, recoveries};
+use super::{certificates, discovered, recoveries};
 use crate::analysis::Code;
 use crate::cluster::ClusterId;
 use crate::history::DetectionEntry;
@@ -102,6 +102,9 @@ pub enum Refusal {
         /// Its number.
         id: u64,
     },
+    /// A text that is to be the fingerprint of a key is none.
+    #[error("not the SHA-256 of a public key")]
+    NoFingerprint,
     /// The same failure was detected a short time ago.
     #[error("{key} has this failure on record already, as detection {id}")]
     RepeatedDetection {
@@ -157,11 +160,7 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
         }
         Command::SetClusterAlias { cluster, alias } => set_alias(state, cluster, alias),
         Command::Forget { keys, until } => forget(state, keys, *until),
-        Command::Discover { key, at } => {
-            check_key(key)?;
-            discovered::remember(state, key, *at);
-            Ok(vec![key.clone()])
-        }
+        Command::Discover { key, at } => discover(state, key, *at),
         Command::RecordDetections { entries, fresh_for } => {
             record_detections(state, entries, *fresh_for)
         }
@@ -197,7 +196,21 @@ fn change(state: &mut LedgerState, command: &Command) -> Result<Vec<InstanceKey>
             drop_where(&mut state.discovered, |at| at <= before);
             Ok(Vec::new())
         }
+        Command::PinCertificates { pins, at } => certificates::pin(state, pins, *at),
+        Command::ConfirmCertificate { key, fingerprint, at } => {
+            certificates::confirm(state, key, fingerprint.as_ref(), *at)
+        }
     }
+}
+
+fn discover(
+    state: &mut LedgerState,
+    key: &InstanceKey,
+    at: Timestamp,
+) -> Result<Vec<InstanceKey>, Refusal> {
+    check_key(key)?;
+    discovered::remember(state, key, at);
+    Ok(vec![key.clone()])
 }
 
 fn note_operation(key: &InstanceKey, what: &str) -> Result<Vec<InstanceKey>, Refusal> {
@@ -392,6 +405,7 @@ fn forget(
     for key in &keys {
         insert(&mut state.forgotten, key, until, "forgotten instances")?;
         state.discovered.remove_mut(key);
+        state.certificates.remove_mut(key);
     }
     Ok(keys)
 }
@@ -464,7 +478,7 @@ fn drop_where<K: Ord + Clone, V>(map: &mut RedBlackTreeMapSync<K, V>, ended: imp
     }
 }
 
-fn insert<K: Ord + Clone, V>(
+pub(super) fn insert<K: Ord + Clone, V>(
     map: &mut RedBlackTreeMapSync<K, V>,
     key: &K,
     value: V,
@@ -478,7 +492,7 @@ fn insert<K: Ord + Clone, V>(
 }
 
 /// A key that does not survive being written and read would make the ledger unreadable.
-fn check_key(key: &InstanceKey) -> Result<(), Refusal> {
+pub(super) fn check_key(key: &InstanceKey) -> Result<(), Refusal> {
     check_length("host name", key.host(), HOST_BYTES_MAX)?;
     let text = key.to_string();
     if text.parse().as_ref() == Ok(key) {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::analysis::{Analysis, Evidence};
+use crate::certificate::{Fingerprint, NewPin};
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
@@ -316,6 +317,16 @@ fn any_command() -> impl Strategy<Value = Command> {
         (name(), time())
             .prop_map(|(n, when)| Command::RenewDiscovered { keys: vec![key(n)], at: at(when) }),
         time().prop_map(|before| Command::DropDiscovered { before: at(before) }),
+        (name(), any::<[u8; 1]>(), any::<bool>()).prop_map(|(n, [byte], verified)| {
+            let fingerprint = Fingerprint::of_digest([byte; 32]);
+            let pins = vec![NewPin { key: key(n), fingerprint, verified }];
+            Command::PinCertificates { pins, at: at(1) }
+        }),
+        name().prop_map(|n| Command::ConfirmCertificate {
+            key: key(n),
+            fingerprint: None,
+            at: at(1)
+        }),
     ]
 }
 

@@ -43,9 +43,12 @@ pub(super) fn read(
 }
 
 fn all(source: &InstanceKey, answers: &Answers, listing: ReplicaListing) -> BTreeSet<InstanceKey> {
-    let registrations = registrations(source, answers.get(&Question::ReplicaHosts));
+    let mut registrations = registrations(source, answers.get(&Question::ReplicaHosts));
     let table = answers.get(&Question::DumpThreads).or(answers.get(&Question::Processlist));
     let connections = connections(source, table);
+    if answers.contains_key(&Question::DumpThreads) {
+        registrations.retain(|it| is_backed(it, &connections));
+    }
     if listing == ReplicaListing::Registrations {
         let is_named = |it: &Registration| !it.host.is_empty() && it.port > 0;
         let (named, others): (Vec<_>, Vec<_>) = registrations.iter().cloned().partition(is_named);
@@ -80,6 +83,14 @@ pub(super) fn registered(answers: &Answers) -> Option<BTreeSet<Registered>> {
     });
     let all: BTreeSet<Registered> = by_list.chain(by_thread).take(REGISTERED_MAX + 1).collect();
     (tells_ids && all.len() <= REGISTERED_MAX).then_some(all)
+}
+
+/// Whether a replica that registered may be one that is connected. Everybody who may replicate can
+/// register anything; where connections are told with their UUIDs, one without leads nowhere.
+fn is_backed(registration: &Registration, connections: &[Connection]) -> bool {
+    connections.iter().any(|it| {
+        it.uuid.is_empty() || registration.uuid.is_empty() || it.uuid == registration.uuid
+    })
 }
 
 /// Those who registered without a name, by the connections that are left once everybody with a name

@@ -441,6 +441,27 @@ fn replicas_are_found_by_connection_and_registration() {
             vec!["10.0.0.1:3307", "10.0.0.2:3308"],
         ),
         (
+            "a registration without a connection leads nowhere",
+            by_registration,
+            registered(&[["a.local", "3307", A], ["evil.local", "3308", B]]),
+            threads(&[["10.0.0.1", A]]),
+            vec!["a.local:3307"],
+        ),
+        (
+            "nor does the only one",
+            by_connection,
+            registered(&[["evil.local", "3308", B]]),
+            threads(&[]),
+            vec![],
+        ),
+        (
+            "unless connections are not told with UUIDs",
+            by_registration,
+            registered(&[["a.local", "3307", A], ["b.local", "3308", B]]),
+            list(&["10.0.0.1:50111"]),
+            vec!["a.local:3307", "b.local:3308"],
+        ),
+        (
             "without UUIDs, one host has all the ports",
             by_connection,
             registered(&[["", "3307", A], ["", "3308", B]]),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_actors::certificates::Shown;
 use baton_topology::instance::PromotionRule;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Candidate, Command, Downtime, VirtualName};
@@ -59,6 +60,29 @@ pub(super) async fn forget(call: Call) -> Outcome {
     known(&call, &key, "ForgetInstance()")?;
     forget_all(&call, vec![key.clone()], Some(&key)).await?;
     Reply::ok(&format!("Instance forgotten: {key}"), KeyJson::from(&key))
+}
+
+/// Has a server be known by what it shows now. With `fingerprint`, only if it shows that.
+pub(super) async fn confirm_certificate(call: Call) -> Outcome {
+    let key = call.key()?;
+    let Some(shown) = call.services.certificates.shown(&key) else {
+        let text = format!("{key} shows nothing else than what it is known by");
+        return Err(Failure::new(text));
+    };
+    let (fingerprint, now) = match shown {
+        Shown::Key(key) => (Some(key.clone()), format!("public key {key}")),
+        Shown::NoTls => (None, "no TLS".to_owned()),
+    };
+    let meant = call.query("fingerprint");
+    if meant.is_some_and(|meant| fingerprint.as_ref().is_none_or(|it| it.as_str() != meant)) {
+        return Err(Failure::new(format!("{key} does not show that, but {now}")));
+    }
+    let command = Command::ConfirmCertificate { key: key.clone(), fingerprint, at: call.now };
+    let applied = call.change("confirm-certificate", Some(&key), now.clone(), command).await?;
+    call.services.certificates.adopt(&applied.state);
+    // It is looked at anyway, if a little later.
+    let _ = call.services.discovery.discover_later(key.clone());
+    Reply::ok(&format!("{key} is known by what it shows now: {now}"), KeyJson::from(&key))
 }
 
 pub(super) async fn forget_cluster(call: Call) -> Outcome {

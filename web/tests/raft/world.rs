@@ -172,6 +172,7 @@ fn services(
         discovery: Arc::clone(&handles.discovery),
         recoveries: Arc::clone(&handles.recoveries),
         history: Arc::clone(&handles.history),
+        certificates: Arc::clone(&handles.certificates),
         hooks: operations.hooks.clone(),
         operations: Arc::new(operations),
         store_health: handles.store_health.clone(),
