@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod between;
 mod door;
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
