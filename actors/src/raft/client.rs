@@ -417,6 +417,8 @@ async fn send(
     let unreachable = |source| CallError::Unreachable { name: name.to_owned(), source };
     let request = request.header(hyper::header::HOST, name).body(Full::new(body));
     let request = request.map_err(|error| unreachable(io::Error::other(error)))?;
+    // The answer before has been read, but the connection may not know that yet.
+    open.sender.ready().await.map_err(broken)?;
     let response = open.sender.send_request(request).await.map_err(broken)?;
     let status = response.status();
     let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
