@@ -5,8 +5,9 @@
 //! ([`super::proof`]); that takes several trips, so opening goes on if the call that wanted it is
 //! over. Every call has a deadline; a connection that missed one is not used again.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -44,6 +45,12 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PROVE_WITHIN: Duration = Duration::from_secs(3);
 /// A connection that was idle for longer is not used again: the other end may be closing it.
 const IDLE_MAX: Duration = KEEP_ALIVE.checked_div(2).expect("not by zero");
+/// So many connections to a peer are kept that nobody needs at the moment, and for so long after their
+/// keys were proven.
+const SPARES_MAX: usize = 4;
+const SPARE_AGE_MAX: Duration = Duration::from_secs(15);
+/// So many kept connections are given up for one call, because their keys are good no more.
+const KEPT_MAX: usize = SPARES_MAX + 1;
 /// After how long a peer counts as gone that confirms nothing of what it is sent.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(3);
 /// Whoever answers more than this is not one of us.
@@ -215,6 +222,7 @@ pub(super) struct Call<'a> {
 pub(super) struct Client {
     connect: Arc<dyn Connect>,
     keys: Keys,
+    spares: Spares,
     /// Instead of connections.
     #[cfg(feature = "testing")]
     wire: Option<Arc<dyn super::simulated::Wire>>,
@@ -224,13 +232,76 @@ pub(super) struct Client {
 #[derive(Default)]
 pub(super) struct Line {
     open: Option<Open>,
-    opening: Option<Task<Result<Open, CallError>>>,
+    opening: Option<Opening>,
+    /// Where it goes that nobody needs here any more.
+    spares: Option<(Spares, String)>,
 }
+
+type Opening = Task<Result<Open, CallError>>;
 
 struct Open {
     sender: SendRequest<Full<Bytes>>,
+    /// When it was opened, and its keys proven.
+    proven: Instant,
     used: Instant,
     _task: Task<()>,
+}
+
+impl Open {
+    async fn is_ready(&mut self) -> bool {
+        self.used.elapsed() < IDLE_MAX && self.sender.ready().await.is_ok()
+    }
+}
+
+/// Whether a connection was there before it was needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some((spares, name)) = self.spares.take() {
+            spares.keep(name, Spare { open: self.open.take(), opening: self.opening.take() });
+        }
+    }
+}
+
+/// Connections to peers that nobody needs at the moment, by name. Each election has lines of its own,
+/// and on a busy machine a proof may take longer than one.
+#[derive(Clone, Default)]
+struct Spares(Arc<Mutex<BTreeMap<String, Vec<Spare>>>>);
+
+struct Spare {
+    open: Option<Open>,
+    opening: Option<Opening>,
+}
+
+impl Spares {
+    fn keep(&self, name: String, spare: Spare) {
+        let is_of_use = |it: &Spare| match (&it.open, &it.opening) {
+            // Of the keys that peers had long ago nothing follows for those they have.
+            (Some(open), _) => {
+                open.used.elapsed() < IDLE_MAX && open.proven.elapsed() < SPARE_AGE_MAX
+            }
+            (None, Some(opening)) => !opening.0.is_finished(),
+            (None, None) => false,
+        };
+        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.entry(name).or_default().push(spare);
+        spares.retain(|_, of_peer| {
+            of_peer.retain(is_of_use);
+            let too_many = of_peer.len().saturating_sub(SPARES_MAX);
+            of_peer.drain(..too_many);
+            !of_peer.is_empty()
+        });
+    }
+
+    fn take(&self, name: &str) -> Option<Spare> {
+        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.get_mut(name)?.pop()
+    }
 }
 
 /// A task that ends with whoever holds it: otherwise it would wait for ever for what nobody wants any
@@ -248,6 +319,7 @@ impl Client {
         Self {
             connect,
             keys,
+            spares: Spares::default(),
             #[cfg(feature = "testing")]
             wire: None,
         }
@@ -256,7 +328,7 @@ impl Client {
     /// Asks over a simulated network.
     #[cfg(feature = "testing")]
     pub(super) fn over(wire: Arc<dyn super::simulated::Wire>, keys: Keys) -> Self {
-        Self { connect: Arc::new(Plain), keys, wire: Some(wire) }
+        Self { connect: Arc::new(Plain), keys, spares: Spares::default(), wire: Some(wire) }
     }
 
     pub(super) fn keys(&self) -> &Keys {
@@ -288,17 +360,27 @@ impl Client {
             return super::simulated::ask(&**wire, call, body).await;
         }
         let late = |_| CallError::Timeout { name: name(), within: call.within };
-        let open = self.line(line, call.name, deadline).await.map_err(|error| match error {
+        let late_line = |error| match error {
             CallError::Timeout { .. } => CallError::Timeout { name: name(), within: call.within },
             other => other,
-        })?;
-        let (open, status, answer) =
-            timeout_at(deadline, exchange(open, call, body)).await.map_err(late)??;
-        line.open = Some(open);
+        };
+        let mut tries = 0..KEPT_MAX;
+        let (open, status, answer) = loop {
+            let (open, kept) = self.line(line, call.name, deadline).await.map_err(late_line)?;
+            let exchanged = exchange(open, call, body.clone());
+            let (open, status, answer) = timeout_at(deadline, exchanged).await.map_err(late)??;
+            // The key it was opened with is good no more, and nothing was done.
+            if status == StatusCode::FORBIDDEN && kept == Kept::Yes && tries.next().is_some() {
+                continue;
+            }
+            break (open, status, answer);
+        };
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&answer).into_owned();
+            line.open = Some(open).filter(|_| status != StatusCode::FORBIDDEN);
             return Err(CallError::Refused { name: name(), status, text });
         }
+        line.open = Some(open);
         serde_json::from_slice(&answer).map_err(gibberish)
     }
 
@@ -309,12 +391,23 @@ impl Client {
         line: &mut Line,
         name: &str,
         deadline: Instant,
-    ) -> Result<Open, CallError> {
+    ) -> Result<(Open, Kept), CallError> {
+        line.spares = Some((self.spares.clone(), name.to_owned()));
         if let Some(mut open) = line.open.take()
-            && open.used.elapsed() < IDLE_MAX
-            && open.sender.ready().await.is_ok()
+            && open.is_ready().await
         {
-            return Ok(open);
+            return Ok((open, Kept::Yes));
+        }
+        while line.opening.is_none()
+            && let Some(spare) = self.spares.take(name)
+        {
+            if let Some(mut open) = spare.open
+                && open.proven.elapsed() < SPARE_AGE_MAX
+                && open.is_ready().await
+            {
+                return Ok((open, Kept::Yes));
+            }
+            line.opening = spare.opening.filter(|it| !it.0.is_finished());
         }
         let opening = line.opening.get_or_insert_with(|| {
             let (client, name) = (self.clone(), name.to_owned());
@@ -323,10 +416,11 @@ impl Client {
         let late = |_| CallError::Timeout { name: name.to_owned(), within: CONNECT_WITHIN };
         let opened = timeout_at(deadline, &mut opening.0).await.map_err(late)?;
         line.opening = None;
-        opened.unwrap_or_else(|error| {
+        let opened = opened.unwrap_or_else(|error| {
             let (name, source) = (name.to_owned(), io::Error::other(error));
             Err(CallError::Unreachable { name, source })
-        })
+        });
+        opened.map(|open| (open, Kept::No))
     }
 
     /// Opens a connection on which both ends have proven a key.
@@ -342,7 +436,8 @@ impl Client {
             // The sender is told of any error.
             let _ = connection.await;
         }));
-        let open = Open { sender, used: Instant::now(), _task: task };
+        let now = Instant::now();
+        let open = Open { sender, proven: now, used: now, _task: task };
         let proven = timeout(PROVE_WITHIN, self.prove(open, name, channel)).await;
         proven.map_err(late).map_err(unreachable)?
     }

@@ -215,6 +215,7 @@ impl Proven {
 pub(super) struct Answerer {
     /// By key of theirs, then by key of ours.
     sessions: Vec<Vec<Session>>,
+    secrets: Vec<Secret>,
 }
 
 impl Answerer {
@@ -246,23 +247,24 @@ impl Answerer {
                 .collect();
             sessions.push(row?);
         }
-        Ok((Answer::Offers(answered), Some(Self { sessions })))
+        let secrets = secrets.to_vec();
+        Ok((Answer::Offers(answered), Some(Self { sessions, secrets })))
     }
 
-    /// Proves a key to one that has proven it: the first of ours that it has.
-    pub(super) fn confirm(self, proofs: &str) -> Result<Answer, Unproven> {
+    /// Proves a key to one that has proven it: the first of ours that it has, which is told too.
+    pub(super) fn confirm(self, proofs: &str) -> Result<(Answer, Secret), Unproven> {
         let proofs = grid(proofs).map_err(|_| Unproven)?;
         if proofs.len() != self.sessions.len() {
             return Err(Unproven);
         }
-        let columns = self.sessions.first().map_or(0, Vec::len);
-        for column in 0..columns {
+        for (column, secret) in self.secrets.iter().enumerate() {
             for (row, proofs) in self.sessions.iter().zip(&proofs) {
                 let (Some(session), Some(proof)) = (row.get(column), proofs.get(column)) else {
                     return Err(Unproven);
                 };
                 if is_same(&session.proof(Side::Asker), proof) {
-                    return Ok(Answer::Proof(BASE64.encode(session.proof(Side::Answerer))));
+                    let proof = BASE64.encode(session.proof(Side::Answerer));
+                    return Ok((Answer::Proof(proof), secret.clone()));
                 }
             }
         }
@@ -301,7 +303,11 @@ mod tests {
         let confirmed = answerer.unwrap().confirm(&proofs);
         let said = Said { offered, answered, proofs };
         match confirmed {
-            Ok(Answer::Proof(proof)) => (proven.confirmed_by(&proof), said),
+            Ok((Answer::Proof(proof), secret)) => {
+                let found = proven.confirmed_by(&proof);
+                assert_eq!(found.as_ref(), Ok(&secret), "both know which one it is");
+                (found, said)
+            }
             Ok(other) => panic!("{other:?}"),
             Err(error) => (Err(error), said),
         }

@@ -170,7 +170,7 @@ fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Refused> {
     let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
         || said("content-length").is_some_and(|it| it != "0");
     match (said(OFFERS), said(PROOFS)) {
-        (Some(offers), None) if !has_body => door.answer(&desk.keys.all(), offers),
+        (Some(offers), None) if !has_body => door.answer(&desk.keys, offers),
         (None, Some(proofs)) if !has_body => door.confirm(proofs),
         _ => Err(Refused),
     }
@@ -200,7 +200,7 @@ async fn admit<B: MessageBody + 'static>(
             Err(Refused) => Err(refuse(&desk, &mut request)),
         };
     }
-    if !request.conn_data::<Door>().is_some_and(Door::is_open) {
+    if !request.conn_data::<Door>().is_some_and(|it| it.is_open(&desk.keys)) {
         return Err(refuse(&desk, &mut request));
     }
     let meant = match request.headers().get(TO).map(|to| to.to_str().unwrap_or_default().parse()) {
