@@ -376,7 +376,7 @@ fn the_composition_names_what_there_is() {
         let seat = text(&services[*name]["environment"]["BATON_RAFTADVERTISE"]);
         assert_eq!(seat, *name);
         // All of it stays within one machine.
-        let warned = ["AuthenticationMethod is not set", "RaftAllowPlainText"];
+        let warned = ["AuthenticationMethod is not set"];
         let seat = [("BATON_RAFTADVERTISE", seat)];
         let config = accepted(&folder.join("baton.toml"), &seat, &warned);
         assert!(seats(&config).iter().eq(batons.iter().copied()), "{config:?}");

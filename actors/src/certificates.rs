@@ -11,7 +11,7 @@ pub use baton_topology::certificate::Fingerprint;
 use baton_topology::certificate::NewPin;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
-use sha2::{Digest, Sha256};
+use ring::digest;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -24,7 +24,11 @@ const RECORD_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// The fingerprint of a public key, as DER.
 pub fn fingerprint_of(key: &[u8]) -> Fingerprint {
-    Fingerprint::of_digest(Sha256::digest(key).into())
+    let mut fingerprint = [0; 32];
+    for (byte, of) in fingerprint.iter_mut().zip(digest::digest(&digest::SHA256, key).as_ref()) {
+        *byte = *of;
+    }
+    Fingerprint::of_digest(fingerprint)
 }
 
 /// What a server shows that is not what it is known by.

@@ -1,7 +1,7 @@
 //! Files and folders for this account alone: what is stored names accounts, servers and hooks.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -25,4 +25,18 @@ pub(crate) fn create_file(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }
+}
+
+/// Replaces a file (0600), as a whole or not at all.
+///
+/// # Errors
+/// When it cannot be written; what was there before is still there then.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    // Left by a process that died here, with whatever mode it has.
+    let _ = std::fs::remove_file(&beside);
+    let mut file = writing().create_new(true).open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
 }

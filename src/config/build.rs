@@ -15,7 +15,7 @@ use super::types::*;
 const DEFAULT_PORT: u16 = 3000;
 
 pub(super) fn config(r: &mut Reader<'_>, read: ReadFile<'_>) -> Config {
-    let config = Config {
+    let mut config = Config {
         process: process(r),
         http: http(r),
         store: store(r, read),
@@ -29,6 +29,7 @@ pub(super) fn config(r: &mut Reader<'_>, read: ReadFile<'_>) -> Config {
         kv: kv(r),
     };
     refuse_unavailable(&config, r);
+    super::raft::check_key(&mut config, r);
     super::raft::check_api(&config, r);
     config
 }

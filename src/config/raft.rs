@@ -7,7 +7,9 @@ use std::time::Duration;
 use baton_topology::names::is_same_seat;
 
 use super::reader::Reader;
-use super::types::{Config, Listen, Raft, RaftConfirmation, RaftSecret, RaftTiming, RaftTls};
+use super::types::{
+    Config, Listen, Raft, RaftChannel, RaftConfirmation, RaftSecret, RaftTiming, RaftTls,
+};
 
 pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
     let port = r.port("DefaultRaftPort");
@@ -32,7 +34,7 @@ pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
         data_folder: r.path("RaftDataDir"),
         nodes,
         secret: RaftSecret::None,
-        tls: None,
+        channel: RaftChannel::Made,
         timing,
         confirmation: r.choice("RaftFailureConfirmation", &confirmations),
         data_center: r.some_text("RaftDataCenter"),
@@ -46,9 +48,12 @@ pub(super) fn raft(r: &mut Reader<'_>) -> Raft {
         r.invalid("RaftDataDir", "is needed because RaftEnabled is true");
     }
     check_seats(&raft, r);
-    let raft = Raft { secret: secret(&raft, r), tls: tls(r), ..raft };
-    check_secrecy(&raft, r);
-    raft
+    let channel = match tls(r) {
+        Some(tls) => RaftChannel::Given(tls),
+        None if r.flag("RaftAllowPlainText") => plain_text(&raft, r),
+        None => RaftChannel::Made,
+    };
+    Raft { secret: secret(&channel, r), channel, ..raft }
 }
 
 /// A seat with its port.
@@ -123,7 +128,7 @@ fn check_seats(raft: &Raft, r: &mut Reader<'_>) {
     }
 }
 
-fn secret(raft: &Raft, r: &mut Reader<'_>) -> RaftSecret {
+fn secret(channel: &RaftChannel, r: &mut Reader<'_>) -> RaftSecret {
     let (text, file) = (r.secret("RaftSecret"), r.path("RaftSecretFile"));
     match (text.is_empty(), file) {
         (false, Some(_)) => {
@@ -132,23 +137,64 @@ fn secret(raft: &Raft, r: &mut Reader<'_>) -> RaftSecret {
         }
         (false, None) => RaftSecret::Text(text),
         (true, Some(file)) => RaftSecret::File(file),
-        (true, None) => {
-            // Alone, nobody is to be let in.
-            if raft.nodes.len() > 1 {
-                let reason = "is needed (or RaftSecretFile) because RaftNodes names other nodes";
-                r.invalid("RaftSecret", reason);
-            }
-            RaftSecret::None
-        }
+        // A password of people's is not proven where others read along, or change what they read.
+        (true, None) if matches!(channel, RaftChannel::PlainText) => RaftSecret::None,
+        (true, None) => RaftSecret::Credentials,
     }
+}
+
+/// Nodes that share no secret of their own share the account for the watched servers.
+pub(super) fn check_key(config: &mut Config, r: &mut Reader<'_>) {
+    let raft = &mut config.raft;
+    if !raft.enabled {
+        return;
+    }
+    let has_password = !config.connections.credentials.password.is_empty();
+    if raft.secret == RaftSecret::Credentials && !has_password {
+        raft.secret = RaftSecret::None;
+    }
+    // Alone, nobody is to be let in.
+    if raft.secret != RaftSecret::None
+        || raft.nodes.len() <= 1
+        || r.path("RaftSecretFile").is_some()
+    {
+        return;
+    }
+    r.invalid(
+        "RaftSecret",
+        match raft.channel {
+            RaftChannel::PlainText => {
+                "is needed (or RaftSecretFile) because RaftNodes names other nodes, and \
+                 RaftAllowPlainText has them talk without TLS"
+            }
+            _ => {
+                "is needed (or RaftSecretFile) because RaftNodes names other nodes, and \
+                 MySQLTopologyPassword, from which their key could be made, is empty (so is that of \
+                 MySQLTopologyCredentialsConfigFile)"
+            }
+        },
+    );
 }
 
 const TLS_FILES: [&str; 3] = ["RaftTLSCertFile", "RaftTLSPrivateKeyFile", "RaftTLSCAFile"];
 
 fn tls(r: &mut Reader<'_>) -> Option<RaftTls> {
     let files = TLS_FILES.map(|key| r.path(key));
+    let optional = r.flag("RaftTLSOptional");
     if files.iter().all(Option::is_none) {
+        if optional {
+            r.invalid(
+                "RaftTLSOptional",
+                format!("makes no sense without {}", TLS_FILES.join(", ")),
+            );
+        }
         return None;
+    }
+    if optional {
+        r.notice(
+            "RaftTLSOptional: nodes without a certificate of RaftTLSCAFile are let in if they prove \
+             the secret; take it away once all of them have one",
+        );
     }
     for (key, file) in TLS_FILES.iter().zip(&files) {
         if file.is_none() {
@@ -160,6 +206,7 @@ fn tls(r: &mut Reader<'_>) -> Option<RaftTls> {
         certificate_file: certificate_file?,
         private_key_file: private_key_file?,
         ca_file: ca_file?,
+        optional,
     })
 }
 
@@ -177,19 +224,14 @@ pub(super) fn check_api(config: &Config, r: &mut Reader<'_>) {
     }
 }
 
-fn check_secrecy(raft: &Raft, r: &mut Reader<'_>) {
+fn plain_text(raft: &Raft, r: &mut Reader<'_>) -> RaftChannel {
     let is_local = is_loopback(&raft.bind) && raft.nodes.iter().all(|it| is_loopback(it));
-    if raft.tls.is_some() || is_local || TLS_FILES.iter().any(|key| r.path(key).is_some()) {
-        return;
-    }
-    if r.flag("RaftAllowPlainText") {
+    if !is_local {
         r.notice(
-            "RaftAllowPlainText: whoever can read the network between the nodes can read their \
-             secret, and then depose the leader",
+            "RaftAllowPlainText: whoever can read the network between the nodes can read the ledger, \
+             and whoever can change what goes over it can take part; without this key, nodes speak \
+             TLS, and nothing else has to be configured for that",
         );
-        return;
     }
-    let reason = "is needed, with RaftTLSPrivateKeyFile and RaftTLSCAFile, because raft does not \
-                  stay on this machine; or say RaftAllowPlainText";
-    r.invalid("RaftTLSCertFile", reason);
+    RaftChannel::PlainText
 }

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod raft;
+
 const ORCHESTRATOR: &str = include_str!("tests/orchestrator.conf.json");
 
 /// Loads with these files and variables and nothing else.
@@ -147,18 +149,6 @@ fn what_is_wrong_is_named_with_file_key_and_value() {
             "RaftNodes: does not name this node, 127.0.0.1:10008",
         ),
         (
-            "a raft without a secret",
-            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftAdvertise": "a",
-                "RaftNodes": ["a", "b"]}"#,
-            "RaftSecret: is needed",
-        ),
-        (
-            "a raft in the clear",
-            r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftAdvertise": "a",
-                "RaftNodes": ["a", "b"], "RaftSecret": "s"}"#,
-            "say RaftAllowPlainText",
-        ),
-        (
             "a raft with half of TLS",
             r#"{"RaftEnabled": true, "RaftDataDir": "/d", "RaftTLSCertFile": "/c"}"#,
             "RaftTLSCAFile: is needed",
@@ -289,9 +279,9 @@ fn what_an_operator_of_kubernetes_generates_starts() {
         ("orchestrator.conf.json", generated),
         ("/etc/orc-topology.cnf", "[client]\nuser=orchestrator\npassword=\"a\\\"b\\\\c#d\"\n"),
     ];
-    let secrets = [("BATON_RAFTSECRET", "s"), ("BATON_RAFTALLOWPLAINTEXT", "true")];
-    let config = load_from(&files, &secrets).unwrap().config;
+    let config = load_from(&files, &[]).unwrap().config;
     assert_eq!(config.raft.advertise, "cluster1-orc-0.ns.svc:10008");
+    assert_eq!(config.raft.secret, RaftSecret::Credentials);
     assert_eq!(config.connections.credentials.password.reveal(), "a\"b\\c#d");
     assert_eq!(config.connections.tls_mode, TlsMode::Mutual);
     let patience = config.hooks.timeout_of(HookList::PreFailover);

@@ -388,7 +388,7 @@ pub struct Raft {
     /// All seats, with their ports; this node's included.
     pub nodes: Vec<String>,
     pub secret: RaftSecret,
-    pub tls: Option<RaftTls>,
+    pub channel: RaftChannel,
     pub timing: RaftTiming,
     pub confirmation: RaftConfirmation,
     pub data_center: Option<String>,
@@ -401,19 +401,34 @@ pub struct Raft {
 pub enum RaftSecret {
     /// Nobody else is to be let in.
     None,
+    /// The account for the watched servers, which they all have.
+    Credentials,
     /// This.
     Text(Secret),
     /// What this file holds.
     File(PathBuf),
 }
 
-/// Encryption between the nodes of a raft.
+/// How what the nodes of a raft say is protected on the network.
+#[derive(Debug, Clone)]
+pub enum RaftChannel {
+    /// TLS with certificates that are made at each start; who the other end is, its key proves.
+    Made,
+    /// TLS with certificates of the operator's.
+    Given(RaftTls),
+    /// Not at all.
+    PlainText,
+}
+
+/// Certificates of the operator's.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is the key of the same meaning in keys.rs")]
 pub struct RaftTls {
     pub certificate_file: PathBuf,
     pub private_key_file: PathBuf,
     pub ca_file: PathBuf,
+    /// Whether nodes without such a certificate are let in, if they prove the key.
+    pub optional: bool,
 }
 
 /// How far apart the nodes of a raft are.

@@ -417,6 +417,10 @@ impl Reload for Reloader {
         keeps_asking(&current.config, &loaded.config).inspect_err(|why| {
             tracing::error!("the configuration is not reloaded: {why}");
         })?;
+        let secret = wiring::raft_keys(&current.config, &loaded.config).map_err(|error| {
+            tracing::error!("the configuration is not reloaded: {error:#}");
+            format!("{error:#}")
+        })?;
         super::warn_of(&loaded);
         for key in config::diff_needing_restart(&current, &loaded) {
             tracing::warn!(key, "changed, and takes effect at the next start");
@@ -425,6 +429,9 @@ impl Reload for Reloader {
         self.target.set_options(wiring::connect_options(&loaded.config));
         if let Some(raft) = &self.raft {
             raft.set_shared_keys(&loaded.shared_keys());
+            if let Some(secret) = secret {
+                raft.set_secret(secret);
+            }
         }
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = &*server {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use baton_actors::clock::Clock;
-use baton_actors::raft::{Compaction, Connect, Encrypted, Plain, RaftSetup, Secret, Timing};
-use uuid::Uuid;
+use baton_actors::raft::{Compaction, Connect, Encrypted, Keys, Plain, RaftSetup, Secret, Timing};
+use rustls::version::TLS13;
 
-use crate::config::{self, Config, Loaded, RaftSecret, RaftTiming};
+use super::tls::{Identity, peer_tls_of, server_tls_of};
+use super::unverified;
+use crate::config::{self, Config, Loaded, RaftChannel, RaftSecret, RaftTiming};
 
 /// The node this configuration makes, if it makes one. Listens to its peers from here on.
 ///
@@ -23,18 +25,13 @@ pub fn raft_setup(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Opti
     let folder = raft.data_folder.clone().context("RaftDataDir is needed")?;
     baton_schema::private::create_folder(&folder)
         .with_context(|| format!("RaftDataDir: cannot make the folder {}", folder.display()))?;
-    let plain: Arc<dyn Connect> = Arc::new(Plain);
-    let (tls, connect) = match &raft.tls {
-        None => (None, plain),
-        Some(files) => {
-            let files = as_http(files);
-            let client = super::peer_tls(&files).context("RaftTLSCertFile")?;
-            let encrypted = Encrypted::new(plain, client);
-            let server = super::server_tls(&files).context("RaftTLSCertFile")?;
-            (Some(server), Arc::new(encrypted) as Arc<dyn Connect>)
-        }
+    let (tls, connect) = channel(&raft.channel)?;
+    let secret = secret(config)?;
+    let keys = match &raft.secret {
+        // It is another one at each start, and nobody else has it.
+        RaftSecret::None => Keys::new(secret),
+        _ => Keys::kept_in(&folder, secret, Arc::clone(&clock)),
     };
-    let secret = secret(&raft.secret)?;
     let api = api(config)?;
     Ok(Some(RaftSetup {
         folder,
@@ -43,7 +40,7 @@ pub fn raft_setup(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Opti
         listener: listener(&raft.bind)?,
         tls,
         connect,
-        secret,
+        keys,
         api,
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         clock,
@@ -64,16 +61,58 @@ fn listener(bind: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("RaftBind: cannot listen on {address}"))
 }
 
-fn secret(secret: &RaftSecret) -> anyhow::Result<Secret> {
-    match secret {
+/// How peers are answered, and how they are reached.
+fn channel(
+    channel: &RaftChannel,
+) -> anyhow::Result<(Option<Arc<rustls::ServerConfig>>, Arc<dyn Connect>)> {
+    let plain: Arc<dyn Connect> = Arc::new(Plain);
+    let (server, client) = match channel {
+        RaftChannel::PlainText => return Ok((None, plain)),
+        RaftChannel::Made => unverified::made()?,
+        RaftChannel::Given(files) if files.optional => {
+            let identity = Identity::read(&as_http(files)).context("RaftTLSCertFile")?;
+            unverified::with(Arc::new(identity))?
+        }
+        RaftChannel::Given(files) => {
+            let files = as_http(files);
+            let client = peer_tls_of(&files, &[&TLS13]).context("RaftTLSCertFile")?;
+            let server = server_tls_of(&files, &[&TLS13]).context("RaftTLSCertFile")?;
+            return Ok((Some(server), Arc::new(Encrypted::new(plain, client))));
+        }
+    };
+    Ok((Some(server), Arc::new(Encrypted::to_anybody(plain, client))))
+}
+
+/// What the nodes of this configuration know each other by. Takes a moment, on purpose.
+fn secret(config: &Config) -> anyhow::Result<Secret> {
+    match &config.raft.secret {
         RaftSecret::Text(text) => Secret::new(text.reveal()).context("RaftSecret"),
         RaftSecret::File(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("RaftSecretFile: cannot read {}", path.display()))?;
             Secret::new(text.trim()).context("RaftSecretFile")
         }
+        RaftSecret::Credentials => {
+            let account = &config.connections.credentials;
+            Secret::of_credentials(&account.user, account.password.reveal())
+                .context("MySQLTopologyPassword")
+        }
         // Nobody knows it, and nobody is to be let in.
-        RaftSecret::None => Secret::new(&Uuid::new_v4().to_string()).context("RaftSecret"),
+        RaftSecret::None => Ok(Secret::of_nobody()),
+    }
+}
+
+/// The secret of a configuration that was loaded again, if it can be used as this node was started:
+/// what is made of a password is proven over TLS only.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn raft_keys(started: &Config, now: &Config) -> anyhow::Result<Option<Secret>> {
+    match (&started.raft.channel, &now.raft.secret) {
+        (_, RaftSecret::None) => Ok(None),
+        (RaftChannel::PlainText, RaftSecret::Credentials) => Ok(None),
+        _ if !now.raft.enabled => Ok(None),
+        _ => secret(now).map(Some),
     }
 }
 

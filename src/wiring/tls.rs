@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::Context;
-use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{SignatureScheme, SupportedProtocolVersion};
 
 use super::units::OfUnits;
 use crate::config;
@@ -25,10 +25,17 @@ use crate::config;
 /// # Errors
 /// When a file cannot be read, or holds no certificate or key.
 pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    server_tls_of(tls, rustls::ALL_VERSIONS)
+}
+
+pub(super) fn server_tls_of(
+    tls: &config::HttpTls,
+    versions: &[&'static SupportedProtocolVersion],
+) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let identity = Identity::read(tls)?;
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
+        .with_protocol_versions(versions)?;
     let builder = match (tls.client_certificates, &tls.ca_file) {
         (config::ClientCertificates::NotAsked, _) => builder.with_no_client_auth(),
         (config::ClientCertificates::Required, ca_file) => {
@@ -50,10 +57,17 @@ pub fn server_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ServerCon
 /// # Errors
 /// As [`server_tls`].
 pub fn peer_tls(tls: &config::HttpTls) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    peer_tls_of(tls, rustls::ALL_VERSIONS)
+}
+
+pub(super) fn peer_tls_of(
+    tls: &config::HttpTls,
+    versions: &[&'static SupportedProtocolVersion],
+) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let identity = Identity::read(tls)?;
     let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_root_certificates(authorities(tls.ca_file.as_ref().unwrap_or(&tls.certificate_file))?)
         .with_client_cert_resolver(Arc::new(identity));
     Ok(Arc::new(config))
@@ -75,7 +89,7 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 
 /// A certificate and its private key, as their files have them.
 #[derive(Debug)]
-struct Identity {
+pub(super) struct Identity {
     certificate_file: PathBuf,
     private_key_file: PathBuf,
     newest: Mutex<(Stamps, Arc<CertifiedKey>)>,
@@ -87,7 +101,7 @@ type Stamp = Option<(SystemTime, u64, u64)>;
 type Stamps = [Stamp; 2];
 
 impl Identity {
-    fn read(tls: &config::HttpTls) -> anyhow::Result<Self> {
+    pub(super) fn read(tls: &config::HttpTls) -> anyhow::Result<Self> {
         let (certificate_file, private_key_file) =
             (tls.certificate_file.clone(), tls.private_key_file.clone());
         let stamps = stamps(&certificate_file, &private_key_file);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::BATON;
-use crate::support::{Baton, PATIENCE, free_port, play_with, wait_until};
+use crate::support::{Baton, PATIENCE, play_with, wait_until};
 
 const WRITE: &str = "/api/tag/h/1?tag=a";
 
@@ -149,28 +149,6 @@ fn it_takes_as_many_files_as_it_may_have() {
     let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
     let words: Vec<&str> = files.split_whitespace().collect();
     assert_eq!(words[3..5], ["2000", "2000"], "soft and hard: {files}");
-}
-
-#[test]
-fn a_stranger_does_not_keep_a_connection_to_the_raft_port() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (data, port) = (folder.path().to_string_lossy().into_owned(), free_port());
-    let bind = format!("127.0.0.1:{port}");
-    let settings = [
-        ("BATON_RAFTENABLED", "true"),
-        ("BATON_RAFTDATADIR", data.as_str()),
-        ("BATON_RAFTBIND", bind.as_str()),
-    ];
-    let _baton = start(&settings);
-    let mut stream = wait_until(PATIENCE, "it listens", || TcpStream::connect(&bind).ok());
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
-    let head = "POST /raft/hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    stream.write_all(head.as_bytes()).expect("send");
-    let mut answer = Vec::new();
-    let ended = stream.read_to_end(&mut answer);
-    assert!(answer.starts_with(b"HTTP/1.1 403 "), "{}", String::from_utf8_lossy(&answer));
-    let is_open = ended.is_err_and(|it| it.kind() == std::io::ErrorKind::WouldBlock);
-    assert!(!is_open, "it is hung up on");
 }
 
 /// A request that never gets its whole head or body keeps neither its connection nor anybody else.

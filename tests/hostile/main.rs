@@ -4,6 +4,7 @@
 mod support;
 
 mod account;
+mod between;
 mod door;
 mod liars;
 

@@ -225,6 +225,11 @@ impl Baton {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Begins its log anew.
+    pub fn forget_log(&self) {
+        fs::write(self.log_file(), "").expect("empty the log");
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.join("log")
     }

@@ -129,7 +129,7 @@ impl Proxy {
         };
         let name = format!("{host}:{}", api.port_u16().unwrap_or(port));
         match timeout(CONNECT_WITHIN, connect.connect(&name)).await {
-            Ok(opened) => opened.map_err(|error| chain(&error)),
+            Ok(opened) => opened.map(|it| it.stream).map_err(|error| chain(&error)),
             Err(_) => Err(format!("no connection within {} ms", CONNECT_WITHIN.as_millis())),
         }
     }

@@ -32,6 +32,7 @@ use super::confirmed::Confirmed;
 use super::leadership::Leadership;
 use super::network::chain;
 use super::recover::fresh_number;
+use super::secret::Secret;
 use super::server::{CARRY_OVER, HELLO};
 use super::state_machine::NewestVersion;
 use super::types::{FIRST_VERSION, Peer, Raft, RaftMetrics, StoredMembership};
@@ -218,6 +219,19 @@ impl Members {
 
     pub(super) fn set_shared_keys(&self, keys: &BTreeMap<String, String>) {
         *self.shared_keys.lock().unwrap_or_else(PoisonError::into_inner) = digests(keys);
+    }
+
+    pub(super) fn set_secret(&self, secret: Secret) {
+        self.client.keys().replace(secret);
+    }
+
+    /// Former keys are forgotten once all other members have the new one.
+    pub(super) fn settle_keys(&self) {
+        let members = self.list();
+        let others = members.iter().filter(|it| it.id != self.id).map(|it| it.name.as_str());
+        if members.iter().any(|it| it.id == self.id) {
+            self.client.keys().settle(others);
+        }
     }
 
     pub(super) fn raft(&self) -> &Raft {

@@ -32,6 +32,7 @@ use super::members::{Hello, Member, Members, MembersError, Standing};
 use super::network::chain;
 use super::peers::Switchboard;
 use super::propose;
+use super::secret::Secret;
 use super::setup::RaftSetup;
 use super::types::{Envelope, LogId, Raft};
 use super::watcher::Watched;
@@ -241,6 +242,11 @@ impl RaftNode {
     /// Tells peers from now on that this is what is configured; see [`RaftSetup::shared_keys`].
     pub fn set_shared_keys(&self, keys: &BTreeMap<String, String>) {
         self.inner.members.set_shared_keys(keys);
+    }
+
+    /// Knows its peers by this from now on, and by the one before for a while; see [`super::Keys`].
+    pub fn set_secret(&self, secret: Secret) {
+        self.inner.members.set_secret(secret);
     }
 
     /// Proves that this node leads, by asking a majority, and has applied everything that was

@@ -1,5 +1,5 @@
 //! What nodes ask each other beside what openraft has them ask: over the same port, with the same
-//! secret, on connections of their own.
+//! keys, on connections of their own.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,16 +1,17 @@
 //! Answers the questions of peers, and of nobody else.
 //!
-//! Whoever does not know the secret is turned away before anything of the question is read. Runs
-//! on threads of its own: a busy web server or actor must not cost leadership.
+//! Each connection begins with a proof that both ends have a key in common ([`super::proof`]), in
+//! headers; whoever asks anything else before is turned away and hung up on, and nothing of the
+//! question is read. Runs on threads of its own: a busy web server or actor must not cost leadership.
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{ErrorBadRequest, ErrorServiceUnavailable};
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Bytes, Data, PayloadConfig, ServiceConfig, post};
 use actix_web::{App, Error, HttpMessage, HttpResponse, HttpServer, dev, error};
@@ -23,14 +24,17 @@ use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::client::{SECRET, TO};
+use super::client::{KEY, OFFERS, PROOFS, TO};
 use super::disk::Failure;
+use super::door::{Door, Refused};
+use super::keys::Keys;
 use super::leadership::Heard;
 use super::members::{Caller, Newcomer};
 use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
 use super::peers::{Ears, PEER};
-use super::secret::Secret;
+use super::proof::Answer;
 use super::types::{Raft, Snapshot, TooNew, Types};
 use crate::unread::with_payload;
 
@@ -46,10 +50,16 @@ const BODY_BYTES_MAX: usize = 512 << 20;
 const CONNECTIONS_MAX: u64 = 8_192;
 /// Threads. One may be reading a snapshot while heartbeats arrive.
 const WORKERS: usize = 2;
-/// How long an idle connection is kept. Heartbeats come much more often.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept, also that of one that does not go on with its proof. Peers use
+/// none that was idle for half as long.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a peer may take to say who it is.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Strangers are told of so often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// What strangers are told.
+const NOT_OURS: &str = "the secret is not ours (RaftSecret; where that is not given, \
+                        MySQLTopologyUser and MySQLTopologyPassword)";
 
 /// What is answered beside openraft's own questions.
 pub(super) trait Reception: Send + Sync + 'static {
@@ -64,17 +74,37 @@ pub(super) trait Reception: Send + Sync + 'static {
 struct Desk {
     raft: Raft,
     me: u64,
-    secret: Secret,
+    keys: Keys,
     heard: Heard,
     failure: Failure,
     reception: Arc<dyn Reception>,
     ears: Ears,
+    /// When a stranger was told of last.
+    told: Mutex<Option<Instant>>,
+}
+
+impl Desk {
+    fn of(office: Office) -> Self {
+        let Office { raft, keys, heard, failure, reception, ears } = office;
+        let me = *raft.node_id();
+        Self { raft, me, keys, heard, failure, reception, ears, told: Mutex::default() }
+    }
+
+    /// Tells of one that has no key of ours, now and then.
+    fn tell_of_stranger(&self, request: &ServiceRequest) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            let from = request.peer_addr().map(|it| it.to_string()).unwrap_or_default();
+            tracing::warn!(from, "somebody without a key of ours is refused at the port of raft");
+        }
+    }
 }
 
 /// What the server speaks for.
 pub(super) struct Office {
     pub(super) raft: Raft,
-    pub(super) secret: Secret,
+    pub(super) keys: Keys,
     /// Told when a leader is heard of.
     pub(super) heard: Heard,
     /// Told when this node is too old for its peers.
@@ -90,15 +120,16 @@ pub(super) fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     office: Office,
 ) -> std::io::Result<dev::Server> {
-    let Office { raft, secret, heard, failure, reception, ears } = office;
-    let me = *raft.node_id();
-    let desk = Data::new(Desk { raft, me, secret, heard, failure, reception, ears });
+    let desk = Data::new(Desk::of(office));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::clone(&desk))
             .app_data(PayloadConfig::new(BODY_BYTES_MAX))
             .wrap(from_fn(admit))
             .configure(routes)
+    })
+    .on_connect(|connection, data| {
+        data.insert(Door::of(connection));
     })
     .workers(WORKERS)
     .max_connections(connections_of_worker())
@@ -131,20 +162,46 @@ fn routes(config: &mut ServiceConfig) {
         .route(CARRY_OVER, post().to(carry_over));
 }
 
-/// Lets peers in who know the secret and mean this node.
+/// Answers one that begins to prove its key, or ends it.
+fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Refused> {
+    let said = |name: &str| request.headers().get(name).and_then(|it| it.to_str().ok());
+    let door = request.conn_data::<Door>().ok_or(Refused)?;
+    // It has no reason to send anything else, and nobody is to wait for that.
+    let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
+        || said("content-length").is_some_and(|it| it != "0");
+    match (said(OFFERS), said(PROOFS)) {
+        (Some(offers), None) if !has_body => door.answer(&desk.keys, offers),
+        (None, Some(proofs)) if !has_body => door.confirm(proofs),
+        _ => Err(Refused),
+    }
+}
+
+fn refuse(desk: &Desk, request: &mut ServiceRequest) -> Error {
+    desk.tell_of_stranger(request);
+    // Nor does a stranger keep a connection that a peer may need.
+    let response = HttpResponse::Forbidden().force_close().body(NOT_OURS);
+    let response = with_payload(response, request.take_payload());
+    error::InternalError::from_response("a stranger", response).into()
+}
+
+/// Lets peers in who have proven a key on this connection and mean this node.
 async fn admit<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let Some(desk) = request.app_data::<Data<Desk>>() else {
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let Some(desk) = request.app_data::<Data<Desk>>().cloned() else {
         return Err(ErrorServiceUnavailable("not started"));
     };
-    let said = request.headers().get(SECRET);
-    if !said.is_some_and(|said| desk.secret.is(said.as_bytes())) {
-        // Nor does a stranger keep a connection that a peer may need.
-        let response = HttpResponse::Forbidden().force_close().body("the secret is not ours");
-        let response = with_payload(response, request.take_payload());
-        return Err(error::InternalError::from_response("a stranger", response).into());
+    if request.path() == KEY {
+        return match prove(&desk, &request) {
+            Ok(answer) => {
+                Ok(request.into_response(HttpResponse::Ok().json(answer)).map_into_right_body())
+            }
+            Err(Refused) => Err(refuse(&desk, &mut request)),
+        };
+    }
+    if !request.conn_data::<Door>().is_some_and(|it| it.is_open(&desk.keys)) {
+        return Err(refuse(&desk, &mut request));
     }
     let meant = match request.headers().get(TO).map(|to| to.to_str().unwrap_or_default().parse()) {
         None => None,
@@ -157,7 +214,7 @@ async fn admit<B: MessageBody + 'static>(
         let text = format!("this is node {}", desk.me);
         return Err(error::InternalError::new(text, StatusCode::MISDIRECTED_REQUEST).into());
     }
-    next.call(request).await
+    Ok(next.call(request).await?.map_into_left_body())
 }
 
 /// The newest version of what the leader wants applied, if that is more than this node knows. It
@@ -207,9 +264,7 @@ pub(super) struct Window(Data<Desk>);
 #[cfg(feature = "testing")]
 impl Window {
     pub(super) fn of(office: Office) -> Self {
-        let Office { raft, secret, heard, failure, reception, ears } = office;
-        let me = *raft.node_id();
-        Self(Data::new(Desk { raft, me, secret, heard, failure, reception, ears }))
+        Self(Data::new(Desk::of(office)))
     }
 
     /// The answer, or a refusal in words.

@@ -10,7 +10,7 @@ use baton_topology::ledger::LedgerState;
 use openraft::{Config, ConfigError, SnapshotPolicy};
 
 use super::client::Connect;
-use super::secret::Secret;
+use super::keys::Keys;
 use crate::clock::Clock;
 
 /// Entries sent in one go; they are also limited by bytes.
@@ -34,12 +34,13 @@ pub struct RaftSetup {
     pub seats: Vec<String>,
     /// Where peers are listened to.
     pub listener: TcpListener,
-    /// Encrypts what peers say, if given; `connect` must do so too ([`super::Encrypted`]).
+    /// Encrypts what peers say, if given; `connect` must do so too ([`super::Encrypted`]). TLS 1.3 only:
+    /// proofs are bound to keys that are exported from it.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Opens connections to peers.
     pub connect: Arc<dyn Connect>,
     /// What all peers know.
-    pub secret: Secret,
+    pub keys: Keys,
     /// Where people reach the API of this node; told to peers who ask.
     pub api: String,
     /// What this machine calls itself; told to peers who ask.

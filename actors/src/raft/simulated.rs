@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::client::{Call, CallError, Client};
 use super::disk::Disk;
+use super::keys::Keys;
 use super::members::Identity;
 use super::node::{Own, Parts, RaftNode, StartError, assemble};
 use super::secret::Secret;
@@ -127,9 +128,9 @@ pub async fn start(setup: Setup) -> Result<(RaftNode, Door), StartError> {
     let Setup { name, seats, memory, wire, timing, compaction } = setup;
     let config = config(timing, compaction, seats.len()).map_err(StartError::Timing)?;
     let disk = Disk::simulated(&memory);
-    let secret = Secret::new("simulated");
-    let secret = secret.map_err(|error| StartError::Raft(error.to_string()))?;
-    let client = Client::over(wire, secret.clone());
+    // Nobody is asked for it here.
+    let keys = Keys::new(Secret::of_nobody());
+    let client = Client::over(wire, keys.clone());
     let own = Own(None, Handle::current());
     let identity = Identity {
         api: name.clone(),
@@ -140,7 +141,7 @@ pub async fn start(setup: Setup) -> Result<(RaftNode, Door), StartError> {
         clock: Arc::new(NoClock),
         kept_alone: 0,
     };
-    let parts = Parts { identity, kept_alone: None, secret, timing, compaction };
+    let parts = Parts { identity, kept_alone: None, keys, timing, compaction };
     let mut door = None;
     let serve = |office| {
         door = Some(Door(Window::of(office)));

@@ -65,6 +65,7 @@ impl Watcher {
         let mut late = BTreeSet::new();
         while !told.is_closed() {
             let asked = self.members.ask_all().await;
+            self.members.settle_keys();
             let reports = asked.into_iter().map(|it| report(it, &mut late)).collect::<Vec<_>>();
             let now = self.leadership.borrow().clone();
             let me = self.members.about(&now).await;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use baton_actors::ports::{Ledger, ProposeError};
-use baton_actors::raft::{CarriedOver, Connect, Stream};
+use baton_actors::raft::{CarriedOver, Connect, Connection};
 use baton_topology::ledger::{LedgerState, apply};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -87,7 +87,7 @@ async fn what_a_raft_has_is_not_replaced_by_what_a_newcomer_kept_alone() {
 struct Nowhere;
 
 impl Connect for Nowhere {
-    fn connect(&self, _name: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+    fn connect(&self, _name: &str) -> BoxFuture<'static, io::Result<Connection>> {
         std::future::pending().boxed()
     }
 }

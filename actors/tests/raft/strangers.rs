@@ -5,23 +5,29 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use baton_actors::raft::{Encrypted, RaftNode, Secret};
+use baton_actors::raft::{CallError, Encrypted, Keys, RaftNode, Secret, ask_as};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{SECRET, Wire, World, within};
+use crate::world::{Wire, World, secret, within};
 
-/// What a node answers to a question in plain HTTP.
-pub(crate) async fn ask(
+/// What a node answers to one that has the right key and asks this, or how it refuses.
+pub(crate) async fn told(
     world: &World,
-    name: &str,
-    path: &str,
-    headers: &str,
+    whom: (&str, Option<u64>),
+    path: &'static str,
     body: &str,
-) -> String {
+) -> Result<String, String> {
+    let connect = Arc::new(Wire { net: Arc::clone(&world.net), from: "somebody".to_owned() });
+    let asked = ask_as(secret(), connect, whom, path, body).await;
+    asked.map_err(|error: CallError| error.to_string())
+}
+
+/// What a node answers to a question in plain HTTP, of somebody who has proven nothing.
+async fn ask(world: &World, name: &str, path: &str, headers: &str, body: &str) -> String {
     let asked = async {
         let mut stream = TcpStream::connect(world.net.address(name)).await.unwrap();
         let length = body.len();
@@ -47,39 +53,68 @@ async fn a_stranger_neither_deposes_a_leader_nor_reads_anything() {
     let name = world.commit(1).await;
     let term = world.node(&name).leadership().borrow().term;
     let id = world.node(&name).id();
-    let right = format!("baton-raft-secret: {SECRET}\r\n");
     let to = format!("baton-raft-to: {id}\r\n");
-    for (case, headers, status) in [
-        ("no secret", to.clone(), "403"),
-        ("a wrong secret", format!("{to}baton-raft-secret: sesame\r\n"), "403"),
-        ("meant for another node", format!("{right}baton-raft-to: 1\r\n"), "421"),
-        ("meant for nobody", right.clone(), "421"),
-        ("meant for no number", format!("{right}baton-raft-to: x\r\n"), "400"),
+    for (case, headers) in [
+        ("nothing said", to.clone()),
+        ("no offers", format!("{to}baton-raft-offers: x\r\n")),
+        ("a proof of nothing", format!("{to}baton-raft-proofs: AAAA\r\n")),
+        ("the secret itself", format!("{to}baton-raft-secret: open sesame\r\n")),
     ] {
-        for path in ["append", "vote", "pre-vote", "snapshot", "transfer", "hello", "join"] {
-            if status == "421" && case.ends_with("nobody") && ["hello", "join"].contains(&path) {
-                continue;
-            }
+        for path in ["append", "vote", "pre-vote", "snapshot", "transfer", "hello", "join", "key"] {
             let answer = ask(&world, &name, &format!("/raft/{path}"), &headers, COUP).await;
-            let expected = format!("HTTP/1.1 {status} ");
-            assert!(answer.starts_with(&expected), "{case}, {path}: {answer}");
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{case}, {path}: {answer}");
             let said = answer.split("\r\n\r\n").nth(1).unwrap();
-            assert!(!said.contains("a:1") && !said.contains(SECRET), "{case}, {path}: {answer}");
+            assert!(!said.contains("a:1"), "{case}, {path}: {answer}");
         }
     }
-    let nonsense = ask(&world, &name, "/raft/vote", &format!("{right}{to}"), "{}").await;
-    assert!(nonsense.starts_with("HTTP/1.1 400 "), "{nonsense}");
+    for (case, to, expected) in [
+        ("meant for another node", Some(id ^ 1), "421"),
+        ("meant for nobody", None, "421"),
+        ("nonsense", Some(id), "400"),
+    ] {
+        let answer = told(&world, (&name, to), "/raft/vote", "{}").await.unwrap_err();
+        assert!(answer.contains(expected), "{case}: {answer}");
+    }
     world.commit(2).await;
     assert_eq!(world.node(&name).leadership().borrow().term, term, "nothing happened");
-    let hello = ask(&world, &name, "/raft/hello", &right, "").await;
-    assert!(hello.starts_with("HTTP/1.1 200 ") && hello.contains(&name), "{hello}");
+    let hello = told(&world, (&name, None), "/raft/hello", "{}").await.unwrap();
+    assert!(hello.contains(&name), "{hello}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_to_be_added_is_told_nothing_of_the_secret() {
+    let world = World::running(&["a:1", "b:1", "c:1"]).await;
+    let (_, leader) = world.leader().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.net.is_at("evil:1", listener.local_addr().unwrap());
+    // It plays along as far as it can: what it says is a proper offer of a key that is none.
+    let heard = tokio::spawn(async move {
+        let mut heard = String::new();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        for answer in [r#"{"Keys":1}"#, r#"{"Proof":"AAAA"}"#] {
+            let read = stream.read(&mut buffer).await.unwrap();
+            heard.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            let length = answer.len();
+            let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{answer}");
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+        heard
+    });
+    let error = leader.add_peer("evil:1").await.unwrap_err().to_string();
+    let heard = within("it has heard all", heard).await.unwrap();
+    assert!(error.contains("evil:1 has no key of ours"), "{error}");
+    assert!(heard.starts_with("POST /raft/key HTTP/1.1\r\nbaton-raft-offers: "), "{heard}");
+    for secret in ["sesame", "raft/hello", "baton-raft-proofs", "host-of", "a:1"] {
+        assert!(!heard.contains(secret), "{secret}: {heard}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_another_secret_stays_outside() {
     let world = World::running(&["a:1", "b:1", "c:1"]).await;
     let mut setup = world.setup("d:1");
-    setup.secret = Secret::new("open barley").unwrap();
+    setup.keys = Keys::new(Secret::of_nobody());
     setup.connect = Arc::new(Wire { net: Arc::clone(&world.net), from: "d:1".to_owned() });
     let stranger = RaftNode::start(setup).await.unwrap();
     let (_, leader) = world.leader().await;

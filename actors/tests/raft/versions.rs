@@ -2,8 +2,8 @@
 
 use baton_actors::ports::ProposeError;
 
-use crate::strangers::ask;
-use crate::world::{SECRET, World, tag, within};
+use crate::strangers::told;
+use crate::world::{World, tag, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_member_cannot_apply_is_not_agreed_upon() {
@@ -50,20 +50,19 @@ async fn a_node_that_is_told_to_apply_what_it_does_not_know_ends_and_says_so() {
         "payload":{"Normal":{"version":2,"command":{"op":"make-coffee"}}}}]}"#;
     let snapshot = r#"{"body":{"version":2,"state":{"coffee":[1]}},
         "vote":{"leader_id":{"term":1000,"voted_for":1},"committed":true},"meta":{}}"#;
-    for (path, body) in [("append", entries), ("snapshot", snapshot)] {
+    for (path, body) in [("/raft/append", entries), ("/raft/snapshot", snapshot)] {
         let world = World::running(&["a:1", "b:1", "c:1"]).await;
         let name = world.commit(1).await;
         let old = world.except(&[&name])[0].clone();
         let node = world.node(&old);
-        let headers = format!("baton-raft-secret: {SECRET}\r\nbaton-raft-to: {}\r\n", node.id());
         let gibberish = body.replace("\"version\":2", "\"version\":{}");
-        let path = format!("/raft/{path}");
-        let answer = ask(&world, &old, &path, &headers, &gibberish).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let to = Some(node.id());
+        let answer = told(&world, (&old, to), path, &gibberish).await.unwrap_err();
+        assert!(answer.contains("400 Bad Request"), "{answer}");
         assert_eq!(*node.failure().borrow(), None, "who sends gibberish is no newer leader");
 
-        let answer = ask(&world, &old, &path, &headers, body).await;
-        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("upgrade"), "{answer}");
+        let answer = told(&world, (&old, to), path, body).await.unwrap_err();
+        assert!(answer.contains("400 Bad Request") && answer.contains("upgrade"), "{answer}");
         let mut failure = node.failure();
         let why = within("it is said", failure.wait_for(Option::is_some)).await.unwrap().clone();
         let why = why.unwrap();

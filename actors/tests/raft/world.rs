@@ -6,14 +6,15 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::ports::{Applied, Ledger, ProposeError};
 use baton_actors::raft::{
-    Compaction, Connect, Leadership, RaftNode, RaftSetup, Role, Secret, Standing, Stream, Timing,
+    Compaction, Connect, Connection, Keys, Leadership, RaftNode, RaftSetup, Role, Secret, Standing,
+    Timing,
 };
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::{Command, LedgerState};
@@ -35,7 +36,13 @@ const TIMING: Timing = Timing {
     election_max: Duration::from_millis(800),
     snapshot: Duration::from_secs(10),
 };
-pub(crate) const SECRET: &str = "open sesame";
+const SECRET: &str = "open sesame";
+
+/// What all nodes know. It is made once: that takes a while.
+pub(crate) fn secret() -> Secret {
+    static MADE: LazyLock<Secret> = LazyLock::new(|| Secret::new(SECRET).unwrap());
+    MADE.clone()
+}
 
 /// The network: where everybody is, and which ways are cut.
 #[derive(Default)]
@@ -56,6 +63,11 @@ impl Net {
     /// What one says, the other does not hear any more.
     pub(crate) fn cut_one_way(&self, from: &str, to: &str) {
         self.cut.lock().unwrap().insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// Whoever is looked for under this name is found there.
+    pub(crate) fn is_at(&self, name: &str, address: SocketAddr) {
+        self.addresses.lock().unwrap().insert(name.to_owned(), address);
     }
 
     /// Cuts some off from all others, both ways.
@@ -83,7 +95,7 @@ pub(crate) struct Wire {
 }
 
 impl Connect for Wire {
-    fn connect(&self, name: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+    fn connect(&self, name: &str) -> BoxFuture<'static, io::Result<Connection>> {
         let (net, from, to) = (Arc::clone(&self.net), self.from.clone(), name.to_owned());
         let address = net.addresses.lock().unwrap().get(name).copied();
         async move {
@@ -93,7 +105,7 @@ impl Connect for Wire {
             let unknown = || io::Error::new(io::ErrorKind::NotFound, "no such host");
             let stream = TcpStream::connect(address.ok_or_else(unknown)?).await?;
             stream.set_nodelay(true)?;
-            Ok(Box::new(Link { stream, net, from, to }) as Box<dyn Stream>)
+            Ok(Connection::plain(Link { stream, net, from, to }))
         }
         .boxed()
     }
@@ -213,7 +225,7 @@ impl World {
             listener,
             tls: None,
             connect: Arc::new(Wire { net: Arc::clone(&self.net), from: name.to_owned() }),
-            secret: Secret::new(SECRET).unwrap(),
+            keys: Keys::new(secret()),
             api: format!("http://{name}"),
             host: format!("host-of-{name}"),
             clock: Arc::new(Ahead {

@@ -158,8 +158,16 @@ const RAFT: &[Key] = &[
         "",
         "The seats of all nodes, this one included, alike on all of them. Empty: a raft of one.",
     ),
-    fixed("RaftSecret", Secret, "", "What all nodes know and nobody else, or `${VARIABLE}`."),
-    fixed(
+    live(
+        "RaftSecret",
+        Secret,
+        "",
+        "What all nodes know and nobody else, or `${VARIABLE}`. When neither it nor RaftSecretFile is \
+         given, nodes know each other by a key that is made of MySQLTopologyUser and \
+         MySQLTopologyPassword. After a change the key before is good until all members have the new \
+         one, for a day at most.",
+    ),
+    live(
         "RaftSecretFile",
         Text,
         "",
@@ -170,7 +178,7 @@ const RAFT: &[Key] = &[
         Text,
         "",
         "Certificate of this node, for the host of its seat. Renewed on disk, it is used from the \
-         next connection on.",
+         next connection on. Without it, nodes speak TLS with certificates that are made at each start.",
     ),
     fixed("RaftTLSPrivateKeyFile", Text, "", "Its private key."),
     fixed(
@@ -181,11 +189,18 @@ const RAFT: &[Key] = &[
          start.",
     ),
     fixed(
+        "RaftTLSOptional",
+        Bool,
+        "false",
+        "Show the certificate and ask for none, for the time in which nodes are given certificates, or \
+         lose them, one by one. The key is proven all the same.",
+    ),
+    fixed(
         "RaftAllowPlainText",
         Bool,
         "false",
-        "Let nodes on other machines talk without TLS: whoever can read the network can read the \
-         secret and the log.",
+        "Talk without TLS, if there are no certificates; needs a RaftSecret. Whoever can read the \
+         network can read the ledger, and whoever can change what goes over it can take part.",
     ),
     fixed(
         "RaftTiming",

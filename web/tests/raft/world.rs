@@ -13,7 +13,7 @@ use baton_actors::metrics::Metrics;
 use baton_actors::operations::Workshop;
 use baton_actors::probe::schedule::Backoff;
 use baton_actors::raft::{
-    Compaction, Leadership, Plain, RaftNode, RaftSetup, Role, Secret, Standing, Timing,
+    Compaction, Keys, Leadership, Plain, RaftNode, RaftSetup, Role, Secret, Standing, Timing,
 };
 use baton_actors::system::{self, Handles, Options};
 use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore, recovery_setup};
@@ -96,7 +96,7 @@ async fn start(plan: &Plan, listener: TcpListener, seats: &[String]) -> Node {
         listener,
         tls: None,
         connect: Arc::new(Plain),
-        secret: Secret::new("open sesame").unwrap(),
+        keys: Keys::new(Secret::new("open sesame").unwrap()),
         api: plan.api.clone().unwrap_or(format!("{scheme}://{address}")),
         // Only its place tells them apart.
         host: format!("host{}.example", seats.iter().position(|it| *it == seat).unwrap()),

@@ -16,6 +16,7 @@ use super::super::client::Client;
 use super::super::confirmed::Confirmed;
 use super::super::disk::{Disk, OpenDiskError};
 use super::super::heirloom;
+use super::super::keys::Keys;
 use super::super::leadership::{self, Heard, Leadership, Lookout};
 use super::super::log_store::LogStore;
 use super::super::members::{Identity, Members, Standing};
@@ -23,7 +24,6 @@ use super::super::network::{Network, chain};
 use super::super::peers::Switchboard;
 use super::super::reception::Receptionist;
 use super::super::recover::fresh_number;
-use super::super::secret::Secret;
 use super::super::server::{self, Office};
 use super::super::setup::{Compaction, RaftSetup, Timing};
 use super::super::state_machine::StateMachine;
@@ -56,7 +56,7 @@ pub enum StartError {
 pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, StartError> {
     let config = Arc::new(setup.config().map_err(StartError::Timing)?);
     let disk = open_disk(setup.folder.join("raft.db")).await?;
-    let client = Client::new(setup.connect, setup.secret.clone());
+    let client = Client::new(setup.connect, setup.keys.clone());
     let identity = Identity {
         seats: setup.seats.into_iter().chain([setup.name.clone()]).collect(),
         name: setup.name,
@@ -69,7 +69,7 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
     let parts = Parts {
         identity,
         kept_alone: setup.kept_alone,
-        secret: setup.secret,
+        keys: setup.keys,
         timing: setup.timing,
         compaction: setup.compaction,
     };
@@ -87,7 +87,7 @@ pub(super) async fn start(setup: RaftSetup, runtime: Own) -> Result<RaftNode, St
 pub(in super::super) struct Parts {
     pub(in super::super) identity: Identity,
     pub(in super::super) kept_alone: Option<Arc<LedgerState>>,
-    pub(in super::super) secret: Secret,
+    pub(in super::super) keys: Keys,
     pub(in super::super) timing: Timing,
     pub(in super::super) compaction: Compaction,
 }
@@ -115,7 +115,7 @@ pub(in super::super) async fn assemble(
     // would ask to be let in.
     raft.is_initialized().await.map_err(|error| StartError::Raft(chain(&error)))?;
 
-    let Parts { identity, kept_alone, secret, timing, compaction } = parts;
+    let Parts { identity, kept_alone, keys, timing, compaction } = parts;
     let switchboard = Arc::new(Switchboard::new(client.clone()));
     let members =
         Arc::new(Members::new(raft.clone(), identity, client, addresses, confirmed, newest));
@@ -131,7 +131,7 @@ pub(in super::super) async fn assemble(
     });
     let office = Office {
         raft: raft.clone(),
-        secret,
+        keys,
         heard: heard.clone(),
         failure: disk.failure(),
         reception,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::clock::TokioClock;
 use crate::raft::types::Peer;
-use crate::raft::{Compaction, Plain, RaftNode, RaftSetup, Role, Secret, Standing, Timing};
+use crate::raft::{Compaction, Keys, Plain, RaftNode, RaftSetup, Role, Secret, Standing, Timing};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -33,7 +33,7 @@ async fn start(folder: &Path, listener: TcpListener, seats: &[String]) -> RaftNo
         listener,
         tls: None,
         connect: Arc::new(Plain),
-        secret: Secret::new("open sesame").unwrap(),
+        keys: Keys::new(Secret::new("open sesame").unwrap()),
         api: String::new(),
         host: String::new(),
         clock: Arc::new(TokioClock::starting_at(Timestamp::EPOCH)),
