@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Member};
+use crate::instance::Instance;
 use crate::key::InstanceKey;
 use crate::ledger::LedgerState;
 use crate::snapshot::FleetSnapshot;
@@ -66,14 +67,26 @@ pub(super) fn replacement<'a>(
     Some((last, head.clone()))
 }
 
-/// The same, unless somebody opened the instance again after baton had kept it closed long enough:
-/// then it is meant to be a primary of its own.
+/// The same, unless somebody opened the instance again: after baton had kept it closed long enough it is
+/// meant to be a primary of its own, and beside a head that is closed it is the primary.
 pub(super) fn replaced<'a>(
     member: &Member,
     fleet: &'a FleetSnapshot,
 ) -> Option<(&'a Recovery, InstanceKey)> {
     let (recovery, head) = replacement(member.key(), fleet)?;
-    (!was_opened_again(member, recovery)).then_some((recovery, head))
+    let leads = fleet.instance(&head).is_some_and(|head| leads_again(member, recovery, head));
+    (!leads && !was_opened_again(member, recovery)).then_some((recovery, head))
+}
+
+/// Whether a former primary was seen open since it was replaced, and who heads the cluster closed after
+/// that: people opened it.
+fn leads_again(former: &Member, recovery: &Recovery, head: &Instance) -> bool {
+    let Instance { facts, health, .. } = &*former.instance;
+    !facts.read_only
+        && health.facts_from > recovery.ended_at
+        && head.is_valid()
+        && head.facts.read_only
+        && head.health.facts_from >= health.facts_from
 }
 
 fn was_opened_again(former: &Member, recovery: &Recovery) -> bool {

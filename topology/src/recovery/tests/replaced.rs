@@ -105,6 +105,31 @@ fn who_still_follows_a_replaced_primary_is_brought_to_the_one_that_replaced_it()
     }
 }
 
+/// They replicate from each other, and people opened the one that was replaced: it is the primary.
+#[test]
+fn a_former_primary_that_people_opened_beside_a_closed_one_is_replaced_again() {
+    let below = |source: &str, is_open: bool| {
+        let mut facts = replica("x", "1-9", "1-9").1;
+        facts.channels[0].source = SourceLink::Attached(key(source));
+        facts.read_only = !is_open;
+        facts
+    };
+    let below_a: Change = |it| it.channels[0].source = SourceLink::Attached(key("a"));
+    let decided = |a_is_open: bool, a_seen_at: i64| {
+        let inputs = vec![
+            FleetInput::Probed(answered("p", 300, below("a", true))),
+            FleetInput::Probed(answered("a", a_seen_at, below("p", a_is_open))),
+            FleetInput::Probed(refused("p", 400)),
+        ];
+        let fleet = after_failover("1-9", below_a, |_| {});
+        let fleet = advance(&fleet, inputs, Timestamp::from_secs(500)).snapshot;
+        decided(&fleet, Cause::Asked)
+    };
+    assert!(decided(false, 350).starts_with("CoPrimary"), "{}", decided(false, 350));
+    assert!(!decided(false, 250).starts_with("CoPrimary"), "that was before");
+    assert!(!decided(true, 350).starts_with("CoPrimary"), "I6: the other one is open");
+}
+
 /// The recovery itself may have moved a replica since it was probed.
 #[test]
 fn replicas_are_regrouped_only_once_they_were_probed_after_the_recovery() {
