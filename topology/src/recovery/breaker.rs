@@ -1,5 +1,6 @@
 //! Whether so many clusters lost their primary at once that a person has to decide (I7).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::Cluster;
@@ -7,10 +8,11 @@ use crate::instance::Instance;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
 
-/// What was seen last longer ago was not lost together with what is lost now.
+/// What was seen last this much earlier or later was not lost together.
 pub const LOST_WITHIN: Duration = Duration::from_secs(15 * 60);
 
-/// Why nothing is recovered by itself: too many clusters lost their primary within the last minutes.
+/// Why nothing is recovered by itself: too many clusters lost their primary within some minutes. It
+/// stays so until they have one again, or a person decides; what is lost one by one does not add up.
 ///
 /// A cluster counts only if baton ever saw a primary of it, on either side of the scale: names of
 /// hosts that do not exist neither open the breaker nor keep it closed.
@@ -18,12 +20,10 @@ pub fn breaker(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
     if now < fleet.ledger.breaker_released_until {
         return None;
     }
-    let mut known = 0_u64;
-    let mut headless = 0_u64;
-    for cluster in fleet.clusters.values() {
-        known += u64::from(cluster.primaries().iter().any(|it| it.instance.was_seen()));
-        headless += u64::from(is_headless(cluster, now));
-    }
+    let clusters = || fleet.clusters.values();
+    let was_seen = |it: &&Arc<Cluster>| it.primaries().iter().any(|it| it.instance.was_seen());
+    let known = clusters().filter(was_seen).count() as u64;
+    let headless = lost_together(clusters().filter_map(|it| lost_at(it)).collect());
     let policy = &fleet.policy.recovery;
     let is_open = headless >= policy.breaker_count.max(1)
         && headless.saturating_mul(100) > known.saturating_mul(policy.breaker_percent);
@@ -35,13 +35,20 @@ pub fn breaker(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
     })
 }
 
-/// Whether every primary is lost, and one of them lately.
-fn is_headless(cluster: &Cluster, now: Timestamp) -> bool {
+/// When the last primary of a cluster was seen that has lost all it had.
+fn lost_at(cluster: &Cluster) -> Option<Timestamp> {
     let primaries = cluster.primaries();
     let is_lost = |it: &Instance| it.is_failed() && it.was_seen() && it.refusal().is_none();
-    let is_recent =
-        |it: &Instance| it.health.last_seen.is_some_and(|at| now.since(at) < LOST_WITHIN);
-    !primaries.is_empty()
-        && primaries.iter().all(|member| is_lost(&member.instance))
-        && primaries.iter().any(|member| is_recent(&member.instance))
+    let all_lost = primaries.iter().all(|member| is_lost(&member.instance));
+    primaries.iter().filter_map(|it| it.instance.health.last_seen).max().filter(|_| all_lost)
+}
+
+/// The most of these that lie that close together.
+fn lost_together(mut times: Vec<Timestamp>) -> u64 {
+    times.sort_unstable();
+    let counts = times.iter().enumerate().map(|(index, first)| {
+        let later = times.iter().skip(index);
+        later.take_while(|it| it.since(*first) < LOST_WITHIN).count()
+    });
+    counts.max().unwrap_or(0) as u64
 }

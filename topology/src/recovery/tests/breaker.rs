@@ -69,10 +69,18 @@ fn hosts_that_never_answered_neither_open_the_breaker_nor_keep_it_closed() {
 }
 
 #[test]
-fn what_was_lost_long_ago_does_not_count() {
-    let seen = Timestamp::from_secs(10);
+fn what_is_lost_together_stays_so_and_what_is_lost_one_by_one_does_not_add_up() {
     let fleet = without(&clusters(8), (0..5).map(|it| format!("p{it}")));
-    let moment = Duration::from_secs(1);
-    assert!(breaker(&fleet, seen.plus(LOST_WITHIN).minus(moment)).is_some());
-    assert_eq!(breaker(&fleet, seen.plus(LOST_WITHIN)), None);
+    assert!(breaker(&fleet, Timestamp::from_secs(100_000)).is_some(), "a person has to decide");
+    // The first two were seen until later than the others.
+    let apart = |passed: Duration| {
+        let at = 10 + i64::try_from(passed.as_secs()).unwrap();
+        let seen = ["p0", "p1"].map(|it| FleetInput::Probed(answered(it, at, primary_facts())));
+        let fleet = advance(&clusters(8), seen.into(), now()).snapshot;
+        let lost = (0..5).map(|it| FleetInput::Probed(refused(&format!("p{it}"), at + 10)));
+        let fleet = advance(&fleet, lost.collect(), now()).snapshot;
+        breaker(&fleet, now()).is_some()
+    };
+    assert!(apart(LOST_WITHIN - Duration::from_secs(1)));
+    assert!(!apart(LOST_WITHIN));
 }
