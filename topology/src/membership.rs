@@ -67,8 +67,8 @@ pub enum Membership {
     /// Its replica, as far as can be known.
     #[default]
     Replica,
-    /// It has data from there, and was never seen connected: it may follow a new source, and is
-    /// neither witness nor candidate.
+    /// It has data from there, and was never seen connected: it may follow a new source, and is no
+    /// witness, nor a candidate beside others.
     NeverConnected,
     /// No replica: it was never listed, though it says that it is connected, or has nothing from there.
     Unlisted,

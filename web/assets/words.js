@@ -103,17 +103,16 @@ const CODES = {
 /** @type {Record<string, string>} */
 const PROBLEMS = {
   last_check_invalid: 'does not answer',
-  not_recently_checked: 'not looked at recently',
+  not_recently_checked: 'not probed recently',
   not_replicating: 'not replicating',
   replication_lag: 'lags',
   errant_gtid: 'errant transactions',
   group_replication_member_not_online: 'group member not online',
-  relay_log_disk_full: 'its relay log cannot be written: its disk is full',
+  relay_log_disk_full: 'disk of its relay log is full',
+  binary_log_cannot_be_written: 'commits wait: binary log cannot be written',
+  not_listed_by_its_source: 'its source never listed it: connect it or RESET REPLICA ALL',
   offline_mode: 'in offline_mode',
   certificate_changed: 'shows another certificate',
-  binary_log_cannot_be_written: 'commits wait: its binary log cannot be written',
-  not_listed_by_its_source:
-    'its source never listed it as a replica, so it does not count: let it connect, or RESET REPLICA ALL',
   writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
 

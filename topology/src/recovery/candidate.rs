@@ -224,7 +224,8 @@ pub(super) fn objections(
     let has_failed = recovery.tried.contains(member.key()) && !waits_in_vain(member, recovery);
     object(has_failed, Objection::Tried);
     object(!recovery.replicas.contains(member.key()), Objection::NotDirect);
-    object(!is_trusted(member, recovery), Objection::NotListed);
+    let is_doubtful = recovery.kind == Kind::Takeover && !is_trusted(member, recovery);
+    object(is_doubtful, Objection::NotListed);
     object(situation.rule(member) == PromotionRule::MustNot, Objection::MustNot);
     object(policy.recovery.promotion_ignore.matches_key(member.key()), Objection::Ignored);
     if let Some(maintenance) = ledger.maintenance_of(member.key(), *now) {

@@ -7,6 +7,7 @@ use crate::action::{Action, Switch, Threads};
 use crate::applied::may_lose_relay_log;
 use crate::instance::ThreadState;
 use crate::key::InstanceKey;
+use crate::membership::Membership;
 
 use super::candidate::Situation;
 use super::{Chain, Kind, Need, Plan, Recovery, Refused, Stage};
@@ -77,7 +78,8 @@ fn promotes_a_replica(
 ) -> Option<String> {
     let is_named = recovery.wanted.as_ref() == Some(&plan.successor);
     let successor = situation.cluster.member(&plan.successor)?;
-    (recovery.kind.promotes() && !is_named && !successor.is_recognized())
+    let is_listed = successor.membership != Membership::Unlisted;
+    (recovery.kind.promotes() && !is_named && !is_listed)
         .then(|| format!("{} was never listed as a replica by its source", plan.successor))
 }
 

@@ -147,9 +147,7 @@ fn acknowledge_no_more(former: &Member) -> Vec<Action> {
 }
 
 fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
-    let all_named = members(recovery, situation);
-    let (replicas, doubtful): (Vec<&Member>, Vec<&Member>) =
-        all_named.into_iter().partition(|it| is_trusted(it, recovery));
+    let (replicas, doubtful) = unlisted::told_apart(members(recovery, situation), recovery);
     let (reachable, silent): (Vec<&Member>, Vec<&Member>) = replicas
         .iter()
         .partition(|it| it.instance.is_valid() && stands_still(it, recovery, situation));
@@ -157,7 +155,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     let failed = situation.cluster.member(recovery.failed());
     let unknown = failed.map_or(0, |it| unknown_acknowledgers(it, &replicas));
     enough_in_sight(recovery, reachable.len(), &silent, unknown)
-        .map_err(|refused| unlisted::explained(refused, recovery, situation))?;
+        .map_err(|refused| unlisted::explained(refused, &doubtful, recovery, situation))?;
     let source_had = failed.map(everything).unwrap_or_default();
     let all = holdings(&reachable, failed, &source_had);
     let foremost = foremost(&all, recovery)?;
@@ -175,6 +173,8 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
             None => followers.push(*member),
         }
     }
+    let mut why = why;
+    why.extend(unlisted::left_out(&doubtful, recovery, situation));
     for member in doubtful {
         match unlisted::obstacle(member, &candidate.key, situation) {
             Some(why) => lost.push(self::lost(member, &why)),
@@ -182,8 +182,6 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         }
     }
     lost.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut why = why;
-    why.extend(unlisted::left_out(recovery, situation));
     why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
     why.extend(failed.and_then(|it| prepared_xa(it, &candidate.key)));
     let prepare = prepare(candidate, donor, situation);
@@ -241,10 +239,10 @@ fn stands_still(member: &Member, recovery: &Recovery, situation: &Situation<'_>)
 /// Whether somebody who was stopped does not stand still.
 pub fn receives_again(recovery: &Recovery, situation: &Situation<'_>) -> bool {
     matches!(recovery.kind, Kind::Primary | Kind::CoPrimary)
-        && members(recovery, situation).iter().any(|it| {
-            let counts = is_trusted(it, recovery) && it.instance.is_valid();
-            counts && !stands_still(it, recovery, situation)
-        })
+        && unlisted::told_apart(members(recovery, situation), recovery)
+            .0
+            .iter()
+            .any(|it| it.instance.is_valid() && !stands_still(it, recovery, situation))
 }
 
 /// Whether so many witnesses are there that nothing that was acknowledged can be missed (I3, I5).

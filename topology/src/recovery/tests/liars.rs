@@ -120,9 +120,13 @@ fn who_was_never_connected_follows_and_does_not_count() {
     assert_eq!(code(&lies), Code::DeadPrimary, "its word is no sign of life");
     assert_eq!(outcome(&lies, &found()), "a");
     let alone = fleet(&[], &[idle("1-9")], &[]);
-    let refused = outcome(&alone, &found());
-    assert!(refused.contains("x:3306 does not count"), "{refused}");
-    assert_eq!(outcome(&alone, &request(Cause::ForcedTakeover, Some("x"))), "x");
+    assert_eq!(outcome(&alone, &found()), "x", "there is nobody else to go by");
+    let silent = fleet(&["a"], &[a(), idle("1-9"), claimant("y", ThreadState::Running)], &[]);
+    let gone = ["a", "x"].map(|name| FleetInput::Probed(refused(name, LOST_AT + 2)));
+    let silent = advance(&silent, gone.into(), now()).snapshot;
+    let forced = outcome(&silent, &request(Cause::ForcedFailover, None));
+    assert!(forced.contains("none of the replicas answers"), "{forced}");
+    assert!(forced.contains("y:3306 does not count"), "{forced}");
 }
 
 #[test]
