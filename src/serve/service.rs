@@ -176,9 +176,8 @@ fn measure_lateness(arbiters: &[Arbiter]) -> Lateness {
 /// The instances to begin with.
 fn seeds(config: &Config, options: &ServeOptions) -> anyhow::Result<Vec<InstanceKey>> {
     let (seeds, refused) = wiring::seeds(config, &options.discover);
-    match refused.first() {
-        Some(text) => anyhow::bail!("{text:?} is no instance: want host or host:port"),
-        None => {}
+    if let Some(text) = refused.first() {
+        anyhow::bail!("{text:?} is no instance: want host or host:port");
     }
     let allow = &config.discovery.allow;
     match seeds.iter().find(|seed| allow.judge(seed.host()) == Reach::Outside) {

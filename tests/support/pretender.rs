@@ -159,7 +159,7 @@ fn server_config(certificates: &Certificates) -> Arc<rustls::ServerConfig> {
 }
 
 fn greeting(with_tls: bool) -> Vec<u8> {
-    let low = if with_tls { [0xff, 0xff] } else { [0xff, 0xff & !TLS] };
+    let low = if with_tls { [0xff, 0xff] } else { [0xff, !TLS] };
     let mut payload = vec![10];
     payload.extend_from_slice(b"9.7.0\0");
     payload.extend_from_slice(&7_u32.to_le_bytes());
