@@ -43,6 +43,11 @@ fn until_logged(node: &Baton, text: &str) {
     wait_until(PATIENCE, text, || node.log().contains(text).then_some(()));
 }
 
+/// Has a node forget the keys it had before: those are good for a day.
+fn forget_keys(node: &Baton) {
+    std::fs::remove_file(node.folder().join("raft/raft.keys")).expect("it has some");
+}
+
 /// Gives a node these certificates; the next start has them.
 fn encrypt(node: &mut Baton, of: &Certificates) {
     for (name, file) in [
@@ -71,6 +76,7 @@ fn nodes_trust_those_with_the_right_certificate_and_secret_and_use_renewed_ones(
     nodes[2].kill_9();
     encrypt(&mut nodes[2], &ours);
     nodes[2].set(&[("BATON_RAFTSECRET", "open barley")]);
+    forget_keys(&nodes[2]);
     nodes[2].launch();
     until_logged(&nodes[2], "refuses: 403 Forbidden: the secret is not ours");
     assert!(nodes.iter().all(|node| role(node) != "Leader"), "a raft of strangers does not begin");
@@ -419,6 +425,7 @@ fn why_a_node_is_left_out_is_told_anew_whenever_that_changes() {
         make();
         encrypt(third, &own);
         third.set(&[("BATON_RAFTSECRET", secret)]);
+        forget_keys(third);
         third.launch();
         for node in [&*first, &*second] {
             until_said_of(node, seat, Some(expected));

@@ -66,10 +66,15 @@ fn connector() -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-async fn knock(address: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let stream = TcpStream::connect(address).await.expect("it listens");
+/// A connection to one that speaks TLS with anybody, if it is there.
+async fn try_to_knock(address: &str) -> Option<tokio_rustls::client::TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await.ok()?;
     let name = ServerName::try_from("anybody").expect("a name");
-    connector().connect(name, stream).await.expect("it speaks TLS with anybody")
+    connector().connect(name, stream).await.ok()
+}
+
+async fn knock(address: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
+    try_to_knock(address).await.expect("it listens")
 }
 
 /// Somebody between the nodes.
@@ -108,7 +113,7 @@ impl Relay {
     async fn pass_on(&self, mut from: TcpStream, to: SocketAddr) -> Option<()> {
         if self.pries.load(Ordering::SeqCst) {
             let from = self.acceptor.accept(from).await.ok()?;
-            let to = knock(&to.to_string()).await;
+            let to = try_to_knock(&to.to_string()).await?;
             let ((mut one, mut to_one), (mut other, mut to_other)) = (split(from), split(to));
             let there = self.copy(&mut one, &mut to_other);
             let back = self.copy(&mut other, &mut to_one);

@@ -45,6 +45,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PROVE_WITHIN: Duration = Duration::from_secs(3);
 /// A connection that was idle for longer is not used again: the other end may be closing it.
 const IDLE_MAX: Duration = KEEP_ALIVE.checked_div(2).expect("not by zero");
+/// How long a connection that is kept may take to be ready for another question.
+const READY_WITHIN: Duration = Duration::from_millis(50);
 /// So many connections to a peer are kept that nobody needs at the moment, and for so long after their
 /// keys were proven.
 const SPARES_MAX: usize = 4;
@@ -248,8 +250,10 @@ struct Open {
 }
 
 impl Open {
+    /// Whether it can be used. One that stands is ready at once; a new one costs less than waiting.
     async fn is_ready(&mut self) -> bool {
-        self.used.elapsed() < IDLE_MAX && self.sender.ready().await.is_ok()
+        self.used.elapsed() < IDLE_MAX
+            && matches!(timeout(READY_WITHIN, self.sender.ready()).await, Ok(Ok(())))
     }
 }
 
@@ -288,14 +292,20 @@ impl Spares {
             (None, Some(opening)) => !opening.0.is_finished(),
             (None, None) => false,
         };
+        // What is of no use is dropped without the lock.
+        let mut dropped = Vec::new();
         let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         spares.entry(name).or_default().push(spare);
         spares.retain(|_, of_peer| {
-            of_peer.retain(is_of_use);
+            let (useful, useless): (Vec<Spare>, Vec<Spare>) =
+                std::mem::take(of_peer).into_iter().partition(is_of_use);
+            *of_peer = useful;
+            dropped.extend(useless);
             let too_many = of_peer.len().saturating_sub(SPARES_MAX);
-            of_peer.drain(..too_many);
+            dropped.extend(of_peer.drain(..too_many));
             !of_peer.is_empty()
         });
+        drop(spares);
     }
 
     fn take(&self, name: &str) -> Option<Spare> {
@@ -366,7 +376,8 @@ impl Client {
         };
         let mut tries = 0..KEPT_MAX;
         let (open, status, answer) = loop {
-            let (open, kept) = self.line(line, call.name, deadline).await.map_err(late_line)?;
+            let opened = timeout_at(deadline, self.line(line, call.name, deadline)).await;
+            let (open, kept) = opened.map_err(late)?.map_err(late_line)?;
             let exchanged = exchange(open, call, body.clone());
             let (open, status, answer) = timeout_at(deadline, exchanged).await.map_err(late)??;
             // The key it was opened with is good no more, and nothing was done.
