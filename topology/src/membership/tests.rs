@@ -8,6 +8,7 @@ const X: u128 = 0xbb;
 
 /// What was read, in this order, some seconds apart.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "a test has few of them")]
 enum Read {
     /// The source, with this list.
     Source(Option<Vec<Registered>>),
