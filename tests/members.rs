@@ -539,6 +539,8 @@ fn a_restored_copy_of_a_whole_folder_is_found_out() {
     let seats: [String; 3] = free_seats();
     let nodes = prepared(&seats);
     let mut raft = launched(seats, nodes);
+    // Of a node that has nothing yet, nothing can be lost.
+    until_logged(&raft.nodes[2], "this node is a member of the raft");
     lead(&raft, 0, &raft.seats[0]);
     let folder = raft.nodes[2].folder().join("raft");
     let copy = raft.nodes[2].folder().join("copy");

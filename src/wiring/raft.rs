@@ -62,9 +62,9 @@ fn listener(bind: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// How peers are answered, and how they are reached.
-fn channel(
-    channel: &RaftChannel,
-) -> anyhow::Result<(Option<Arc<rustls::ServerConfig>>, Arc<dyn Connect>)> {
+type BothWays = (Option<Arc<rustls::ServerConfig>>, Arc<dyn Connect>);
+
+fn channel(channel: &RaftChannel) -> anyhow::Result<BothWays> {
     let plain: Arc<dyn Connect> = Arc::new(Plain);
     let (server, client) = match channel {
         RaftChannel::PlainText => return Ok((None, plain)),
