@@ -104,15 +104,12 @@ const CODES = {
 const PROBLEMS = {
   last_check_invalid: 'does not answer',
   not_recently_checked: 'not probed recently',
-  not_replicating: 'not replicating',
   replication_lag: 'lags',
   errant_gtid: 'errant transactions',
   group_replication_member_not_online: 'group member not online',
   relay_log_disk_full: 'disk of its relay log is full',
   binary_log_cannot_be_written: 'commits wait: binary log cannot be written',
   not_listed_by_its_source: 'its source never listed it: connect it or RESET REPLICA ALL',
-  offline_mode: 'in offline_mode',
-  certificate_changed: 'shows another certificate',
   writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
 
