@@ -199,6 +199,7 @@ fn read(file: &Path) -> Result<Option<(Secret, Vec<Former>)>, String> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::slice::from_ref;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
@@ -219,7 +220,7 @@ mod tests {
         let open =
             |it: &Secret| Keys::kept_in(folder.path(), it.clone(), Arc::clone(&clock) as Arc<_>);
         let [one, two, three, four] = std::array::from_fn(|_| Secret::of_nobody());
-        assert_eq!(open(&one).all(), [one.clone()]);
+        assert_eq!(open(&one).all(), from_ref(&one));
         let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
@@ -234,8 +235,8 @@ mod tests {
         assert_eq!(keys.all().len(), 2, "b has the former one");
         keys.note("b", &two);
         settle(&keys);
-        assert_eq!(keys.all(), [two.clone()]);
-        assert_eq!(open(&two).all(), [two.clone()], "it is forgotten for good");
+        assert_eq!(keys.all(), from_ref(&two));
+        assert_eq!(open(&two).all(), from_ref(&two), "it is forgotten for good");
 
         // While it runs, and back again.
         keys.replace(three.clone());
@@ -247,12 +248,12 @@ mod tests {
         keys.replace(four.clone());
         assert_eq!(keys.all(), [four.clone(), one, two], "and never more than three");
         clock.0.store(24 * 60 * 60, Ordering::SeqCst);
-        assert_eq!(keys.all(), [four.clone()]);
+        assert_eq!(keys.all(), from_ref(&four));
 
         std::fs::write(folder.path().join(FILE), "no keys").unwrap();
         assert_eq!(
             open(&three).all(),
-            [three.clone()],
+            from_ref(&three),
             "a damaged file keeps nobody from starting"
         );
         assert_eq!(open(&four).all(), [four, three]);

@@ -390,9 +390,7 @@ mod tests {
         let [key] = secrets();
         let keys = std::slice::from_ref(&key);
         let good = Asker::new(keys.to_vec(), 1).offers().to_owned();
-        for bad in
-            ["?".to_owned(), "AAAA".to_owned(), format!("{good},;"), vec![&*good; 4].join(";")]
-        {
+        for bad in ["?".to_owned(), "AAAA".to_owned(), format!("{good},;"), [&*good; 4].join(";")] {
             let answered = Answerer::new(keys, HERE, &bad);
             assert!(!matches!(answered, Ok((_, Some(_)))), "{bad}");
         }

@@ -76,7 +76,7 @@ fn who_is_held_up_by_its_own_replicas_waits_for_none_until_it_has_a_place() {
     ] {
         let off = if expected { vec![Switch::Off] } else { vec![] };
         let on = if expected { vec![Switch::On] } else { vec![] };
-        let fleet = fleet_with(everywhere(), "1-9", &[a.clone()], &[]);
+        let fleet = fleet_with(everywhere(), "1-9", std::slice::from_ref(&a), &[]);
         let (recovery, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
         assert_eq!(switches(&plan.prepare[0].chains, "a"), off, "{case}");
         assert_eq!(switches(&plan.open.chains, "a"), on, "{case}");
