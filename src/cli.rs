@@ -243,6 +243,9 @@ fn check_config(file: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(notice) = loaded.config.account_at_risk() {
         writeln!(out, "note: {notice}")?;
     }
+    if let Some(notice) = loaded.config.raft_at_risk() {
+        writeln!(out, "note: {notice}")?;
+    }
     writeln!(out, "the configuration is good")?;
     Ok(())
 }

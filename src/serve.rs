@@ -110,4 +110,7 @@ fn warn_of(loaded: &Loaded) {
     if let Some(notice) = loaded.config.account_at_risk() {
         tracing::warn!(target: "baton::config", "{notice}");
     }
+    if let Some(notice) = loaded.config.raft_at_risk() {
+        tracing::warn!(target: "baton::config", "{notice}");
+    }
 }

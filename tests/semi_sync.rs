@@ -196,3 +196,54 @@ fn of_too_many_that_acknowledge_exactly_as_many_as_are_waited_for_stay() {
         assert!(acknowledges(&servers[2]));
     }
 }
+
+/// No commit waited for one that does not acknowledge, such as a remote one, so it bars nothing when it is
+/// gone; and once it acknowledges it does.
+#[test]
+fn an_asynchronous_replica_that_is_gone_bars_no_failover() {
+    for (flavor, is_asynchronous) in
+        [(Flavor::MySql97, true), (Flavor::MariaDb1011, true), (Flavor::MySql97, false)]
+    {
+        let mut servers = shop(flavor);
+        if is_asynchronous {
+            acknowledge_no_more(&servers[3]);
+            until_acknowledged_by(&servers[0], 2);
+        }
+        let baton = start(
+            &servers,
+            "SELECT 0",
+            &[
+                ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+                ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT 'repl', 'repl'"),
+            ],
+        );
+        baton.until_all_valid(4);
+        servers[3].kill_9();
+        let gone = format!("/api/instance/{}/{}", servers[3].host, servers[3].port);
+        baton.until(&gone, "it is known to be gone", |it| {
+            (it["IsLastCheckValid"] == false).then_some(())
+        });
+        until_acknowledged_by(&servers[0], 2);
+        let primary = format!("/api/instance/{}/{}", servers[0].host, servers[0].port);
+        baton.until(&primary, "that fewer acknowledge is known", |it| {
+            (it["SemiSyncMasterClients"] == 2).then_some(())
+        });
+        for id in 0..10 {
+            servers[0].exec(&format!("INSERT INTO shop.orders VALUES ({id})"));
+        }
+        servers[0].kill_9();
+        if !is_asynchronous {
+            let path = format!("/api/explain/{}/{}", servers[0].host, servers[0].port);
+            baton.until(&path, "it says why it does nothing", |it| {
+                it.to_string().contains("forget those that are gone for good").then_some(())
+            });
+            continue;
+        }
+        let recovery = until_recovered(&baton);
+        assert_eq!(recovery["IsSuccessful"], true, "{flavor:?} {recovery:#}\n{}", baton.log());
+        let successor = recovery["SuccessorKey"]["Port"].as_u64();
+        let successor = servers.iter().find(|it| Some(u64::from(it.port)) == successor);
+        let rows = successor.expect("one of us").value("SELECT COUNT(*) FROM shop.orders");
+        assert_eq!(rows, "10", "{flavor:?}: what was acknowledged is there");
+    }
+}

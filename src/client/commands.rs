@@ -117,7 +117,7 @@ pub(super) static COMMANDS: &[Command] = &[
         "confirm-certificate",
         "confirm-certificate/{i}",
         Message,
-        "Have an instance be known by the certificate that it shows now",
+        "Trust the certificate that it shows now",
     ),
     command("forget-cluster", "forget-cluster/{cluster}", Nothing, "Forget a whole cluster"),
     command("topology", "topology/{cluster}", Details, "Draw a topology"),

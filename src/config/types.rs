@@ -374,6 +374,15 @@ impl Config {
             (_, true, _) => None,
         }
     }
+
+    /// That a server which could learn of the account could be a node of the raft too.
+    pub fn raft_at_risk(&self) -> Option<&'static str> {
+        let is_shared = self.raft.enabled && self.raft.secret == RaftSecret::Credentials;
+        (is_shared && self.account_at_risk().is_some()).then_some(
+            "whoever can read that password and reaches the raft port can take part in the raft: give \
+             the nodes a RaftSecret of their own (docs/grants.md)",
+        )
+    }
 }
 
 /// Consensus among nodes.

@@ -96,6 +96,7 @@ impl Service {
             handles: handles.clone(),
             target: Arc::clone(&target),
             current: Mutex::new(loaded.clone()),
+            raft_channel: loaded.config.raft.channel.clone(),
             server: Mutex::new(None),
             raft: raft.clone(),
         });
@@ -394,6 +395,8 @@ pub(super) struct Reloader {
     handles: Handles,
     target: Arc<MySqlTarget>,
     current: Mutex<Loaded>,
+    /// How nodes of a raft are spoken to, from the start to the end.
+    raft_channel: config::RaftChannel,
     server: Mutex<Option<Arc<Server>>>,
     raft: Option<RaftNode>,
 }
@@ -416,7 +419,7 @@ impl Reload for Reloader {
         keeps_asking(&current.config, &loaded.config).inspect_err(|why| {
             tracing::error!("the configuration is not reloaded: {why}");
         })?;
-        let secret = wiring::raft_keys(&current.config, &loaded.config).map_err(|error| {
+        let secret = wiring::raft_keys(&self.raft_channel, &loaded.config).map_err(|error| {
             tracing::error!("the configuration is not reloaded: {error:#}");
             format!("{error:#}")
         })?;

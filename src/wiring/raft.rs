@@ -107,8 +107,8 @@ fn secret(config: &Config) -> anyhow::Result<Secret> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn raft_keys(started: &Config, now: &Config) -> anyhow::Result<Option<Secret>> {
-    match (&started.raft.channel, &now.raft.secret) {
+pub fn raft_keys(started: &RaftChannel, now: &Config) -> anyhow::Result<Option<Secret>> {
+    match (started, &now.raft.secret) {
         (_, RaftSecret::None) => Ok(None),
         (RaftChannel::PlainText, RaftSecret::Credentials) => Ok(None),
         _ if !now.raft.enabled => Ok(None),

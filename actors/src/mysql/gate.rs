@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener as StdUnixListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_topology::instance::{FailureKind, ProbeFailure};
 use baton_topology::key::InstanceKey;
@@ -23,6 +24,7 @@ use mysql_async::Conn;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::login::{Login, Stopped};
@@ -31,6 +33,9 @@ pub(super) use self::tls::Connector;
 use super::failure::{self, Phase};
 use super::{KEEPALIVE_AFTER, Shared, TlsMode};
 use crate::certificates::{Fingerprint, Shown};
+
+/// How long after the driver gave up the gate is waited for, which knows why.
+const OUTCOME_WITHIN: Duration = Duration::from_millis(200);
 
 /// A login that succeeded.
 pub(super) struct Opened {
@@ -77,8 +82,10 @@ pub(super) async fn open(
         }
     }));
     let conn = Conn::new(opts).await;
+    // A driver that never came to the gate is not waited for: it says why.
+    let at_most = if conn.is_ok() { Duration::MAX } else { OUTCOME_WITHIN };
     // A gate that panicked says nothing; then the driver's connection broke.
-    match (conn, outcome.await.ok()) {
+    match (conn, timeout(at_most, outcome).await.ok().and_then(Result::ok)) {
         (Ok(conn), Some(Ok(fingerprint))) => {
             gate.is_needed = true;
             Ok(Opened { conn, fingerprint, lifeline })

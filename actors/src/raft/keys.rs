@@ -100,13 +100,15 @@ impl Keys {
     /// From now on this is the key; the one before is good for a while.
     pub fn replace(&self, secret: Secret) {
         let mut ring = self.ring();
-        if let Some(store) = &self.0.store {
-            let now = store.clock.now();
-            ring.replace(secret, now);
-            store.write(&ring);
-        } else {
+        let Some(store) = &self.0.store else {
             ring.current = secret;
-        }
+            return;
+        };
+        ring.replace(secret, store.clock.now());
+        let kept = Store::text(&ring);
+        // Each request of a peer's asks for the keys: not while a disk is waited for.
+        drop(ring);
+        store.write(kept);
     }
 
     /// All that are good now, the current one first.
@@ -139,8 +141,10 @@ impl Keys {
         }
         ring.former.clear();
         tracing::info!("all members have the new key of raft; former ones are good no more");
+        let kept = Store::text(&ring);
+        drop(ring);
         if let Some(store) = &self.0.store {
-            store.write(&ring);
+            store.write(kept);
         }
     }
 }
@@ -161,13 +165,16 @@ impl Ring {
 }
 
 impl Store {
-    fn write(&self, ring: &Ring) {
+    fn text(ring: &Ring) -> Result<Vec<u8>, std::io::Error> {
         let text = |secret: &Secret| BASE64.encode(secret.bytes());
         let former = ring.former.iter();
         let former =
             former.map(|it| KeptFormer { key: text(&it.secret), until: it.until.as_secs() });
         let kept = Kept { current: text(&ring.current), former: former.collect() };
-        let content = serde_json::to_vec(&kept).map_err(std::io::Error::from);
+        serde_json::to_vec(&kept).map_err(std::io::Error::from)
+    }
+
+    fn write(&self, content: Result<Vec<u8>, std::io::Error>) {
         if let Err(error) = content.and_then(|content| replace_file(&self.file, &content)) {
             let file = self.file.display();
             tracing::warn!(%file, %error, "the key of raft is not remembered for the next start");

@@ -55,6 +55,8 @@ const WORKERS: usize = 2;
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a peer may take to say who it is.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Peers are in no need of longer for a handshake: they wait a second for the whole connection.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(1);
 /// Strangers are told of so often.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// What strangers are told.
@@ -133,6 +135,9 @@ pub(super) fn serve(
     })
     .workers(WORKERS)
     .max_connections(connections_of_worker())
+    // Strangers who say nothing hold up no peer: there are as many handshakes at once as connections.
+    .max_connection_rate(connections_of_worker())
+    .tls_handshake_timeout(HANDSHAKE_WITHIN)
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_WITHIN)
     .shutdown_timeout(0)

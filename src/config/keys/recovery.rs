@@ -102,7 +102,7 @@ const RECOVERY: &[Key] = &[
         "FleetBreakerClusters",
         Uint,
         "5",
-        "Hold all recoveries while so many clusters or more lost their primary within 15 minutes of each other...",
+        "Hold all recoveries while so many clusters or more lost their primary within 15 minutes of each other, until that is over, forgotten or released for 10 minutes...",
     ),
     live(
         "FleetBreakerPercent",

@@ -78,14 +78,15 @@ pub(super) fn replaced<'a>(
     (!leads && !was_opened_again(member, recovery)).then_some((recovery, head))
 }
 
-/// Whether a former primary was seen open since it was replaced, and who heads the cluster closed after
-/// that: people opened it.
+/// Whether a former primary was seen open since it was replaced, and who heads the cluster follows it,
+/// closed, after that: people opened it.
 fn leads_again(former: &Member, recovery: &Recovery, head: &Instance) -> bool {
     let Instance { facts, health, .. } = &*former.instance;
     !facts.read_only
         && health.facts_from > recovery.ended_at
         && head.is_valid()
         && head.facts.read_only
+        && head.facts.source() == Some(&former.instance.key)
         && head.health.facts_from >= health.facts_from
 }
 

@@ -61,17 +61,22 @@ pub fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refu
 
 /// The replicas that what failed had, as far as they are known.
 fn members<'a>(recovery: &Recovery, situation: &Situation<'a>) -> Vec<&'a Member> {
-    recovery.replicas.iter().filter_map(|key| situation.cluster.member(key)).collect()
+    let known = recovery.replicas.iter().filter_map(|key| situation.cluster.member(key));
+    each_once(&known.collect::<Vec<_>>(), recovery)
 }
 
-/// The same without further names of a server that is there already: it is one witness.
-fn each_once(members: Vec<&Member>) -> Vec<&Member> {
-    let is_first = |index: usize, member: &Member| {
-        let before = members.iter().take(index);
-        !before.into_iter().any(|it| is_same_server(&it.instance, &member.instance))
+/// A server that is known by several names is one witness, by the name that answers or was asked for.
+fn each_once<'a>(members: &[&'a Member], recovery: &Recovery) -> Vec<&'a Member> {
+    let rank = |index: usize, it: &Member| {
+        (!it.instance.is_valid(), recovery.wanted.as_ref() != Some(it.key()), index)
     };
-    let first = members.iter().enumerate().filter(|(index, it)| is_first(*index, it));
-    first.map(|(_, member)| *member).collect()
+    let is_best = |index: usize, member: &Member| {
+        let others = members.iter().enumerate();
+        let mut same = others.filter(|(_, it)| is_same_server(&it.instance, &member.instance));
+        same.all(|(other, it)| rank(index, member) <= rank(other, it))
+    };
+    let best = members.iter().enumerate().filter(|(index, it)| is_best(*index, it));
+    best.map(|(_, member)| *member).collect()
 }
 
 pub(in crate::recovery) fn follow(source: &InstanceKey) -> Vec<Action> {
@@ -151,7 +156,6 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     let (reachable, silent): (Vec<&Member>, Vec<&Member>) = replicas
         .iter()
         .partition(|it| it.instance.is_valid() && stands_still(it, recovery, situation));
-    let reachable = each_once(reachable);
     let failed = situation.cluster.member(recovery.failed());
     let unknown = failed.map_or(0, |it| unknown_acknowledgers(it, &replicas));
     enough_in_sight(recovery, reachable.len(), &silent, unknown)

@@ -43,7 +43,7 @@ impl Returning {
         self.found_open.retain(|key, _| replaced.contains_key(key));
         for (key, recovery) in &replaced {
             let Some((_, member)) = fleet.member(key) else { continue };
-            let came_open = self.came_back_open(member, recovery);
+            let came_open = self.came_back_open(member, recovery, now);
             if !is_open_since(member, recovery) || !self.is_due(member, recovery, fleet, now) {
                 continue;
             }
@@ -65,15 +65,17 @@ impl Returning {
         }
     }
 
-    /// Whether it was open when it was first seen again: then nobody opened it since.
-    fn came_back_open(&mut self, member: &Member, recovery: &Recovery) -> bool {
+    /// Whether it was open when it was first seen again: then nobody opened it since. Long after the
+    /// recovery that cannot be told by who has only just begun to look.
+    fn came_back_open(&mut self, member: &Member, recovery: &Recovery, now: Timestamp) -> bool {
         let Instance { facts, health, .. } = &*member.instance;
         if !member.instance.is_valid() || health.facts_from <= recovery.ended_at {
             return false;
         }
         let found = self.found_open.entry(member.key().clone()).or_default();
         if found.0 != recovery.id {
-            *found = (recovery.id, !is_closed(facts));
+            let is_recent = recovery.ended_at.is_some_and(|ended| now.since(ended) < FENCE_FOR);
+            *found = (recovery.id, is_recent && !is_closed(facts));
         }
         found.1
     }

@@ -161,13 +161,22 @@ impl Words<'_> {
             Some(_) => options.word("USE_GTID", "slave_pos"),
             // What it wrote itself as a primary is part of its place now; what it writes itself from here
             // on, such as for a FLUSH, is not: its source would not know that.
-            None if self.facts.version.is_mariadb_at_least(10, 10) => {
+            None if self.may_be_demoted(channel) => {
                 options.word("USE_GTID", "slave_pos");
                 options.number("DEMOTE_TO_SLAVE", 1u8);
             }
             None => options.word("USE_GTID", "current_pos"),
         }
         Ok(())
+    }
+
+    /// Whether it was a primary until now, and can tell its place by its log: it has no channel at all, a
+    /// binary log, and no other applier writes its place meanwhile.
+    fn may_be_demoted(&self, channel: Option<&Channel>) -> bool {
+        self.facts.version.is_mariadb_at_least(10, 10)
+            && self.facts.binlog.enabled
+            && channel.is_none()
+            && self.facts.other_channels().next().is_none()
     }
 
     fn put_tls(&self, tls: &ChannelTls, options: &mut Options) {

@@ -27,6 +27,7 @@ fn replica(version: &str) -> Facts {
     let is_mariadb = facts.version.is_mariadb();
     let by_gtid = if is_mariadb { Positioning::MariaDbGtid } else { Positioning::AutoPosition };
     facts.gtid.mode = if is_mariadb { "" } else { "ON" }.into();
+    facts.binlog.enabled = true;
     facts.leaves_its_source = (!is_mariadb).then_some(false);
     facts.channels = vec![Channel {
         source: SourceLink::Attached(key("old")),
@@ -515,9 +516,19 @@ fn a_source_is_detached_reversibly() {
         ],
     );
     assert_said(&Action::Detach, &[(detached("9.7.0"), &[])]);
+    // One that logs nothing cannot be told to go by its log.
+    let mut unlogged = alone("10.11.14-MariaDB");
+    unlogged.binlog.enabled = false;
+    let credentials = Credentials {
+        user: "repl".into(),
+        password: Secret::new("hunter2"),
+        tls: ChannelTls::default(),
+    };
+    let placed = statements(&below(Place::Gtid), &unlogged, &given(&credentials)).unwrap();
+    assert!(placed[0].text().contains("MASTER_USE_GTID = current_pos"), "{placed:?}");
     // What it wrote while it was detached counts, too.
     let back = said(&below(Place::Gtid), &detached("10.11.14-MariaDB")).unwrap();
-    assert!(back[0].contains("MASTER_DEMOTE_TO_SLAVE = 1"), "{back:?}");
+    assert!(back[0].contains("MASTER_USE_GTID = current_pos"), "{back:?}");
     for action in [Action::Detach, Action::Reattach] {
         assert_eq!(said(&action, &alone("9.7.0")), Err("it replicates from nobody".into()));
     }

@@ -25,11 +25,12 @@ pub(super) fn gather(
     });
     let is_reachable = |key: &InstanceKey| reachable.iter().any(|member| member.key() == key);
     let give_up = lost.iter().filter(|it| is_reachable(&it.key)).map(|it| {
-        let actions = if situation.policy.recovery.detach_lost {
+        let mut actions = if situation.policy.recovery.detach_lost {
             vec![Action::Stop(Threads::Both), Action::Detach]
         } else {
             vec![Action::Start(Threads::Receiver)]
         };
+        actions.extend(wait_again(&it.key, recovery));
         chain(&it.key, actions)
     });
     let own = own_source(successor, recovery, situation).map(|actions| chain(successor, actions));
@@ -48,11 +49,13 @@ fn own_source(
         let member = situation.cluster.member(successor)?;
         return forgets_later(member, recovery).then(|| vec![Action::ForgetSource]);
     }
-    Some(if policy.detach_promoted && recovery.kind == Kind::Primary {
+    let mut actions = if policy.detach_promoted && recovery.kind == Kind::Primary {
         vec![Action::Stop(Threads::Both), Action::Detach]
     } else {
         vec![Action::Start(Threads::Receiver)]
-    })
+    };
+    actions.extend(wait_again(successor, recovery));
+    Some(actions)
 }
 
 /// Parts a stage into what is done at once, and what is done after that: replicas that are kept

@@ -13,7 +13,7 @@ use crate::key::InstanceKey;
 use super::super::candidate::Situation;
 use super::super::machine::{Outcome, Ran};
 use super::super::{Acknowledging, Chain, Kind, Need, Recovery, Stage};
-use super::{each_once, follow, members, semi_sync, wait_again};
+use super::{follow, members, semi_sync, wait_again};
 
 /// What is stopped before anything is weighed: receivers of all replicas, so that a primary that
 /// still lives gets no acknowledgement for what nobody will have, and the primary itself.
@@ -27,8 +27,8 @@ pub fn freeze(recovery: &Recovery, situation: &Situation<'_>) -> Stage {
     match recovery.kind {
         Kind::Primary | Kind::CoPrimary => {
             let replicas = members(recovery, situation);
-            let reachable = replicas.into_iter().filter(|member| member.instance.is_valid());
-            let stopping = each_once(reachable.collect()).into_iter().filter_map(|member| {
+            let reachable = replicas.iter().filter(|member| member.instance.is_valid());
+            let stopping = reachable.filter_map(|member| {
                 let actions = stop_receiving(member)?;
                 Some(Chain { on: member.key().clone(), actions, need: Need::Should })
             });

@@ -4,7 +4,7 @@ use crate::action::{Action, Place, Threads, Until};
 use crate::applied::may_lose_relay_log;
 use crate::cluster::Member;
 use crate::gtid::Gtids;
-use crate::instance::{Positioning, ThreadState};
+use crate::instance::{Channel, Positioning, ThreadState};
 use crate::key::InstanceKey;
 
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
@@ -171,7 +171,11 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     let mut actions = acknowledge_no_more(primary);
     let stays_out = no_account(primary);
     if primary.source.as_ref() == Some(successor.key()) {
-        // They stay co-primaries: each goes on replicating from the other.
+        // They stay co-primaries: each replicates from the other.
+        let runs = primary.instance.facts.main_channel().is_some_and(Channel::is_running);
+        if recovery.cause == Cause::TakeoverAuto && !runs {
+            actions.push(Action::Start(Threads::Both));
+        }
     } else if stays_out.is_none() {
         if primary.instance.facts.main_channel().is_some() {
             actions.push(Action::Stop(Threads::Both));

@@ -81,7 +81,7 @@ fn who_is_held_up_by_its_own_replicas_waits_for_none_until_it_has_a_place() {
         assert_eq!(switches(&plan.prepare[0].chains, "a"), off, "{case}");
         assert_eq!(switches(&plan.open.chains, "a"), on, "{case}");
         // It gives what it has to whom it may not succeed.
-        let replicas = [with(a, must_not), replica("b", "1-5", "1-5")];
+        let replicas = [with(a.clone(), must_not), replica("b", "1-5", "1-5")];
         let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
         let (mut again, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
         assert_eq!(switches(&plan.prepare[0].chains, "a"), off, "{case}");
@@ -91,5 +91,11 @@ fn who_is_held_up_by_its_own_replicas_waits_for_none_until_it_has_a_place() {
         let back = super::super::plan::roll_back(&again, &situation(&fleet));
         assert_eq!(switches(&back.chains, "a"), on, "{case}");
         assert_eq!(recovery.kind, Kind::Primary);
+        // It waits again as well where people open it themselves.
+        let mut policy = everywhere();
+        policy.recovery.apply_promotion = false;
+        let fleet = fleet_with(policy, "1-9", std::slice::from_ref(&a), &[]);
+        let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+        assert_eq!(switches(&plan.gather.chains, "a"), on, "{case}");
     }
 }
