@@ -3,7 +3,7 @@
 mod support;
 
 use support::{
-    Baton, EVERYWHERE, Flavor, PATIENCE, Server, is_writable, shop, until_recovered, wait_until,
+    Baton, EVERYWHERE, Flavor, PATIENCE, Server, at, is_writable, shop, until_recovered, wait_until,
 };
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
@@ -53,34 +53,29 @@ fn a_replica_in_offline_mode_is_not_promoted_and_follows() {
 }
 
 /// All have received everything; the first by name would have to apply it first, for who knows how long.
+/// (On MariaDB an applier that stands still is started before receivers are stopped.)
 #[test]
 fn a_replica_that_has_applied_goes_before_one_that_has_not() {
-    for flavor in [Flavor::MySql97, Flavor::MariaDb1011] {
-        let mut servers = shop(flavor);
-        let late = first_by_name(&servers);
-        let baton = watch(&servers);
-        servers[late].exec(match flavor {
-            Flavor::MySql97 => "STOP REPLICA SQL_THREAD",
-            Flavor::MariaDb1011 | Flavor::MariaDb118 => "STOP SLAVE SQL_THREAD",
-        });
-        for id in 0..10 {
-            servers[0].exec(&format!("INSERT INTO shop.orders VALUES ({id})"));
-        }
-        for server in &servers[1..] {
-            wait_until(PATIENCE, "it has received all", || {
-                server.has_received_all_of(&servers[0]).then_some(())
-            });
-        }
-        until_shown(&baton, &servers[late], "its applier stands still", |it| {
-            it["ReplicationSQLThreadRuning"] == false
-        });
-        servers[0].kill_9();
-        let recovery = until_recovered(&baton);
-        assert_eq!(recovery["IsSuccessful"], true, "{flavor:?} {recovery:#}\n{}", baton.log());
-        let successor = recovery["SuccessorKey"]["Port"].as_u64();
-        assert_ne!(successor, Some(u64::from(servers[late].port)), "{flavor:?} {recovery:#}");
-        let successor = servers.iter().find(|it| Some(u64::from(it.port)) == successor);
-        let successor = successor.expect("one of us");
-        assert_eq!(successor.value("SELECT COUNT(*) FROM shop.orders"), "10", "{flavor:?}");
+    let mut servers = shop(Flavor::MySql97);
+    let late = first_by_name(&servers);
+    let baton = watch(&servers);
+    servers[late].exec("STOP REPLICA SQL_THREAD");
+    for id in 0..10 {
+        servers[0].exec(&format!("INSERT INTO shop.orders VALUES ({id})"));
     }
+    for server in &servers[1..] {
+        wait_until(PATIENCE, "it has received all", || {
+            server.has_received_all_of(&servers[0]).then_some(())
+        });
+    }
+    until_shown(&baton, &servers[late], "its applier stands still", |it| {
+        it["ReplicationSQLThreadRuning"] == false
+    });
+    servers[0].kill_9();
+    let recovery = until_recovered(&baton);
+    assert_eq!(recovery["IsSuccessful"], true, "{recovery:#}\n{}", baton.log());
+    let successor = recovery["SuccessorKey"]["Port"].as_u64().expect("a successor");
+    assert_ne!(successor, u64::from(servers[late].port), "{recovery:#}");
+    let rows = at(&servers, successor).value("SELECT COUNT(*) FROM shop.orders");
+    assert_eq!(rows, "10");
 }

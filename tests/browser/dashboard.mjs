@@ -79,6 +79,8 @@ const scenes = {
     await page.keyboard.type('ann');
     await page.keyboard.press('Tab');
     await page.keyboard.type('moving house');
+    // What was typed is drawn with the next frame; until then Enter sends nothing.
+    await page.locator('dialog[open] button[type=submit]:enabled').waitFor();
     await page.keyboard.press('Enter');
     await row(page, 2).locator('.badge', { hasText: 'downtime' }).waitFor();
     const known = await api(`instance/${path(2)}`);
