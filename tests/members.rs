@@ -556,7 +556,9 @@ fn a_restored_copy_of_a_whole_folder_is_found_out() {
     raft.nodes[2].kill_9();
     std::fs::remove_dir_all(&folder).expect("lose it");
     copied(&copy, &folder);
-    raft.nodes[2].launch();
+    // It may find out before it answers.
+    let command = raft.nodes[2].command();
+    raft.nodes[2].spawn(command);
     assert!(!raft.nodes[2].wait_within(PATIENCE).success(), "it takes no part any more");
     let lost = format!("{} has lost entries that it had confirmed", raft.seats[2]);
     until_logged(&raft.nodes[2], &lost);

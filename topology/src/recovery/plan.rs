@@ -7,6 +7,7 @@ mod account;
 mod gather;
 mod orphans;
 mod rejoin;
+mod released;
 mod reopen;
 mod semi_sync;
 mod stillness;
@@ -30,6 +31,8 @@ use super::{Acknowledging, Cause, Chain, Kind, Lost, Need, Phase, Plan, Recovery
 
 pub use account::keepers;
 pub use gather::in_turns;
+pub use released::released;
+use released::{holds_itself_up, wait_again};
 pub use stillness::{freeze, left_alone, roll_back, untold};
 pub use takeover::arrange;
 pub(super) use unlisted::is_trusted;
@@ -201,24 +204,6 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         lost,
         loss,
     })
-}
-
-/// Whether what a replica has to apply waits for acknowledgements: it is told to ask its own replicas
-/// for them, and they may be gone, as what failed is for its other co-primary.
-fn holds_itself_up(member: &Member) -> bool {
-    member.instance.facts.semi_sync.source_enabled && !has_applied_all(&member.instance.facts)
-}
-
-/// One that was kept from that waits again once its place is settled.
-fn wait_again(key: &InstanceKey, recovery: &Recovery) -> Option<Action> {
-    recovery.released.contains(key).then_some(Action::SetSemiSyncSource(Switch::On))
-}
-
-/// Those that are kept from that by what is prepared.
-pub fn released(prepare: &[Stage]) -> impl Iterator<Item = InstanceKey> {
-    let chains = prepare.iter().flat_map(|stage| &stage.chains);
-    let released = chains.filter(|it| it.actions.contains(&Action::SetSemiSyncSource(Switch::Off)));
-    released.map(|it| it.on.clone())
 }
 
 /// Once everybody was stopped, whoever still receives could acknowledge what nobody else will have.
