@@ -54,9 +54,13 @@ pub fn until_recovered(baton: &Baton) -> Value {
     })
 }
 
-/// Whether it accepts writes; it has to answer.
+/// Whether it accepts writes; it has to answer. Whoever asks while it is fenced may be sent away with the
+/// clients, and asks again.
 pub fn is_writable(server: &Server) -> bool {
-    server.value("SELECT @@global.read_only") == "0"
+    wait_until(PATIENCE, "it says whether it accepts writes", || {
+        let answer = server.try_query("SELECT @@global.read_only").ok()?;
+        Some(answer.first()?.first()?.as_deref() == Some("0"))
+    })
 }
 
 /// Waits until it refuses writes. Whoever asks while it is fenced may be sent away with the clients.
