@@ -13,6 +13,9 @@ const AFTER_THE_GREETING: [u32; 5] = [2012, 2026, 2049, 2059, 2061];
 /// What only a source says, and that ends a receiver: it has not what the receiver asks for
 /// (`ER_MASTER_FATAL_ERROR_READING_BINLOG`, before and since MySQL 8.0).
 const TURNED_DOWN: [u32; 2] = [1236, 13114];
+/// What a receiver says that did not reach its source, or lost it (`CR_CONNECTION_ERROR`,
+/// `CR_CONN_HOST_ERROR`, `CR_UNKNOWN_HOST`, `CR_SERVER_GONE_ERROR`, `CR_SERVER_LOST`).
+const NOT_REACHED: [u32; 5] = [2002, 2003, 2005, 2006, 2013];
 /// A receiver that gives up within this, gives up soon: sources are away for longer at times.
 const GIVES_UP_SOON: Duration = Duration::from_secs(60 * 60);
 
@@ -49,9 +52,11 @@ impl Channel {
         self.receiver == ThreadState::Stopped && TURNED_DOWN.contains(&self.receiver_error.number)
     }
 
-    /// Whether the receiver ended over an error: it tells nothing of its source any more.
+    /// Whether the receiver ended over an error that is no silence of its source: it tells nothing of that
+    /// any more. One that has used up its tries to connect still says that it could not.
     pub fn has_given_up(&self) -> bool {
-        self.receiver == ThreadState::Stopped && self.receiver_error.number != 0
+        let number = self.receiver_error.number;
+        self.receiver == ThreadState::Stopped && number != 0 && !NOT_REACHED.contains(&number)
     }
 
     /// Whether the receiver tries to connect, and nothing came of that yet.

@@ -292,8 +292,9 @@ fn acknowledges(replica: &Instance) -> bool {
 }
 
 /// Whether a replica acknowledges as far as is known: it was seen to, or was never seen below that
-/// source, or may have forgotten when it was started anew. For one that does not, such as a remote one that is asynchronous
-/// on purpose, no commit waited. Had that changed since, its primary would have told how many acknowledge.
+/// source, or may have forgotten when it was started anew. For one that does not, such as a remote one
+/// that is asynchronous on purpose, no commit waited. Had that changed since, its primary would have
+/// told how many acknowledge.
 pub(super) fn may_have_acknowledged(replica: &Member, source: &InstanceKey) -> bool {
     let instance = &replica.instance;
     acknowledges(instance)

@@ -236,6 +236,26 @@ fn a_receiver_that_gives_up_when_it_is_made_to_connect_is_no_proof_of_a_hang() {
     }
 }
 
+/// It has used up its tries (`SOURCE_RETRY_COUNT`), and b only claims to receive.
+#[test]
+fn a_receiver_that_gave_up_connecting_proves_a_hang_still() {
+    let mut stopped = connecting(2003);
+    stopped.channels[0].receiver = ThreadState::Stopped;
+    for (number, hangs) in [(2003, true), (2013, true), (1236, false), (13117, false)] {
+        stopped.channels[0].receiver_error.number = number;
+        let fleet = fleet_with(everywhere(), "1-9", &[receiving("b"), receiving("c")], &[]);
+        let mut vigil = Vigil::default();
+        assert_eq!(watch(&mut vigil, &fleet, 0, 400), ["scout c:3306"]);
+        let mut fleet = fleet;
+        let mut hung = false;
+        for ms in (500..=9_000).step_by(100) {
+            fleet = after(&fleet, answered("c", 0, stopped.clone()), ms);
+            hung |= !vigil.review(&fleet, now().plus(Duration::from_millis(ms))).hung.is_empty();
+        }
+        assert_eq!(hung, hangs, "{number}");
+    }
+}
+
 #[test]
 fn a_replica_whose_account_is_not_stored_is_not_made_to_connect_anew() {
     let unstored = |name| with(receiving(name), |it| it.stores_account = Some(false));
