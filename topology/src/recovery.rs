@@ -30,6 +30,7 @@ pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -138,10 +139,27 @@ pub struct Recovery {
     pub acknowledged: Option<Acknowledgement>,
 }
 
+/// A recovery may begin so long before what it is from is recorded as detected.
+const BEGINS_BEFORE: Duration = Duration::from_secs(5);
+
 impl Recovery {
     /// The instance it is about.
     pub fn failed(&self) -> &InstanceKey {
         &self.analysis.key
+    }
+
+    /// Whether it is from a failure of this instance that was detected at `at`, and counts as the
+    /// same failure until `until`. A planned takeover is from none, whatever its analysis is called.
+    pub fn is_from(
+        &self,
+        (key, code): (&InstanceKey, Code),
+        at: Timestamp,
+        until: Timestamp,
+    ) -> bool {
+        self.kind != Kind::Takeover
+            && self.failed() == key
+            && self.analysis.code == code
+            && (at.minus(BEGINS_BEFORE)..until).contains(&self.begun_at)
     }
 
     /// Whether it may change a server.

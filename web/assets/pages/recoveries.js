@@ -188,7 +188,7 @@ export function recoveryPage(text) {
     const isRunning = !it.RecoveryEndTimestamp;
     /** @param {any[]} keys */
     const list = (keys) => (keys?.length ? keys.map((key) => html`${instanceLink(keyOf(key))} `) : '–');
-    const detection = (detections.data ?? []).find((/** @type {any} */ one) => one.RelatedRecoveryId === it.Id);
+    const detection = (detections.data ?? []).find((/** @type {any} */ one) => one.RelatedRecoveryId === it.Id || one.Id === it.LastDetectionId);
     const phase = row?.Phase ?? (isRunning ? 'running' : it.IsSuccessful ? 'done' : 'failed');
     return html`<header class="head"><h1>${mark(isRunning ? 'busy' : it.IsSuccessful ? 'ok' : 'critical', phase)} ${recoveryNamed(analysis.Analysis, row?.Cause ?? analysis.CommandHint)}</h1>
         <p class="total">in <a href=${to(['cluster', analysis.ClusterDetails.ClusterAlias])}>${name(analysis.ClusterDetails.ClusterAlias)}</a> · ${phase} · begun ${when(row?.BegunAt ?? it.RecoveryStartTimestamp)}</p>

@@ -95,21 +95,15 @@ async fn list(call: &Call, select: DetectionSelect) -> Outcome {
     Reply::bare(&shown.collect::<Vec<_>>())
 }
 
-/// A recovery may have begun so long before what it is about was written down as detected.
-const BEGINS_BEFORE: Duration = Duration::from_secs(5);
-
 /// The first recovery from a detected failure, begun before it would have been detected anew.
 fn answer_to<'a>(
     detection: &DetectionEntry,
     block: Duration,
     ledger: &'a LedgerState,
 ) -> Option<&'a Arc<Recovery>> {
-    let (from, until) = (detection.at.minus(BEGINS_BEFORE), detection.at.plus(block));
-    let is_answer = |it: &&Arc<Recovery>| {
-        it.analysis.key == detection.analysis.key
-            && it.analysis.code == detection.analysis.code
-            && (from..until).contains(&it.begun_at)
-    };
+    let subject = (&detection.analysis.key, detection.analysis.code);
+    let until = detection.at.plus(block);
+    let is_answer = |it: &&Arc<Recovery>| it.is_from(subject, detection.at, until);
     ledger.recoveries.values().filter(is_answer).min_by_key(|it| it.begun_at)
 }
 

@@ -158,7 +158,12 @@ impl RecoveryJson {
     /// Renders a recovery; `active_since` is the oldest beginning that still blocks others.
     pub(crate) fn of(recovery: &Recovery, active_since: Timestamp, ledger: &LedgerState) -> Self {
         let failed = (recovery.failed().clone(), recovery.analysis.code);
-        let detection = ledger.detections.get(&failed).map_or(0, |known| known.id);
+        let (key, code) = &failed;
+        let detection = ledger
+            .detections
+            .get(&failed)
+            .filter(|known| recovery.is_from((key, *code), known.at, known.fresh_until))
+            .map_or(0, |known| known.id);
         let successor = recovery.successor.as_ref().map(KeyJson::from);
         let acknowledged = recovery.acknowledged.as_ref();
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();

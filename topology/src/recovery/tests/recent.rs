@@ -58,3 +58,23 @@ fn a_recovery_of_a_moment_ago_is_told_again_as_long_as_nothing_is_wrong() {
     let before = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
     assert!(recovered_just_now(&key("p"), &before, now()).is_none(), "never before");
 }
+
+#[test]
+fn a_recovery_is_from_what_was_detected_when_it_began_and_a_takeover_from_nothing() {
+    let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    let takeover = Recovery { kind: Kind::Takeover, ..begun.clone() };
+    let (p, a) = (key("p"), key("a"));
+    for (case, recovery, key, code, at, until, expected) in [
+        ("at once", &begun, &p, Code::DeadPrimary, 100, 3700, true),
+        ("recorded after it began", &begun, &p, Code::DeadPrimary, 105, 3705, true),
+        ("detected later", &begun, &p, Code::DeadPrimary, 106, 3706, false),
+        ("no longer the same failure", &begun, &p, Code::DeadPrimary, 50, 100, false),
+        ("of another", &begun, &a, Code::DeadPrimary, 100, 3700, false),
+        ("another failure", &begun, &p, Code::UnreachablePrimary, 100, 3700, false),
+        ("planned, right before it died", &takeover, &p, Code::DeadPrimary, 104, 3704, false),
+    ] {
+        let (at, until) = (Timestamp::from_secs(at), Timestamp::from_secs(until));
+        assert_eq!(recovery.is_from((key, code), at, until), expected, "{case}");
+    }
+}
