@@ -11,6 +11,7 @@ mod names;
 mod park;
 mod queries;
 mod session;
+mod slots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use mysql_async::OptsBuilder;
 use tokio::sync::watch;
 
 pub use self::queries::{CredentialsQuery, DetectionQuery};
+pub use self::slots::DESCRIPTORS_EACH;
 use crate::certificates::{Certificates, Fingerprint, Judgement};
 use crate::ports::{Control, ControlSession, ProbeSession, ProbeTarget};
 
@@ -167,21 +169,30 @@ pub(crate) struct Shared {
     connector: gate::Connector,
     certificates: Arc<Certificates>,
     names: names::Names,
+    slots: Arc<slots::Slots>,
 }
 
 impl MySqlTarget {
     /// Prepares access. Certificate files are read at the first connection that needs them.
     pub fn new(options: ConnectOptions) -> Self {
+        Self::limited(options, usize::MAX)
+    }
+
+    /// The same, with at most so many connections at a time.
+    pub fn limited(options: ConnectOptions, connections_max: usize) -> Self {
         // Somebody else may have chosen a provider already, and that is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { shared: watch::Sender::new(Arc::new(Shared::new(options, Arc::default()))) }
+        let slots = Arc::new(slots::Slots::new(connections_max));
+        let shared = Shared::new(options, Arc::default(), slots);
+        Self { shared: watch::Sender::new(Arc::new(shared)) }
     }
 
     /// Puts other options in force. Sessions take them on, with a new connection, at their next
     /// probe.
     pub fn set_options(&self, options: ConnectOptions) {
         let certificates = self.certificates();
-        self.shared.send_replace(Arc::new(Shared::new(options, certificates)));
+        let slots = Arc::clone(&self.shared.borrow().slots);
+        self.shared.send_replace(Arc::new(Shared::new(options, certificates, slots)));
     }
 
     /// What the servers show of themselves.
@@ -191,7 +202,11 @@ impl MySqlTarget {
 }
 
 impl Shared {
-    fn new(options: ConnectOptions, certificates: Arc<Certificates>) -> Self {
+    fn new(
+        options: ConnectOptions,
+        certificates: Arc<Certificates>,
+        slots: Arc<slots::Slots>,
+    ) -> Self {
         let opts = OptsBuilder::default()
             .user(Some(options.user.as_str()))
             .pass(Some(options.password.0.as_str()))
@@ -201,7 +216,7 @@ impl Shared {
             .wait_timeout(Some(0))
             .stmt_cache_size(0);
         let connector = gate::Connector::new(options.tls.clone());
-        Self { options, opts, connector, certificates, names: names::Names::new() }
+        Self { options, opts, connector, certificates, names: names::Names::new(), slots }
     }
 }
 

@@ -393,6 +393,11 @@ impl ProbeActor {
         failure: ProbeFailure,
         ctx: &mut Context<Self>,
     ) -> Result<InstanceKey, ProbeFailure> {
+        if failure.kind == FailureKind::Local {
+            self.world.metrics.probe_failed(failure.kind);
+            tracing::debug!(key = %self.key, %failure.message, "not probed");
+            return Err(failure);
+        }
         let failing = self.failing.get_or_insert(Failing { since: started_at, count: 0 });
         failing.count = failing.count.saturating_add(1);
         let failures = failing.count;

@@ -46,6 +46,8 @@ pub enum Fault {
     HungForever,
     /// It refuses the credentials.
     AccessDenied,
+    /// baton has no open file left to ask it.
+    NotAsked,
     /// It answers something that is not MySQL.
     Garbage,
     /// It answers late.
@@ -338,6 +340,7 @@ impl FakeFleet {
             }
             Fault::HungForever => std::future::pending().await,
             Fault::AccessDenied => Err(failure(FailureKind::AccessDenied, "access denied")),
+            Fault::NotAsked => Err(failure(FailureKind::Local, "too many open files")),
             Fault::Garbage => Err(failure(FailureKind::Protocol, "this is not MySQL")),
             Fault::Slow(time) => {
                 tokio::time::sleep(time).await;

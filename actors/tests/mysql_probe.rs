@@ -10,7 +10,7 @@ use baton_actors::lateness::Lateness;
 use baton_actors::mysql::{
     ConnectOptions, DetectionQuery, MySqlTarget, Password, TlsIdentity, TlsMode, TlsOptions,
 };
-use baton_actors::ports::{Parting, ProbeSession, ProbeTarget};
+use baton_actors::ports::{Control, Parting, ProbeSession, ProbeTarget};
 use baton_topology::instance::{Facts, FailureKind, Positioning};
 use baton_topology::key::InstanceKey;
 use baton_topology::reading::{NameMethod, Question, ReadingPolicy, ReplicaListing};
@@ -86,6 +86,28 @@ async fn a_star_is_seen_from_the_source_and_from_its_replicas() {
             assert!(seen.replicas.is_empty());
         }
     }
+}
+
+#[tokio::test]
+async fn more_sessions_than_connections_are_all_served_and_no_server_is_blamed() {
+    let server = watched(Options::new(Flavor::MySql97), Flavor::MySql97);
+    let target = MySqlTarget::limited(options(), 8);
+    let mut sessions: Vec<_> = (0..12).map(|_| target.session(&key(&server))).collect();
+    for _ in 0..3 {
+        for session in &mut sessions {
+            assert_eq!(facts(session).await.server_id, server.server_id);
+        }
+    }
+    // One of eight stays free, for whatever begins: nothing is parked, and a recovery gets in.
+    assert_eq!(sessions[0].park().await, Parting::Refused);
+    let ask = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'baton'";
+    let kept = async {
+        while server.value(ask) != "7" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, kept).await.expect("those that were not kept are gone");
+    target.control(&key(&server)).look().await.unwrap();
 }
 
 #[tokio::test]

@@ -196,6 +196,30 @@ async fn dead_servers_are_tried_ever_more_rarely_until_something_shows_they_live
 }
 
 #[actix::test]
+async fn what_baton_could_not_ask_is_held_against_no_server() {
+    tokio::time::pause();
+    let world = watch(star(), "a").await;
+    let all = ["a", "b", "c", "d"];
+    world.until_valid(&all).await;
+    for name in all {
+        world.fleet.set_fault(&key(name), Fault::NotAsked);
+    }
+    let before = world.fleet.probes_of(&key("a"));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.fleet.probes_of(&key("a")) >= before + 11, "it goes on trying");
+    let fleet = world.snapshot();
+    for name in all {
+        assert!(!fleet.instance(&key(name)).unwrap().is_failed(), "{name}");
+        assert_eq!(code_of(&fleet, name), Code::NoProblem, "{name}");
+    }
+    world.fleet.kill(&key("a"));
+    for name in &all[1..] {
+        world.fleet.set_fault(&key(name), Fault::None);
+    }
+    world.until_code("a", Code::DeadPrimary).await;
+}
+
+#[actix::test]
 async fn thousands_of_panics_in_probes_leave_the_others_alone() {
     tokio::time::pause();
     let fleet = star();

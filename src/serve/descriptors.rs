@@ -3,13 +3,17 @@
 //! Distributions start processes with a soft limit of 1,024, for programs that cannot take more, and
 //! with a hard one that is far higher. baton has a connection or two to every server.
 
+use baton_actors::mysql::DESCRIPTORS_EACH;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the limit is divided into: callers of the API get one part, peers another, and the others
-/// are for servers and files.
+/// What the limit is divided into: callers of the API get one part, peers of a raft another, and
+/// the others are for servers and files.
 const PARTS: u64 = 4;
-/// More than this nobody needs a share of.
+/// No kind of caller needs more than this.
 const SHARE_MAX: u64 = 20_000;
+/// For the store, logs, certificates and hooks.
+const FILES: u64 = 100;
 
 /// The limit on descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,15 @@ impl Descriptors {
     pub(super) fn share(self) -> usize {
         usize::try_from((self.limit / PARTS).min(SHARE_MAX)).unwrap_or(usize::MAX)
     }
+
+    /// How many connections to servers there may be at a time: what is left when all callers, and
+    /// all peers of a raft, have their shares.
+    pub(super) fn connections(self, is_raft: bool) -> usize {
+        let share = (self.limit / PARTS).min(SHARE_MAX);
+        let others = if is_raft { 2 * share } else { share };
+        let left = self.limit.saturating_sub(others + FILES);
+        usize::try_from(left / DESCRIPTORS_EACH).unwrap_or(usize::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -51,5 +64,19 @@ mod tests {
         assert_eq!(share(1_024), 256);
         assert_eq!(share(1_048_576), 20_000);
         assert_eq!(share(u64::MAX), 20_000);
+    }
+
+    #[test]
+    fn connections_to_servers_fit_beside_all_callers() {
+        for (limit, is_raft, connections) in [
+            (1_024, false, 222),
+            (1_024, true, 137),
+            (20_000, false, 4_966),
+            (524_288, true, 161_396),
+            (100, true, 0),
+        ] {
+            let descriptors = Descriptors { limit, inherited: None };
+            assert_eq!(descriptors.connections(is_raft), connections, "{limit}");
+        }
     }
 }

@@ -67,7 +67,8 @@ impl Service {
         let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
         let raft = start_raft(&loaded, Arc::clone(&clock)).await?;
         let hooks = hook_runner(&loaded, descriptors);
-        let target = Arc::new(MySqlTarget::new(connect));
+        let connections = descriptors.connections(config.raft.enabled);
+        let target = Arc::new(MySqlTarget::limited(connect, connections));
         let handles = system::start(system::Options {
             target: target.clone(),
             recovery: recovery_setup(target.clone(), &hooks, &node_name, &token),

@@ -12,7 +12,7 @@ use baton_topology::version::Version;
 use futures_util::FutureExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, ServerError, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::dialect::{Dialect, PerformanceSchema};
 use super::failure::{self, Phase};
@@ -25,6 +25,7 @@ pub(super) struct Connection {
     fingerprint: Option<Fingerprint>,
     /// Dropped after the driver has said goodbye.
     _lifeline: oneshot::Sender<()>,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// What became of one question.
@@ -37,9 +38,10 @@ impl Connection {
         key: &InstanceKey,
     ) -> Result<Self, ProbeFailure> {
         let addresses = resolve(shared, key).await?;
+        let slot = shared.slots.take().await?;
         let gate::Opened { conn, fingerprint, lifeline } =
             gate::open(shared, key, &addresses).await?;
-        Ok(Self { conn: Some(conn), fingerprint, _lifeline: lifeline })
+        Ok(Self { conn: Some(conn), fingerprint, _lifeline: lifeline, _slot: slot })
     }
 
     /// The public key that the server proved to hold; `None` without TLS.
@@ -231,6 +233,7 @@ async fn resolve(shared: &Shared, key: &InstanceKey) -> Result<Vec<IpAddr>, Prob
     }
     let mut addresses = shared.names.resolve(key.host(), patience).await.map_err(|error| {
         let kind = match error.kind() {
+            _ if failure::is_ours(&error) => FailureKind::Local,
             io::ErrorKind::TimedOut => FailureKind::Timeout,
             _ => FailureKind::Connect,
         };

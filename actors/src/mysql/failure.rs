@@ -48,6 +48,13 @@ pub(super) fn of_plugin(name: &str) -> ProbeFailure {
     new(FailureKind::AccessDenied, message)
 }
 
+/// Whether this process or machine has no file, buffer, port or memory left for a connection.
+pub(super) fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(error).is_some_and(|error| lacks.contains(&error))
+}
+
 /// Whether a server's certificate is of a version that the library does not read where it verifies:
 /// `openssl x509 -req` without extensions makes such.
 fn is_certificate_unreadable(error: &io::Error) -> bool {
@@ -85,6 +92,10 @@ fn of_driver(error: &DriverError) -> ProbeFailure {
 
 /// Makes a failure of an error on the way to or from the server.
 pub(super) fn of_io(error: &io::Error, phase: Phase) -> ProbeFailure {
+    if is_ours(error) {
+        let message = format!("baton cannot connect: {error}");
+        return new(FailureKind::Local, message);
+    }
     if is_certificate_unreadable(error) {
         return new(
             FailureKind::Tls,

@@ -177,5 +177,6 @@ fn unreachable(error: io::Error) -> ProbeFailure {
 
 fn no_gate(error: &io::Error) -> ProbeFailure {
     let message = format!("cannot connect: no Unix socket within baton: {error}");
-    failure::new(FailureKind::Connect, message)
+    let kind = if failure::is_ours(error) { FailureKind::Local } else { FailureKind::Connect };
+    failure::new(kind, message)
 }

@@ -13,8 +13,9 @@ use super::connection::Connection;
 use super::failure::{self, Phase};
 use crate::lateness::timeout;
 use crate::ports::Parting;
+use crate::probe::schedule::spread;
 
-/// How long a connection stays parked before it is renewed. Bounds what a half-open connection
+/// How long a connection stays parked before it is renewed, or half of that. Bounds what a half-open connection
 /// (a silent firewall) can cost.
 const PARKED_FOR: Duration = Duration::from_secs(3600);
 
@@ -29,6 +30,9 @@ const NEVER_SLOW: &str = "SET SESSION long_query_time = 31536000";
 
 /// Parks a connection and returns how that ended.
 pub(super) async fn park(shared: Arc<Shared>, key: InstanceKey) -> Parting {
+    if !shared.slots.has_room(1) {
+        return Parting::Refused;
+    }
     let opening = async {
         let mut connection = Connection::open(&shared, &key).await.ok()?;
         connection.run(NEVER_SLOW).await.ok()?;
@@ -38,7 +42,8 @@ pub(super) async fn park(shared: Arc<Shared>, key: InstanceKey) -> Parting {
     let Ok(Some(mut connection)) = opened else { return Parting::Refused };
     let parked = Instant::now();
     let sleep = format!("DO SLEEP({})", NAP.as_secs_f64());
-    while parked.elapsed() < PARKED_FOR {
+    let parked_for = spread(&key, PARKED_FOR);
+    while parked.elapsed() < parked_for {
         let lain_down = Instant::now();
         match timeout(NAP + OVERSLEPT, connection.run(&sleep)).await {
             Ok(Ok(())) if lain_down.elapsed() >= NAP / 2 => {}

@@ -23,8 +23,9 @@ use super::{ReplicationCredentials, Shared, park};
 use crate::certificates::{Fingerprint, Judgement};
 use crate::lateness::timeout;
 use crate::ports::{Parting, ProbeSession, Reading};
+use crate::probe::schedule::spread;
 
-/// A question that a server refused is not put to it again for this long.
+/// A question that a server refused is not put to it again for this long, or half of that.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
 
 /// Prepared XA transactions are counted this often.
@@ -62,6 +63,8 @@ pub(super) struct Live {
     proven: Instant,
     dialect: Dialect,
     refused: BTreeMap<Question, Instant>,
+    /// When what was refused is asked again.
+    refusal_holds: Duration,
     /// Whether the server had replicas last time: then they are asked for in the first packet.
     is_source: bool,
     /// The prepared XA transactions, and when they were asked for.
@@ -150,7 +153,8 @@ impl MySqlSession {
             let proven = Instant::now();
             let refused = BTreeMap::new();
             let (is_source, prepared_xa) = (false, None);
-            Ok(Live { connection, proven, dialect, refused, is_source, prepared_xa })
+            let refusal_holds = spread(&self.key, REFUSAL_HOLDS);
+            Ok(Live { connection, proven, dialect, refused, refusal_holds, is_source, prepared_xa })
         };
         timeout(deadline, connecting).await.unwrap_or_else(|_| {
             let within = deadline.as_millis();
@@ -190,7 +194,9 @@ impl MySqlSession {
             // What is granted later holds for new connections only.
             return Err(ProbeFailure { partial, ..refusal });
         }
-        self.give_back(live);
+        if self.shared.slots.has_room(0) {
+            self.give_back(live);
+        }
         self.doubts_log = progress.stuck_log.is_some();
         let mut reading = self.interpret(&progress.answers)?;
         reading.facts.stuck_log = progress.stuck_log;
@@ -239,7 +245,7 @@ impl Live {
     fn is_due_for_another_try(&self) -> bool {
         let refused =
             self.refused.iter().filter(|(question, _)| **question != Question::PreparedXa);
-        refused.into_iter().any(|(_, since)| since.elapsed() >= REFUSAL_HOLDS)
+        refused.into_iter().any(|(_, since)| since.elapsed() >= self.refusal_holds)
     }
 
     /// Asks for what changes seldom and is not needed to judge a server: now and then.

@@ -71,6 +71,13 @@ fn retry(
     Duration::from_secs_f64(capped * jitter)
 }
 
+/// Between half of `at_most` and all of it, always the same for an instance: what thousands began at
+/// one moment, after a start, they do not all do again at one moment.
+pub(crate) fn spread(key: &InstanceKey, at_most: Duration) -> Duration {
+    let half = at_most / 2;
+    half + half.mul_f64((hash(key, 1) % 1_000) as f64 / 1_000.0)
+}
+
 /// FNV-1a: deterministic, so that runs can be repeated.
 fn hash(key: &InstanceKey, salt: u32) -> u64 {
     let port = key.port().to_be_bytes();
@@ -105,6 +112,16 @@ mod tests {
             assert_eq!(next, now.plus(POLL), "woken {late_by} ms late");
             now = next;
         }
+    }
+
+    #[test]
+    fn what_was_begun_together_is_not_repeated_together() {
+        let at_most = Duration::from_secs(300);
+        let mut all: Vec<u64> = (0..1_000).map(|n| spread(&key(n), at_most).as_secs()).collect();
+        all.sort_unstable();
+        assert!(all[0] >= 150 && all[999] < 300, "{} to {}", all[0], all[999]);
+        let in_ten_seconds = |from| all.iter().filter(|it| (from..from + 10).contains(*it)).count();
+        assert!((150..290).all(|from| in_ten_seconds(from) < 120), "one in fifteen, about");
     }
 
     #[test]

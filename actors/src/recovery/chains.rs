@@ -386,8 +386,8 @@ fn classify(
         {
             Outcome::Untold { error }
         }
-        // Somebody is there, and does not let us in.
-        ActionFailure::Server(failure) if failure.is_answer() => Outcome::Refused { at, error },
+        // The server does not let us in, or baton itself could not ask.
+        ActionFailure::Server(failure) if !failure.is_silence() => Outcome::Refused { at, error },
         ActionFailure::Server(_) => Outcome::NoAnswer { at, error },
     }
 }

@@ -134,6 +134,7 @@ impl FakeFleet {
             Fault::None => return Ok(()),
             Fault::Dead => (FailureKind::Connect, "connection refused"),
             Fault::AccessDenied => (FailureKind::AccessDenied, "access denied"),
+            Fault::NotAsked => (FailureKind::Local, "too many open files"),
             Fault::Garbage => (FailureKind::Protocol, "this is not MySQL"),
             Fault::HungForever => std::future::pending().await,
             Fault::Panics => panic!("the action panics on purpose"),

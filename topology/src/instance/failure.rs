@@ -18,6 +18,11 @@ impl ProbeFailure {
     pub fn is_answer(&self) -> bool {
         self.partial || self.kind.is_answer()
     }
+
+    /// Whether the server was asked, or could not be reached, and said nothing.
+    pub fn is_silence(&self) -> bool {
+        !self.is_answer() && self.kind != FailureKind::Local
+    }
 }
 
 /// The kinds of probe failure, as metrics count them.
@@ -39,11 +44,13 @@ pub enum FailureKind {
     Protocol,
     /// The server refused a statement.
     Query,
+    /// baton could not ask: it has no open file, port or memory left. Says nothing of the server.
+    Local,
 }
 
 impl FailureKind {
     /// All kinds, in declaration order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connect,
         Self::ConnectionLost,
         Self::Timeout,
@@ -52,6 +59,7 @@ impl FailureKind {
         Self::Tls,
         Self::Protocol,
         Self::Query,
+        Self::Local,
     ];
 
     /// The label metrics and logs use.
@@ -65,12 +73,13 @@ impl FailureKind {
             Self::Tls => "tls",
             Self::Protocol => "protocol",
             Self::Query => "query",
+            Self::Local => "local",
         }
     }
 
     /// Whether it is something that a server says, and not that none did.
     pub const fn is_answer(self) -> bool {
-        !matches!(self, Self::Connect | Self::ConnectionLost | Self::Timeout)
+        !matches!(self, Self::Connect | Self::ConnectionLost | Self::Timeout | Self::Local)
     }
 
     /// The kind of an error that a server sent.
@@ -117,6 +126,9 @@ mod tests {
         }
         assert!(!Connect.is_answer() && !Timeout.is_answer() && Protocol.is_answer());
         let half = ProbeFailure { kind: Timeout, partial: true, message: String::new() };
-        assert!(half.is_answer());
+        assert!(half.is_answer() && !half.is_silence());
+        let of = |kind| ProbeFailure { kind, partial: false, message: String::new() };
+        assert!(of(Connect).is_silence() && !of(AccessDenied).is_silence());
+        assert!(!of(Local).is_silence() && !of(Local).is_answer(), "says nothing of the server");
     }
 }
