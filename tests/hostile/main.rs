@@ -1,5 +1,7 @@
 //! What an attacker would try: from a page in somebody's browser, and from the network.
 
+#[path = "../support/memory.rs"]
+mod memory;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -7,5 +9,6 @@ mod account;
 mod between;
 mod door;
 mod liars;
+mod stuck;
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");

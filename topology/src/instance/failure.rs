@@ -39,11 +39,16 @@ pub enum FailureKind {
     Protocol,
     /// The server refused a statement.
     Query,
+    /// It asks for the password and shows another certificate than before, verified by no authority: it
+    /// is not logged in to until a person confirms that.
+    CertificateChanged,
+    /// It offered TLS before and does not any more: it is not logged in to until a person confirms that.
+    TlsWithdrawn,
 }
 
 impl FailureKind {
     /// All kinds, in declaration order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::ConnectionLost,
         Self::Timeout,
@@ -52,6 +57,8 @@ impl FailureKind {
         Self::Tls,
         Self::Protocol,
         Self::Query,
+        Self::CertificateChanged,
+        Self::TlsWithdrawn,
     ];
 
     /// The label metrics and logs use.
@@ -65,6 +72,8 @@ impl FailureKind {
             Self::Tls => "tls",
             Self::Protocol => "protocol",
             Self::Query => "query",
+            Self::CertificateChanged => "certificate_changed",
+            Self::TlsWithdrawn => "tls_withdrawn",
         }
     }
 
