@@ -7,6 +7,7 @@ mod support;
 
 mod account;
 mod between;
+mod crowd;
 mod door;
 mod liars;
 mod stuck;
