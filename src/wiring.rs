@@ -7,6 +7,7 @@ mod unverified;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use baton_actors::clock::Clock;
@@ -32,6 +33,9 @@ use crate::config::{self, Config};
 pub use raft::{raft_keys, raft_setup};
 pub use tls::{peer_tls, server_tls};
 
+/// Slack of the probe actors' own deadline over those of the driver.
+const PROBE_SLACK: Duration = Duration::from_millis(500);
+
 /// The rules of the pure core.
 ///
 /// # Errors
@@ -44,6 +48,7 @@ pub fn policy(config: &Config, node_name: &str) -> Result<Arc<Policy>, regex::Er
     let config::Config { discovery, names, classification, recovery, connections, .. } = config;
     Ok(Arc::new(Policy {
         poll_interval: discovery.poll_interval,
+        probe_deadline: probe_deadline(config),
         reasonable_check_delay: discovery.reasonable_check_delay,
         reasonable_lag: classification.reasonable_lag,
         reasonable_maintenance_lag: classification.reasonable_maintenance_lag,
@@ -129,6 +134,12 @@ fn recovery_policy(config: &Config) -> RecoveryPolicy {
             config::RaftConfirmation::All => Agreement::All,
         },
     }
+}
+
+/// Limit of one probe, connecting included: what the driver gets, and a moment more.
+pub fn probe_deadline(config: &Config) -> Duration {
+    let config::Connections { connect_timeout, probe_timeout, .. } = &config.connections;
+    *connect_timeout + *probe_timeout + PROBE_SLACK
 }
 
 /// How the watched servers are reached, and what they are asked.

@@ -6,15 +6,20 @@
 //! a server counts only the time in which the thread was able to run. Threads that nobody measures,
 //! as in most tests, are never late.
 
+pub mod watchdog;
+
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
+use baton_topology::key::InstanceKey;
 use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::Metrics;
+use watchdog::StuckThread;
 
 /// How often a thread looks at its clock.
 const TICK: Duration = Duration::from_millis(20);
@@ -38,6 +43,10 @@ pub struct Elapsed;
 /// How late one thread is.
 #[derive(Debug)]
 struct Meter {
+    /// What the thread is called.
+    thread: String,
+    /// The server whose conversation it is running right now.
+    server: Mutex<Option<InstanceKey>>,
     began: Instant,
     /// What its ticks were late by, together, in microseconds.
     late_us: AtomicU64,
@@ -48,7 +57,19 @@ struct Meter {
 impl Meter {
     fn new() -> Self {
         let due_us = AtomicU64::new(micros(TICK));
-        Self { began: Instant::now(), late_us: AtomicU64::new(0), due_us }
+        let thread = thread::current().name().unwrap_or("without a name").to_owned();
+        let (server, began) = (Mutex::default(), Instant::now());
+        Self { thread, server, began, late_us: AtomicU64::new(0), due_us }
+    }
+
+    /// Takes note of the server whose conversation runs now; returns the one before.
+    fn note_server(&self, server: Option<InstanceKey>) -> Option<InstanceKey> {
+        let mut noted = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *noted, server)
+    }
+
+    fn speaks_with(&self) -> Option<InstanceKey> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the thread was late by until `now`, a tick that is overdue included.
@@ -100,10 +121,26 @@ pub async fn timeout<F: Future>(at_most: Duration, future: F) -> Result<F::Outpu
     }
 }
 
-/// How late all measured threads are. Cheap to clone.
+/// Has a conversation run so that it is known whose it is, should it never yield again.
+pub async fn speaking_with<F: Future>(server: InstanceKey, conversation: F) -> F::Output {
+    tokio::pin!(conversation);
+    poll_fn(|context| {
+        let meter = OWN.with_borrow(Clone::clone);
+        let before = meter.as_ref().map(|it| it.note_server(Some(server.clone())));
+        let polled = conversation.as_mut().poll(context);
+        if let (Some(meter), Some(before)) = (meter, before) {
+            meter.note_server(before);
+        }
+        polled
+    })
+    .await
+}
+
+/// How late all measured threads are, and which are stuck. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Lateness {
     meters: Arc<Mutex<Vec<Arc<Meter>>>>,
+    stuck: Arc<Mutex<Vec<StuckThread>>>,
 }
 
 impl Lateness {

@@ -90,6 +90,8 @@ pub struct Metrics {
     pub runtime_delay_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
     /// The same as a share of the last seconds, in percent.
     pub runtime_delay_percent: Gauge,
+    /// Threads of this process that stopped turning.
+    pub runtime_stuck_threads: Gauge,
     /// Questions to the other nodes, by what came of them.
     polls: Family<VerdictLabel, Counter>,
     /// How long they take.
@@ -128,6 +130,7 @@ impl Metrics {
             analysis_seconds: handling_buckets(),
             runtime_delay_seconds: Counter::default(),
             runtime_delay_percent: Gauge::default(),
+            runtime_stuck_threads: Gauge::default(),
             polls: Family::default(),
             poll_seconds: Histogram::new(exponential_buckets(0.000_5, 2.5, 9)),
         };
@@ -176,6 +179,8 @@ impl Metrics {
         r.register_with_unit("delay", help, Unit::Seconds, self.runtime_delay_seconds.clone());
         let help = "Share of the last seconds in which a thread of baton could not run";
         r.register("delay_percent", help, self.runtime_delay_percent.clone());
+        let help = "Threads of baton that stopped turning: their servers are not probed";
+        r.register("stuck_threads", help, self.runtime_stuck_threads.clone());
         let help = "Time to analyse what changed";
         root.register_with_unit("analysis", help, Unit::Seconds, self.analysis_seconds.clone());
     }

@@ -19,7 +19,7 @@ use baton_topology::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::lateness::timeout;
+use crate::lateness::{speaking_with, timeout};
 use crate::metrics::Metrics;
 use crate::ports::{Parting, ProbeSession, ProbeTarget, Reading};
 use crate::sharing::Sharing;
@@ -292,12 +292,13 @@ impl ProbeActor {
         let share = self.share.clone();
         let turn = self.turn_to_connect();
         let clock = Arc::clone(&self.world.clock);
+        let key = self.key.clone();
         let probe = async move {
             let share = self::turn(share).await;
             let turn = self::turn(turn).await;
             // Waiting for a turn says nothing of the server.
             let began = if share.is_some() || turn.is_some() { clock.now() } else { now };
-            match timeout(deadline, session.probe()).await {
+            match timeout(deadline, speaking_with(key, session.probe())).await {
                 Ok(outcome) => (began, Some(session), outcome),
                 // The session is in an unknown state: it is not used again.
                 Err(_) => (began, None, Err(overdue(deadline))),
@@ -465,7 +466,8 @@ impl ProbeActor {
         }
         let Some(session) = &self.session else { return };
         let since = self.world.clock.now();
-        let parting = session.park().into_actor(self).map(move |parting, act, ctx| {
+        let parked = speaking_with(self.key.clone(), session.park());
+        let parting = parked.into_actor(self).map(move |parting, act, ctx| {
             act.parked = None;
             let stood = act.world.clock.now().since(since);
             // A server that shuts down in good order may end the connection with a refusal. All

@@ -122,7 +122,7 @@ async fn a_server_that_poses_as_another_gets_no_password() {
     server.kill_9();
     let pretender = Pretender::start(server.port, Some(&theirs));
     let failure = probe(&target, server.port).await.unwrap_err();
-    assert_eq!(failure.kind, FailureKind::AccessDenied);
+    assert_eq!(failure.kind, FailureKind::CertificateChanged);
     assert!(failure.message.contains("confirm-certificate"), "{}", failure.message);
     assert!(pretender.logins() > 0 && !pretender.got_anything(), "{:?}", pretender.heard());
     let shown = before.shown(&at(server.port));
@@ -172,7 +172,7 @@ async fn what_offered_tls_once_is_not_spoken_to_without() {
     probe(&target, port).await.unwrap();
     is_active.store(true, Ordering::SeqCst);
     let failure = probe(&target, port).await.unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Tls);
+    assert_eq!(failure.kind, FailureKind::TlsWithdrawn);
     assert!(failure.message.contains("confirm-certificate"), "{}", failure.message);
     assert_eq!(target.certificates().shown(&at(port)), Some(Shown::NoTls));
     // One that never did is, as far as scrambles go.

@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use actix_rt::Arbiter;
 use anyhow::Context;
 use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::hooks::HookRunner;
 use baton_actors::lateness::Lateness;
+use baton_actors::lateness::watchdog::Watchdog;
 use baton_actors::metrics::Metrics;
 use baton_actors::mysql::MySqlTarget;
 use baton_actors::operations::{Locks, Workshop};
@@ -36,8 +36,6 @@ use super::seat::Seat;
 use crate::config::{self, Config, Loaded};
 use crate::wiring;
 
-/// Slack of the probe actors' own deadline over those of the driver.
-const PROBE_SLACK: Duration = Duration::from_millis(500);
 /// Never more instances than this are watched.
 const INSTANCES_MAX: usize = 50_000;
 /// Threads that probes run on.
@@ -49,6 +47,7 @@ pub(super) struct Service {
     server: Arc<Server>,
     pub(super) reloader: Arc<Reloader>,
     arbiters: Vec<Arbiter>,
+    watchdog: Watchdog,
     seat: Option<Seat>,
 }
 
@@ -64,7 +63,6 @@ impl Service {
         let seeds = seeds(config, options)?;
         let policy = wiring::policy(config, &node_name).context("cluster filters")?;
         let connect = wiring::connect_options(config);
-        let probe_deadline = connect.connect_deadline + connect.probe_deadline + PROBE_SLACK;
         let raft = start_raft(&loaded, Arc::clone(&clock)).await?;
         let hooks = hook_runner(&loaded, descriptors);
         let connections = descriptors.connections(config.raft.enabled);
@@ -81,7 +79,7 @@ impl Service {
             seeds,
             arbiters: arbiters.iter().map(Arbiter::handle).collect(),
             backoff: backoff(config),
-            probe_deadline,
+            probe_deadline: wiring::probe_deadline(config),
             instances_max: INSTANCES_MAX,
             connecting_max: config.discovery.max_concurrency,
             resolver: wiring::resolver(config),
@@ -90,7 +88,7 @@ impl Service {
         .await
         .context("cannot open the store")?;
 
-        spawn_local(system::judge_lateness(measure_lateness(&arbiters), handles.clone()));
+        let (lateness, watchdog) = watch_threads(&arbiters, &handles)?;
         let reloader = Arc::new(Reloader {
             options: options.clone(),
             node_name: node_name.clone(),
@@ -111,6 +109,7 @@ impl Service {
             operations: operations(&handles, target, hooks.clone(), &clock),
             hooks,
             store_health: handles.store_health.clone(),
+            lateness,
             clock: Arc::clone(&clock),
             reloader: reloader.clone(),
             registry: metrics.registry(),
@@ -123,7 +122,7 @@ impl Service {
             spawn_local(forget_ledger(node.clone(), handles.clone()));
         }
         let seat = raft.map(|node| seat(node, config, &handles, clock));
-        Ok(Self { handles, server, reloader, arbiters, seat })
+        Ok(Self { handles, server, reloader, arbiters, watchdog, seat })
     }
 
     /// Returns why this node cannot go on, if that comes about.
@@ -143,6 +142,7 @@ impl Service {
 
     /// Ends everything: no more requests, no more probes, everything written.
     pub(super) async fn stop(&self) {
+        self.watchdog.end();
         self.server.stop().await;
         self.handles.shutdown().await;
         if let Some(seat) = &self.seat {
@@ -165,14 +165,16 @@ fn hook_runner(loaded: &Loaded, descriptors: Descriptors) -> HookRunner {
     HookRunner::of_process().without(&loaded.secrets()).with_descriptors(descriptors.inherited)
 }
 
-/// Measures how late the threads run on which servers are spoken to.
-fn measure_lateness(arbiters: &[Arbiter]) -> Lateness {
+/// Measures how late the threads run on which servers are spoken to, and notices those that are stuck.
+fn watch_threads(arbiters: &[Arbiter], handles: &Handles) -> anyhow::Result<(Lateness, Watchdog)> {
     let lateness = Lateness::default();
     spawn_local(lateness.clone().measure());
     for arbiter in arbiters {
         arbiter.spawn(lateness.clone().measure());
     }
-    lateness
+    spawn_local(system::judge_lateness(lateness.clone(), handles.clone()));
+    let watchdog = lateness.watch(handles.metrics.clone()).context("cannot start a thread")?;
+    Ok((lateness, watchdog))
 }
 
 /// The instances to begin with.

@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::BATON;
 use crate::support::{
-    Baton, Certificates, Flavor, Options, PATIENCE, Pretender, Server, admit, wait_until,
+    Baton, Certificates, Flavor, Options, PATIENCE, Pretender, Server, USER, admit, strip_tls,
+    wait_until,
 };
 
 fn watched() -> Server {
@@ -95,6 +98,53 @@ fn a_server_that_was_made_anew_is_logged_in_to_once_a_person_confirms_it() {
     assert!(client.status.success(), "{}", String::from_utf8_lossy(&client.stderr));
     let said = String::from_utf8_lossy(&client.stdout);
     assert!(said.contains("is known by what it shows now: public key "), "{said}");
+    baton.until_all_valid(1);
+}
+
+/// What another node of a raft met, or nobody yet: the one that is asked looks itself.
+#[test]
+fn what_is_confirmed_was_looked_at_by_the_node_that_is_asked() {
+    let mut server = watched();
+    let seldom = [("BATON_INSTANCEPOLLSECONDS", "3600")];
+    let baton = Baton::start(BATON, vec![server.address()], &seldom);
+    baton.until_all_valid(1);
+    server.kill_9();
+    for entry in fs::read_dir(server.dir().join("data")).expect("a folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".pem") {
+            fs::remove_file(entry.path()).expect("remove what it is known by");
+        }
+    }
+    server.restart();
+    let confirmed = message(&baton, "confirm-certificate", server.port);
+    assert!(confirmed.contains("is known by what it shows now: public key "), "{confirmed}");
+    baton.until_all_valid(1);
+}
+
+/// What stands between a server and baton takes the offer of TLS out: the server is not logged in to, and is told
+/// with the way out.
+#[test]
+fn a_server_that_offers_tls_no_more_is_a_problem_with_a_way_out() {
+    let server = watched();
+    let is_active = Arc::new(AtomicBool::new(false));
+    let port = strip_tls(&server.address(), Arc::clone(&is_active));
+    let seeds = vec![format!("127.0.0.1:{port}")];
+    let baton = Baton::start(BATON, seeds, &[("BATON_INSTANCEPOLLSECONDS", "1")]);
+    baton.until_all_valid(1);
+    is_active.store(true, Ordering::SeqCst);
+    // The connection that stands is not given up for that.
+    let ours = format!("SELECT id FROM performance_schema.processlist WHERE user = '{USER}'");
+    for id in server.query(&ours).into_iter().flatten().flatten() {
+        server.exec(&format!("KILL {id}"));
+    }
+    let path = format!("/api/instance/127.0.0.1/{port}");
+    baton.until(&path, "it is told", |it| {
+        let problems = it["Problems"].as_array()?;
+        let is_told = |told: &str| problems.iter().any(|it| it == told);
+        (is_told("last_check_invalid") && is_told("tls_not_offered_any_more")).then_some(())
+    });
+    let confirmed = message(&baton, "confirm-certificate", port);
+    assert!(confirmed.contains("is known by what it shows now: no TLS"), "{confirmed}");
     baton.until_all_valid(1);
 }
 

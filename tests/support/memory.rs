@@ -12,13 +12,18 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use actix_rt::Arbiter;
 use baton_actors::clock::{Clock, TokioClock};
 use baton_actors::hooks::HookRunner;
+use baton_actors::lateness::Lateness;
+use baton_actors::lateness::watchdog::Watchdog;
 use baton_actors::metrics::Metrics;
 use baton_actors::operations::{Locks, Workshop};
+use baton_actors::ports::ProbeTarget;
 use baton_actors::probe::schedule::Backoff;
 use baton_actors::system::{self, Handles, Options};
 use baton_actors::testing::{FakeFleet, FakeTarget, MemoryStore, recovery_setup};
+use baton_topology::filter::ClusterFilter;
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::{PlacementPatterns, Policy};
 use baton_topology::time::Timestamp;
@@ -84,12 +89,49 @@ impl Plan {
     }
 }
 
+/// How servers are reached, given how those in memory are.
+pub type Reach = Box<dyn FnOnce(FakeTarget) -> Arc<dyn ProbeTarget> + Send>;
+
+/// What there is beside the servers in memory.
+pub struct Beside {
+    /// How all servers are reached.
+    pub reach: Reach,
+    /// Servers that are watched as well, whether or not they answer.
+    pub seeds: Vec<InstanceKey>,
+    /// So many servers more may be found.
+    pub more: usize,
+    /// Threads of their own on which servers are probed.
+    pub threads: usize,
+    /// Clusters whose dead primaries are replaced.
+    pub recovered: Vec<ClusterFilter>,
+    /// How servers that do not answer are tried again.
+    pub tries: Backoff,
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self {
+            reach: Box::new(|fleet| Arc::new(fleet)),
+            seeds: Vec::new(),
+            more: 0,
+            threads: 0,
+            recovered: Vec::new(),
+            tries: Backoff::default(),
+        }
+    }
+}
+
 /// So many servers may join those there are at the beginning.
 const MORE_MAX: usize = 20;
 
 impl Memory {
     /// Starts, and returns once all servers are found.
     pub fn start(plan: Plan) -> Self {
+        Self::start_beside(plan, Beside::default())
+    }
+
+    /// Starts with more than the servers in memory, and returns once those are found.
+    pub fn start_beside(plan: Plan, beside: Beside) -> Self {
         let (fleet, primaries) = servers(&plan);
         let (tell, told) = mpsc::channel();
         let (end, ended) = oneshot::channel();
@@ -98,11 +140,15 @@ impl Memory {
         let watching = std::thread::Builder::new().name(WATCHING.to_owned());
         let thread = watching.spawn(move || {
             actix_rt::System::new().block_on(async move {
-                let (handles, server, port) = serve(&watched, seeds, &plan).await;
-                tell.send(port).expect("somebody waits");
+                let running = serve(&watched, seeds, &plan, beside).await;
+                tell.send(running.port).expect("somebody waits");
                 let _ = ended.await;
-                server.stop().await;
-                handles.shutdown().await;
+                running.watchdog.end();
+                running.server.stop().await;
+                running.handles.shutdown().await;
+                for arbiter in &running.arbiters {
+                    arbiter.stop();
+                }
             });
         });
         let thread = thread.expect("a thread");
@@ -147,11 +193,20 @@ impl Reload for NoConfiguration {
     }
 }
 
+struct Running {
+    handles: Handles,
+    server: Server,
+    arbiters: Vec<Arbiter>,
+    watchdog: Watchdog,
+    port: u16,
+}
+
 async fn serve(
     fleet: &Arc<FakeFleet>,
     seeds: Vec<InstanceKey>,
     plan: &Plan,
-) -> (Handles, Server, u16) {
+    beside: Beside,
+) -> Running {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is past 1970");
     let clock: Arc<dyn Clock> =
         Arc::new(TokioClock::starting_at(Timestamp::EPOCH.plus(since_epoch)));
@@ -159,14 +214,18 @@ async fn serve(
     let pattern = |text| Regex::new(text).expect("a pattern");
     let policy = Policy {
         poll_interval: plan.poll_interval,
+        recover_primary: beside.recovered,
         placement_patterns: PlacementPatterns {
             data_center: Some(pattern(r"\.(dc\d)\.")),
             ..PlacementPatterns::default()
         },
         ..Policy::default()
     };
+    let (arbiters, lateness) = threads(beside.threads);
+    let metrics = Metrics::new();
+    let watchdog = lateness.watch(metrics.clone()).expect("a thread");
     let options = Options {
-        target: Arc::new(FakeTarget(Arc::clone(fleet))),
+        target: (beside.reach)(FakeTarget(Arc::clone(fleet))),
         recovery: recovery_setup(fleet),
         clock: Arc::clone(&clock),
         policy: Arc::new(policy),
@@ -174,14 +233,14 @@ async fn serve(
         ledger: None,
         peers: None,
         probing: baton_actors::sharing::Probing::Everybody,
-        seeds,
-        arbiters: Vec::new(),
-        backoff: Backoff::default(),
+        seeds: seeds.into_iter().chain(beside.seeds).collect(),
+        arbiters: arbiters.iter().map(Arbiter::handle).collect(),
+        backoff: beside.tries,
         probe_deadline: Duration::from_secs(3),
-        instances_max: expected + MORE_MAX,
+        instances_max: expected + MORE_MAX + beside.more,
         connecting_max: 256,
         resolver: None,
-        metrics: Metrics::new(),
+        metrics,
     };
     let handles = system::start(options).await.expect("the system starts");
     let mut snapshot = handles.snapshot.clone();
@@ -198,11 +257,28 @@ async fn serve(
         rules: plan.rules.clone(),
         display: plan.display.clone(),
     };
-    let server = Server::start(services(&handles, fleet, clock), options).expect("it listens");
-    (handles, server, address.port())
+    let services = services(&handles, fleet, clock, lateness);
+    let server = Server::start(services, options).expect("it listens");
+    Running { handles, server, arbiters, watchdog, port: address.port() }
 }
 
-fn services(handles: &Handles, fleet: &Arc<FakeFleet>, clock: Arc<dyn Clock>) -> Services {
+/// Threads to probe on; measured, as is this one.
+fn threads(count: usize) -> (Vec<Arbiter>, Lateness) {
+    let lateness = Lateness::default();
+    actix_rt::spawn(lateness.clone().measure());
+    let arbiters: Vec<Arbiter> = (0..count).map(|_| Arbiter::new()).collect();
+    for arbiter in &arbiters {
+        arbiter.spawn(lateness.clone().measure());
+    }
+    (arbiters, lateness)
+}
+
+fn services(
+    handles: &Handles,
+    fleet: &Arc<FakeFleet>,
+    clock: Arc<dyn Clock>,
+    lateness: Lateness,
+) -> Services {
     let operations = Workshop {
         control: Arc::new(FakeTarget(Arc::clone(fleet))),
         snapshot: handles.snapshot.clone(),
@@ -225,6 +301,7 @@ fn services(handles: &Handles, fleet: &Arc<FakeFleet>, clock: Arc<dyn Clock>) ->
         hooks: operations.hooks.clone(),
         operations: Arc::new(operations),
         store_health: handles.store_health.clone(),
+        lateness,
         reloader: Arc::new(NoConfiguration),
         registry: handles.metrics.registry(),
         node: Node {

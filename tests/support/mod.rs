@@ -24,6 +24,7 @@ mod raft;
 mod replication;
 mod server;
 mod shop;
+mod stand_in;
 mod tls;
 mod wait;
 mod writer;
@@ -42,6 +43,7 @@ pub use server::{Row, Server, servers_folder};
 pub use shop::{
     EVERYWHERE, at, is_writable, primary, shop, shop_with, until_fenced, until_recovered,
 };
+pub use stand_in::{Kind, Lies, StandIn};
 pub use tls::Certificates;
 pub use wait::wait_until;
 pub use writer::{Acknowledged, Writers};

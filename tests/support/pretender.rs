@@ -45,7 +45,7 @@ VPGM9GZ/+vjlLoO4wga5VobROZNXdhBHXYcy12y/E75UlKyqZ8Woec89Cfl81rm8\n\
 -----END PUBLIC KEY-----\n";
 
 const ASKS_FOR_KEY: &[u8] = &[2];
-const TLS: u8 = 0x08;
+pub(super) const TLS: u8 = 0x08;
 
 impl Pretender {
     /// One that listens at `port` of every address, with a certificate of its own or without TLS.
@@ -148,7 +148,7 @@ fn between(mut client: TcpStream, to: &str, is_active: &AtomicBool) -> io::Resul
     server.shutdown(std::net::Shutdown::Both)
 }
 
-fn server_config(certificates: &Certificates) -> Arc<rustls::ServerConfig> {
+pub(super) fn server_config(certificates: &Certificates) -> Arc<rustls::ServerConfig> {
     let chain = CertificateDer::pem_file_iter(&certificates.server_cert).expect("a file");
     let chain = chain.collect::<Result<_, _>>().expect("certificates");
     let key = PrivateKeyDer::from_pem_file(&certificates.server_key).expect("a key");
@@ -158,7 +158,7 @@ fn server_config(certificates: &Certificates) -> Arc<rustls::ServerConfig> {
     Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).expect("a certificate"))
 }
 
-fn greeting(with_tls: bool) -> Vec<u8> {
+pub(super) fn greeting(with_tls: bool) -> Vec<u8> {
     let low = if with_tls { [0xff, 0xff] } else { [0xff, !TLS] };
     let mut payload = vec![10];
     payload.extend_from_slice(b"9.7.0\0");
@@ -175,7 +175,7 @@ fn greeting(with_tls: bool) -> Vec<u8> {
     payload
 }
 
-fn write(stream: &mut impl Write, number: u8, payload: &[u8]) -> io::Result<()> {
+pub(super) fn write(stream: &mut impl Write, number: u8, payload: &[u8]) -> io::Result<()> {
     let length = u32::try_from(payload.len()).expect("a short packet").to_le_bytes();
     let mut bytes = vec![length[0], length[1], length[2], number];
     bytes.extend_from_slice(payload);
@@ -183,7 +183,7 @@ fn write(stream: &mut impl Write, number: u8, payload: &[u8]) -> io::Result<()> 
     stream.flush()
 }
 
-fn read(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+pub(super) fn read(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;
     let length = u32::from_le_bytes([head[0], head[1], head[2], 0]);

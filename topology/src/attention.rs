@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::cluster::{Cluster, ClusterId, Member};
 use crate::instance::{Health, ThreadState};
 use crate::key::InstanceKey;
+use crate::membership::Membership;
 use crate::policy::Policy;
 use crate::snapshot::FleetSnapshot;
 use crate::time::Timestamp;
@@ -77,6 +78,7 @@ impl Watchlist {
                 self.note_connecting(cluster, member, now);
             }
             alive.extend(signs_of_life(cluster, &snapshot.policy, now));
+            alive.extend(lists_to_read(cluster));
         }
         let mut looks = self.due(snapshot, now);
         looks.keys.extend(alive);
@@ -249,6 +251,21 @@ fn signs_of_life<'a>(
             contradicted && (!is_failed || is_overdue(member, policy.poll_interval, now))
         })
         .map(|member| member.key().clone())
+}
+
+/// Sources whose replica was never seen in their list and says now that it is connected: before the
+/// list is read, it does not count, and the source may be lost first. Once for each time it says so.
+fn lists_to_read(cluster: &Cluster) -> impl Iterator<Item = InstanceKey> + '_ {
+    let doubtful = cluster.members.values().filter(|replica| {
+        replica.membership == Membership::NeverConnected
+            && replica.instance.is_valid()
+            && is_receiving(replica)
+    });
+    doubtful.filter_map(|replica| {
+        let source = cluster.member(replica.source.as_ref()?)?;
+        let is_unread = source.instance.health.facts_from < replica.instance.health.facts_from;
+        (is_unread && source.instance.is_valid()).then(|| source.key().clone())
+    })
 }
 
 pub(crate) fn is_failing_to_connect(replica: &Member) -> bool {

@@ -16,6 +16,8 @@ use crate::relocate::MovePolicy;
 pub struct Policy {
     /// How often an instance is probed.
     pub poll_interval: Duration,
+    /// Limit of one probe, connecting included.
+    pub probe_deadline: Duration,
     /// Grace before a check that did not come back counts as failed.
     pub reasonable_check_delay: Duration,
     /// Lag above this is a problem.
@@ -78,6 +80,18 @@ pub struct Policy {
     pub node_name: String,
     /// Data centre of this node, as those of instances are named; empty when not known.
     pub node_data_center: String,
+}
+
+/// A probe may begin and be told of later than planned by this, on a machine that has other things to do.
+const PROBES_LATE: Duration = Duration::from_secs(3);
+
+impl Policy {
+    /// For how long what an instance answered counts as current. Within that it is always probed again,
+    /// also where another node has its turn: that one is waited for during two intervals.
+    pub fn answers_hold_for(&self) -> Duration {
+        let late = self.reasonable_check_delay.max(PROBES_LATE);
+        self.poll_interval.saturating_mul(2).saturating_add(self.probe_deadline + late)
+    }
 }
 
 /// How recoveries are made.
@@ -184,6 +198,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_secs(5),
+            probe_deadline: Duration::from_millis(2_500),
             reasonable_check_delay: Duration::from_secs(1),
             reasonable_lag: Duration::from_secs(10),
             reasonable_maintenance_lag: Duration::from_secs(20),

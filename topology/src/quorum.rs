@@ -285,8 +285,8 @@ pub fn isolation(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
     }
     if fleet.runtime_delay_percent >= RUNTIME_DELAY_PERCENT_MAX {
         return Some(format!(
-            "this node was not able to run for {} % of the last seconds: it lacks processor, and may \
-             be late itself",
+            "this node was not able to run for {} % of the last seconds: it lacks processor, or a \
+             thread of it is stuck, and may be late itself",
             fleet.runtime_delay_percent
         ));
     }

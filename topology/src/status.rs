@@ -1,19 +1,33 @@
 //! How an instance is doing, in the words people and programs know.
 
 use crate::cluster::Member;
-use crate::instance::{Channel, Facts, Instance, SourceLink};
+use crate::instance::{Channel, Facts, FailureKind, Instance, SourceLink};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
 /// Checked within this many poll intervals counts as recently checked.
 const RECENT_POLLS: u32 = 5;
 
+/// Whether an instance answered the newest probe, which is so long ago that it should have been probed
+/// again: whatever kept the probes from it, nobody knows whether it answers now. That is no sign of its
+/// death.
+pub fn is_outdated(instance: &Instance, policy: &Policy, now: Timestamp) -> bool {
+    let limit = policy.answers_hold_for();
+    instance.is_valid() && instance.health.last_check.is_some_and(|at| now.since(at) > limit)
+}
+
+/// Whether an instance answered the newest probe, and that still counts.
+pub fn is_last_check_valid(instance: &Instance, policy: &Policy, now: Timestamp) -> bool {
+    instance.is_valid() && !is_outdated(instance, policy, now)
+}
+
 /// Whether the newest finished probe is no older than a poll interval.
 pub fn is_up_to_date(instance: &Instance, policy: &Policy, now: Timestamp) -> bool {
     checked_within(instance, policy, now, 1)
 }
 
-/// Whether the newest finished probe is no older than five poll intervals.
+/// Whether the newest finished probe is no older than five poll intervals, and no answer that does not
+/// count any more.
 pub fn is_recently_checked(instance: &Instance, policy: &Policy, now: Timestamp) -> bool {
     checked_within(instance, policy, now, RECENT_POLLS)
 }
@@ -21,7 +35,8 @@ pub fn is_recently_checked(instance: &Instance, policy: &Policy, now: Timestamp)
 fn checked_within(instance: &Instance, policy: &Policy, now: Timestamp, polls: u32) -> bool {
     let limit =
         policy.poll_interval.saturating_mul(polls).saturating_add(policy.reasonable_check_delay);
-    instance.health.last_check.is_some_and(|at| now.since(at) <= limit)
+    let is_within = instance.health.last_check.is_some_and(|at| now.since(at) <= limit);
+    is_within && !is_outdated(instance, policy, now)
 }
 
 /// Whether the main channel points at a source, detached or not.
@@ -45,7 +60,7 @@ pub fn excess_lag_seconds(instance: &Instance) -> Option<u64> {
 pub enum InstanceProblem {
     /// The newest probe failed.
     LastCheckInvalid,
-    /// There was no probe for several intervals.
+    /// There was no probe for several intervals, or its newest answer does not count any more.
     NotRecentlyChecked,
     /// It is a replica and does not replicate.
     NotReplicating,
@@ -68,11 +83,13 @@ pub enum InstanceProblem {
     NotListed,
     /// It shows another certificate than the one it is known by, verified by no authority.
     ChangedCertificate,
+    /// It offered TLS before and does not any more, so it is not logged in to, and cannot be fenced.
+    TlsWithdrawn,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -85,6 +102,7 @@ impl InstanceProblem {
         Self::Offline,
         Self::NotListed,
         Self::ChangedCertificate,
+        Self::TlsWithdrawn,
     ];
 
     /// The name programs match on.
@@ -102,6 +120,7 @@ impl InstanceProblem {
             Self::Offline => "offline_mode",
             Self::NotListed => "not_listed_by_its_source",
             Self::ChangedCertificate => "certificate_changed",
+            Self::TlsWithdrawn => "tls_not_offered_any_more",
         }
     }
 }
@@ -135,15 +154,18 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let is_full = |it: &Channel| it.waits_for_disk || it.could_not_write_relay_log();
     let is_full = instance.is_valid() && instance.facts.main_channel().is_some_and(is_full);
     let relay_full = is_full.then_some(InstanceProblem::RelayDiskFull);
-    let changed = instance.facts.changed_certificate.as_ref().filter(|_| instance.is_valid());
-    let changed = changed.map(|_| InstanceProblem::ChangedCertificate);
+    let refuses = |kind: FailureKind| instance.refusal().is_some_and(|it| it.kind == kind);
+    let has_changed = (instance.is_valid() && instance.facts.changed_certificate.is_some())
+        || refuses(FailureKind::CertificateChanged);
+    let changed = has_changed.then_some(InstanceProblem::ChangedCertificate);
+    let withdrawn = refuses(FailureKind::TlsWithdrawn).then_some(InstanceProblem::TlsWithdrawn);
     let others = errant.into_iter().chain(not_online).chain(only_named);
     let is_offline = instance.is_valid() && instance.facts.offline_mode;
     let offline = is_offline.then_some(InstanceProblem::Offline);
     let not_listed = (!member.is_recognized()).then_some(InstanceProblem::NotListed);
     let others =
         others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed).chain(changed);
-    first.into_iter().chain(others).collect()
+    first.into_iter().chain(others).chain(withdrawn).collect()
 }
 
 /// A primary that imports has replicas; a replica that somebody opened has none.
@@ -162,6 +184,7 @@ mod tests {
     use crate::snapshot::FleetSnapshot;
     use crate::testing::{answered, key, primary_facts, refused, replica_facts};
     use std::sync::Arc;
+    use std::time::Duration;
 
     fn problems_of(facts: Facts, alive: bool, now: i64) -> Vec<&'static str> {
         let fleet = FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH);
@@ -192,6 +215,58 @@ mod tests {
         assert_eq!(stuck, ["binary_log_cannot_be_written"]);
         let changed = with(|it| it.changed_certificate = Some(Fingerprint::of_digest([1; 32])));
         assert_eq!(changed, ["certificate_changed"]);
+    }
+
+    #[test]
+    fn who_is_not_logged_in_to_says_why() {
+        let fleet = FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH);
+        for (kind, told) in [
+            (FailureKind::CertificateChanged, "certificate_changed"),
+            (FailureKind::TlsWithdrawn, "tls_not_offered_any_more"),
+        ] {
+            let mut result = refused("p", 10);
+            if let Err(failure) = &mut result.outcome {
+                failure.kind = kind;
+            }
+            let met = FleetInput::Probed(answered("p", 9, primary_facts()));
+            let inputs = vec![met, FleetInput::Probed(result)];
+            let fleet = advance(&fleet, inputs, Timestamp::from_secs(11)).snapshot;
+            let (_, member) = fleet.member(&key("p")).unwrap();
+            let found = problems(member, &fleet.policy, Timestamp::from_secs(12));
+            let found: Vec<_> = found.into_iter().map(InstanceProblem::as_str).collect();
+            assert_eq!(found, ["last_check_invalid", told]);
+            assert!(member.instance.refusal().is_some(), "it lives, whoever it is");
+        }
+    }
+
+    #[test]
+    fn an_answer_does_not_count_for_ever_and_its_age_is_no_sign_of_death() {
+        let fleet = FleetSnapshot::empty(Arc::default(), Arc::default(), Timestamp::EPOCH);
+        let inputs = vec![
+            FleetInput::Probed(answered("p", 10, primary_facts())),
+            FleetInput::Probed(refused("lost", 10)),
+        ];
+        let fleet = advance(&fleet, inputs, Timestamp::from_secs(10)).snapshot;
+        let policy = &fleet.policy;
+        let (_, member) = fleet.member(&key("p")).unwrap();
+        let checked = member.instance.health.last_check.unwrap();
+        let limit = policy.answers_hold_for();
+        assert!(limit >= policy.poll_interval * 2 + policy.probe_deadline);
+        let shown = |now| {
+            let instance = &member.instance;
+            let (valid, outdated) =
+                (is_last_check_valid(instance, policy, now), is_outdated(instance, policy, now));
+            (valid, outdated, is_recently_checked(instance, policy, now))
+        };
+        assert_eq!(shown(checked.plus(limit)), (true, false, true));
+        let late = checked.plus(limit).plus(Duration::from_millis(1));
+        assert_eq!(shown(late), (false, true, false));
+        assert!(!is_up_to_date(&member.instance, policy, late));
+        let found: Vec<_> = problems(member, policy, late);
+        assert_eq!(found, [InstanceProblem::NotRecentlyChecked]);
+        assert!(member.instance.is_valid() && !member.instance.is_failed());
+        let lost = fleet.instance(&key("lost")).unwrap();
+        assert!(!is_outdated(lost, policy, late), "what does not answer is told otherwise");
     }
 
     #[test]

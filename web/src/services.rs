@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use baton_actors::certificates::Certificates;
 use baton_actors::clock::Clock;
 use baton_actors::hooks::HookRunner;
+use baton_actors::lateness::Lateness;
 use baton_actors::ports::{
     Discovery, History, Ledger, Operations, Recoveries, SnapshotReader, StoreHealth,
 };
@@ -35,6 +36,8 @@ pub struct Services {
     pub hooks: HookRunner,
     /// How the store is doing.
     pub store_health: watch::Receiver<StoreHealth>,
+    /// Which threads are stuck.
+    pub lateness: Lateness,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Reads the configuration again.

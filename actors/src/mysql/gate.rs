@@ -33,6 +33,7 @@ pub(super) use self::tls::Connector;
 use super::failure::{self, Phase};
 use super::{KEEPALIVE_AFTER, Shared, TlsMode};
 use crate::certificates::{Fingerprint, Shown};
+use crate::lateness::speaking_with;
 
 /// How long after the driver gave up the gate is waited for, which knows why.
 const OUTCOME_WITHIN: Duration = Duration::from_millis(200);
@@ -63,7 +64,8 @@ pub(super) async fn open(
     let (told, outcome) = oneshot::channel();
     let (lifeline, cut) = oneshot::channel();
     let (shared, key) = (Arc::clone(shared), key.clone());
-    let mut gate = Gate::of(tokio::spawn(async move {
+    let server_key = key.clone();
+    let mut gate = Gate::of(tokio::spawn(speaking_with(server_key, async move {
         let logged_in = match accept(listener).await {
             Ok(driver) => {
                 let driver = Peer::new(driver);
@@ -80,7 +82,7 @@ pub(super) async fn open(
                 let _ = told.send(Err(stopped));
             }
         }
-    }));
+    })));
     let conn = Conn::new(opts).await;
     // A driver that never came to the gate is not waited for: it says why.
     let at_most = if conn.is_ok() { Duration::MAX } else { OUTCOME_WITHIN };
@@ -137,7 +139,7 @@ fn decides_for_tls(
                 "the server offered TLS before and does not any more, so it is not logged in to. If that \
                  is meant, say so with: baton client -c confirm-certificate -i {key}"
             );
-            Err(failure::new(FailureKind::Tls, message))
+            Err(failure::new(FailureKind::TlsWithdrawn, message))
         }
         (TlsMode::Preferred, false) => Ok(false),
     }

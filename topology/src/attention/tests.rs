@@ -260,3 +260,25 @@ fn who_cannot_connect_is_left_to_regular_probes() {
         assert_eq!(watchlist.connecting.len(), 0, "{case}");
     }
 }
+
+#[test]
+fn the_list_of_a_source_is_read_once_its_replica_says_that_it_connected() {
+    let asked = |membership, receiver, read_at| {
+        let source = up("a", at(1_000), Stopped);
+        let (mut snapshot, id) =
+            fleet(source, [up("b", at(read_at), receiver), up("c", T0, Stopped)]);
+        let mut cluster = (*snapshot.clusters[&id]).clone();
+        if let Some(replica) = cluster.members.get_mut(&key("b")) {
+            replica.membership = membership;
+        }
+        snapshot.clusters.insert_mut(id.clone(), Arc::new(cluster));
+        Watchlist::default().review(&snapshot, &[id], at(2_000)).keys
+    };
+    use Membership::{NeverConnected, Replica, Unlisted};
+    assert_eq!(asked(NeverConnected, Running, 1_500), [key("a")]);
+    assert_eq!(asked(NeverConnected, Running, 900), [], "it was read since");
+    assert_eq!(asked(NeverConnected, Stopped, 1_500), []);
+    for known in [Replica, Unlisted] {
+        assert_eq!(asked(known, Running, 1_500), [], "more is known of it: {known:?}");
+    }
+}

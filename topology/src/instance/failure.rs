@@ -46,11 +46,16 @@ pub enum FailureKind {
     Query,
     /// baton could not ask: it has no open file, port or memory left. Says nothing of the server.
     Local,
+    /// It asks for the password and shows another certificate than before, verified by no authority: it
+    /// is not logged in to until a person confirms that.
+    CertificateChanged,
+    /// It offered TLS before and does not any more: it is not logged in to until a person confirms that.
+    TlsWithdrawn,
 }
 
 impl FailureKind {
     /// All kinds, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::ConnectionLost,
         Self::Timeout,
@@ -60,6 +65,8 @@ impl FailureKind {
         Self::Protocol,
         Self::Query,
         Self::Local,
+        Self::CertificateChanged,
+        Self::TlsWithdrawn,
     ];
 
     /// The label metrics and logs use.
@@ -74,6 +81,8 @@ impl FailureKind {
             Self::Protocol => "protocol",
             Self::Query => "query",
             Self::Local => "local",
+            Self::CertificateChanged => "certificate_changed",
+            Self::TlsWithdrawn => "tls_withdrawn",
         }
     }
 

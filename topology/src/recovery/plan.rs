@@ -10,6 +10,7 @@ mod rejoin;
 mod released;
 mod reopen;
 mod semi_sync;
+mod shut_out;
 mod stillness;
 mod takeover;
 mod unlisted;
@@ -52,7 +53,8 @@ const NAMED_MAX: usize = 10;
 /// With all reasons why nothing may be done (I3, I13).
 pub fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Refused> {
     match recovery.kind {
-        Kind::Primary | Kind::CoPrimary => promotion(recovery, situation),
+        Kind::Primary | Kind::CoPrimary => promotion(recovery, situation)
+            .map_err(|refused| shut_out::explained(refused, recovery, situation)),
         Kind::IntermediateSource | Kind::GroupMember => orphans::plan(recovery, situation),
         Kind::ReadOnlyPrimary => reopen::plan(recovery, situation),
         Kind::Takeover => takeover::plan(recovery, situation),
@@ -172,7 +174,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         Witnesses { failed, source_had: &source_had, reachable: &reachable, silent: &silent };
     let loss = loss(&kept, &all, &witnesses, situation);
     acceptable(&loss, &candidate.key, recovery, &witnesses, situation)?;
-    let mut lost: Vec<Lost> = silent.iter().map(|it| lost(it, "it does not answer")).collect();
+    let mut lost: Vec<Lost> = silent.iter().map(|it| lost(it, &shut_out::why_silent(it))).collect();
     let mut followers = Vec::new();
     for member in reachable.iter().filter(|it| it.key() != &candidate.key) {
         match obstacle(member, &all, &candidate.key, situation) {

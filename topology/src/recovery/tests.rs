@@ -36,6 +36,7 @@ mod replaced;
 mod returned;
 mod semi_sync;
 mod sequences;
+mod shut_out;
 mod vigil;
 
 const P: &str = "00000000-0000-0000-0000-0000000000aa";

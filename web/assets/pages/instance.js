@@ -83,7 +83,7 @@ export function instancePage(key) {
     ${answered(facts, (it) => html`<div class="cards">
       ${SECTIONS.map(([title, fields]) => html`<section class="card"><h2>${title}</h2><dl>${fields.map(([field, label]) => html`<dt>${label}</dt><dd>${shown(it[field])}</dd>`)}</dl></section>`)}
       <section class="card"><h2>GTID</h2><dl><dt>Mode</dt><dd>${shown(it.GTIDMode)}</dd>${gtidSet('Errant', it.GtidErrant)}${gtidSet('Executed', it.ExecutedGtidSet)}${gtidSet('Purged', it.GtidPurged)}</dl></section>
-      <section class="card"><h2>Looks</h2><dl><dt>Last seen</dt><dd>${when(it.LastSeenTimestamp)}</dd><dt>Newest look</dt><dd>${it.IsLastCheckValid ? 'succeeded' : 'failed'}</dd><dt>It took</dt><dd>${(it.LastDiscoveryLatency / 1e6).toFixed(1)} ms</dd>
+      <section class="card"><h2>Looks</h2><dl><dt>Last seen</dt><dd>${when(it.LastSeenTimestamp)}</dd><dt>Newest look</dt><dd>${it.IsLastCheckValid ? 'valid' : 'failed or old'}</dd><dt>It took</dt><dd>${(it.LastDiscoveryLatency / 1e6).toFixed(1)} ms</dd>
         ${it.IsDowntimed ? html`<dt>Downtime</dt><dd>${called('person', it.DowntimeOwner)}: ${tame(it.DowntimeReason)}, until ${exact(it.DowntimeEndTimestamp)}</dd>` : nothing}</dl></section>
       ${equivalentsView(row, it)}
       ${channels.data?.length > 1 ? html`<section class="card"><h2>Channels</h2>${channels.data.map((/** @type {any} */ channel) => html`<h3>${name(channel.Name || 'default')}</h3><dl>${Object.entries(channel).filter(([, value]) => typeof value !== 'object' || value === null || 'Hostname' in value).map(([field, value]) => html`<dt>${field}</dt><dd>${shown(value)}</dd>`)}</dl>`)}</section>` : nothing}

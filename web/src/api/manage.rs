@@ -65,7 +65,13 @@ pub(super) async fn forget(call: Call) -> Outcome {
 /// Has a server be known by what it shows now. With `fingerprint`, only if it shows that.
 pub(super) async fn confirm_certificate(call: Call) -> Outcome {
     let key = call.key()?;
-    let Some(shown) = call.services.certificates.shown(&key) else {
+    let certificates = &call.services.certificates;
+    if certificates.shown(&key).is_none() {
+        // Another node may have met it, or nobody yet. What it shows to this one counts; that it
+        // cannot be logged in to is why it is asked about.
+        let _ = call.services.discovery.discover(key.clone()).await;
+    }
+    let Some(shown) = certificates.shown(&key) else {
         let text = format!("{key} shows nothing else than what it is known by");
         return Err(Failure::new(text));
     };
@@ -79,9 +85,9 @@ pub(super) async fn confirm_certificate(call: Call) -> Outcome {
     }
     let command = Command::ConfirmCertificate { key: key.clone(), fingerprint, at: call.now };
     let applied = call.change("confirm-certificate", Some(&key), now.clone(), command).await?;
-    call.services.certificates.adopt(&applied.state);
-    // It is looked at anyway, if a little later.
-    let _ = call.services.discovery.discover_later(key.clone());
+    certificates.adopt(&applied.state);
+    // Whether it lets baton in now, its state tells.
+    let _ = call.services.discovery.discover(key.clone()).await;
     Reply::ok(&format!("{key} is known by what it shows now: {now}"), KeyJson::from(&key))
 }
 

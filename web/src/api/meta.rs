@@ -30,6 +30,7 @@ fn canonical_name(name: &str) -> String {
 
 pub(super) async fn health(call: Call) -> Outcome {
     let store = call.services.store_health.borrow().clone();
+    let stuck = call.services.lateness.stuck();
     let node = &call.services.node;
     let shown = NodeJson {
         hostname: node.hostname.clone(),
@@ -44,7 +45,7 @@ pub(super) async fn health(call: Call) -> Outcome {
     let active =
         NodeJson { app_version: String::new(), db_backend: String::new(), ..shown.clone() };
     let mut health = HealthJson {
-        healthy: store == StoreHealth::Healthy,
+        healthy: store == StoreHealth::Healthy && stuck.is_empty(),
         hostname: node.hostname.clone(),
         token: node.token.clone(),
         is_active_node: true,
@@ -55,14 +56,16 @@ pub(super) async fn health(call: Call) -> Outcome {
     if let Some(raft) = &call.raft {
         tell_of(raft, &mut health).await;
     }
-    match store {
-        StoreHealth::Healthy => Reply::ok("Application node is healthy", health),
-        StoreHealth::Degraded { reason } => {
-            health.error = Some(BTreeMap::new());
-            let message = format!("Application node is unhealthy {reason}");
-            Err(Failure::new(message).with_details(&health))
-        }
+    let reasons: Vec<String> = match store {
+        StoreHealth::Healthy => stuck.iter().map(ToString::to_string).collect(),
+        StoreHealth::Degraded { reason } => vec![reason],
+    };
+    if reasons.is_empty() {
+        return Reply::ok("Application node is healthy", health);
     }
+    health.error = Some(BTreeMap::new());
+    let message = format!("Application node is unhealthy {}", reasons.join("; "));
+    Err(Failure::new(message).with_details(&health))
 }
 
 /// Adds who leads, and who else is there.

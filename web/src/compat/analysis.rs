@@ -10,6 +10,7 @@ use baton_topology::instance::Facts;
 use baton_topology::recovery::aftermath::{Aftermath, Concern};
 use baton_topology::recovery::{Cause, Recovery};
 use baton_topology::snapshot::FleetSnapshot;
+use baton_topology::status::{is_last_check_valid, is_outdated};
 use baton_topology::time::Timestamp;
 use serde::Serialize;
 
@@ -128,6 +129,8 @@ impl AnalysisJson {
             analysis.structure.iter().map(|warning| warning_name(*warning)).collect();
         let ends_at = analysis.downtime_ends_at;
         Self {
+            last_check_valid: analysis.evidence.is_valid
+                && !is_outdated(&member.instance, &fleet.policy, now),
             analyzed_instance_master_key: source.unwrap_or_default(),
             cluster_details: Some(details),
             analyzed_instance_data_center: facts.placement.data_center.clone(),
@@ -161,7 +164,7 @@ impl AnalysisJson {
         Self {
             analyzed_instance_key: (&left.former).into(),
             cluster_details: details,
-            last_check_valid: former.is_some_and(|it| it.is_valid()),
+            last_check_valid: former.is_some_and(|it| is_last_check_valid(it, &fleet.policy, now)),
             is_read_only: former.is_some_and(|it| it.facts.read_only),
             analysis: code_name(Code::NoProblem),
             description: left.to_string().into(),

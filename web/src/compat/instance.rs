@@ -9,7 +9,9 @@ use baton_topology::instance::{
 use baton_topology::ledger::Downtime;
 use baton_topology::names::HostNames;
 use baton_topology::snapshot::FleetSnapshot;
-use baton_topology::status::{InstanceProblem, is_recently_checked, is_up_to_date, problems};
+use baton_topology::status::{
+    InstanceProblem, is_last_check_valid, is_recently_checked, is_up_to_date, problems,
+};
 use baton_topology::time::Timestamp;
 use baton_topology::version::Flavor;
 use serde::Serialize;
@@ -286,7 +288,7 @@ impl InstanceJson {
             semi_sync_master_clients: semi_sync.source_clients,
             semi_sync_replica_status: semi_sync.replica_active,
             last_seen_timestamp: timestamp_or_empty(last_seen),
-            is_last_check_valid: instance.is_valid(),
+            is_last_check_valid: is_last_check_valid(instance, &fleet.policy, now),
             is_up_to_date: is_up_to_date(instance, &fleet.policy, now),
             is_recently_checked: is_recently_checked(instance, &fleet.policy, now),
             seconds_since_last_seen: last_seen.map(|seen| now.since(seen).as_secs()).into(),

@@ -176,6 +176,7 @@ fn services(
         hooks: operations.hooks.clone(),
         operations: Arc::new(operations),
         store_health: handles.store_health.clone(),
+        lateness: baton_actors::lateness::Lateness::default(),
         reloader: Arc::new(NoConfiguration),
         registry: handles.metrics.registry(),
         node: NodeName {

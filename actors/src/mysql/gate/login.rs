@@ -210,7 +210,7 @@ fn has_changed(key: &InstanceKey, before: &Fingerprint, now: &Fingerprint) -> Pr
          certificate was renewed or the server made anew, say so with: baton client -c \
          confirm-certificate -i {key}"
     );
-    failure::new(FailureKind::AccessDenied, message)
+    failure::new(FailureKind::CertificateChanged, message)
 }
 
 fn by_server(error: io::Error) -> Stopped {

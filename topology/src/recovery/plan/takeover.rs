@@ -11,6 +11,7 @@ use super::super::candidate::{Common, Objection, Situation, objections, rank};
 use super::super::holding::{everything, holdings, turned_away};
 use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
 use super::account::no_account;
+use super::shut_out::why_silent;
 use super::{acknowledge_no_more, bring, imports_left, lost, members, obstacle, open, prepared_xa};
 
 /// Who takes over, and the siblings' way below: all of them must get there.
@@ -193,7 +194,7 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     why.extend(turned_away(primary, successor));
     let silent = members(recovery, situation);
     let silent = silent.iter().filter(|member| !member.instance.is_valid());
-    let silent = silent.map(|member| lost(member, "it does not answer"));
+    let silent = silent.map(|member| lost(member, &why_silent(member)));
     Ok(Plan {
         successor: successor.key().clone(),
         why,
