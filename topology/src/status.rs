@@ -68,11 +68,13 @@ pub enum InstanceProblem {
     NotListed,
     /// It shows another certificate than the one it is known by, verified by no authority.
     ChangedCertificate,
+    /// It is a primary, and scheduled events do not run there, as they came by replication.
+    DisabledEvents,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -85,6 +87,7 @@ impl InstanceProblem {
         Self::Offline,
         Self::NotListed,
         Self::ChangedCertificate,
+        Self::DisabledEvents,
     ];
 
     /// The name programs match on.
@@ -102,6 +105,7 @@ impl InstanceProblem {
             Self::Offline => "offline_mode",
             Self::NotListed => "not_listed_by_its_source",
             Self::ChangedCertificate => "certificate_changed",
+            Self::DisabledEvents => "events_disabled_by_replication",
         }
     }
 }
@@ -141,9 +145,16 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let is_offline = instance.is_valid() && instance.facts.offline_mode;
     let offline = is_offline.then_some(InstanceProblem::Offline);
     let not_listed = (!member.is_recognized()).then_some(InstanceProblem::NotListed);
-    let others =
-        others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed).chain(changed);
-    first.into_iter().chain(others).collect()
+    let events = has_disabled_events(instance).then_some(InstanceProblem::DisabledEvents);
+    let others = others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed);
+    first.into_iter().chain(others).chain(changed).chain(events).collect()
+}
+
+/// On a replica that is as it should be.
+fn has_disabled_events(instance: &Instance) -> bool {
+    let Facts { read_only, events, .. } = &*instance.facts;
+    let are_disabled = events.is_some_and(|it| it.replica_side_disabled > 0);
+    instance.is_valid() && !read_only && !is_replica(instance) && are_disabled
 }
 
 /// A primary that imports has replicas; a replica that somebody opened has none.
@@ -158,7 +169,7 @@ mod tests {
     use super::*;
     use crate::certificate::Fingerprint;
     use crate::fleet::{FleetInput, advance};
-    use crate::instance::ThreadState;
+    use crate::instance::{Events, ThreadState};
     use crate::snapshot::FleetSnapshot;
     use crate::testing::{answered, key, primary_facts, refused, replica_facts};
     use std::sync::Arc;
@@ -192,6 +203,20 @@ mod tests {
         assert_eq!(stuck, ["binary_log_cannot_be_written"]);
         let changed = with(|it| it.changed_certificate = Some(Fingerprint::of_digest([1; 32])));
         assert_eq!(changed, ["certificate_changed"]);
+    }
+
+    #[test]
+    fn events_that_came_by_replication_are_told_on_a_primary_only() {
+        let events = Events { replica_side_disabled: 2, ..Events::default() };
+        let with = |facts: Facts, events| problems_of(Facts { events, ..facts }, true, 12);
+        let found = ["events_disabled_by_replication"];
+        assert_eq!(with(primary_facts(), Some(events)), found);
+        assert_eq!(
+            with(primary_facts(), Some(Events { enabled: 2, ..Events::default() })),
+            [""; 0]
+        );
+        assert_eq!(with(primary_facts(), None), [""; 0]);
+        assert_eq!(with(replica_facts(&key("p")), Some(events)), [""; 0]);
     }
 
     #[test]
