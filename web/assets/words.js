@@ -70,7 +70,6 @@ const CODES = {
   InaccessibleCoMaster: 'A co-primary is alive, but does not let baton in',
   InaccessibleIntermediateMaster: 'An intermediate source is alive, but does not let baton in',
   MasterCannotWriteBinlog: 'The primary cannot write its binary log: commits wait',
-  MasterLostTransactions: 'The primary came back with less than it had',
   NeverSeenMaster: 'What replicas call their primary was never seen',
   UnreachableMaster: 'The primary is out of reach, but replicas still hear it',
   UnreachableMasterWithLaggingReplicas: 'The primary is out of reach and its replicas lag',
@@ -110,7 +109,6 @@ const PROBLEMS = {
   group_replication_member_not_online: 'group member not online',
   relay_log_disk_full: 'disk of its relay log is full',
   binary_log_cannot_be_written: 'commits wait: binary log cannot be written',
-  events_disabled_by_replication: 'events do not run: ALTER EVENT ... ENABLE',
   not_listed_by_its_source: 'its source never listed it: connect it or RESET REPLICA ALL',
   writable_with_only_a_named_channel: 'writable, and its only channel has a name',
 };
