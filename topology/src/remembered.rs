@@ -127,8 +127,9 @@ fn had_before_restart(before: &Instance, facts: &Facts, result: &ProbeResult) ->
     let had = |gtids: Gtids, at| Had { gtids, read: BinlogCoordinates::default(), at };
     let followed = before.facts.source().is_some() || facts.source().is_some();
     let seen = before.health.last_seen.filter(|_| !followed)?;
-    let uuids = before.facts.server_uuid.zip(facts.server_uuid);
-    let is_new = started_since_seen(before, facts, result) || uuids.is_some_and(|(a, b)| a != b);
+    let is_new = is_another(&before.facts, facts)
+        || facts.uptime_seconds < before.facts.uptime_seconds
+        || started_since_seen(before, facts, result);
     let earlier = before.remembered.had.as_ref();
     if earlier.is_none() && !is_new {
         return None;
@@ -136,6 +137,12 @@ fn had_before_restart(before: &Instance, facts: &Facts, result: &ProbeResult) ->
     let now = had(written(facts), Timestamp::EPOCH);
     let newest = if is_new { written(&before.facts) } else { Gtids::None };
     most(earlier, &now, had(newest, seen))
+}
+
+/// Whether a server goes by another identity than before, as one with a disk of its own does.
+fn is_another(before: &Facts, facts: &Facts) -> bool {
+    let uuids = before.server_uuid.zip(facts.server_uuid);
+    uuids.is_some_and(|(then, now)| then != now) || before.server_id != facts.server_id
 }
 
 /// What a server without a source has, by GTID.
