@@ -224,10 +224,8 @@ fn a_primary_that_comes_back_empty_unseen_is_told_of_and_nothing_is_wiped() {
             });
         }
         // An empty server makes itself another certificate.
-        let own = [
-            ("BATON_INSTANCEPOLLSECONDS", "1"),
-            ("BATON_MYSQLTOPOLOGYPINCERTIFICATES", "false"),
-        ];
+        let own =
+            [("BATON_INSTANCEPOLLSECONDS", "1"), ("BATON_MYSQLTOPOLOGYPINCERTIFICATES", "false")];
         let settings = [&EVERYWHERE[..], &own].concat();
         let baton = watch(&servers, &settings);
         let path = format!("/api/instance/{}/{}", servers[0].host, servers[0].port);
