@@ -147,6 +147,119 @@ fn a_primary_with_a_channel_that_was_left_over_comes_back_closed() {
     assert!(is_writable(&servers[1]));
 }
 
+/// Waits until baton says that nobody leads, and how a person decides that.
+fn until_nobody_leads(baton: &Baton) {
+    baton.until("/api/replication-analysis", "it is told that nobody leads", |all| {
+        all.to_string().contains("FormerMasterKeptClosed").then_some(())
+    });
+    baton.until("/api/fleet", "and what people can do", |fleet| {
+        fleet.to_string().contains("set-writeable -i").then_some(())
+    });
+}
+
+/// I1, I5: of two, the one that replaced the other dies as well, and the other comes back alone. It
+/// lacks what was acknowledged meanwhile, so a person decides, or the other one comes back.
+#[test]
+fn a_former_primary_that_comes_back_alone_after_its_successor_died_is_closed() {
+    for flavor in FLAVORS {
+        let mut servers = star(&Options::new(flavor), 1);
+        empower(&servers);
+        servers[0].exec("CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY)");
+        let baton = watch(&servers, &EVERYWHERE);
+        servers[0].kill_9();
+        assert_eq!(successor(&until_recovered(&baton)), u64::from(servers[1].port));
+        wait_until(PATIENCE, "it has all", || {
+            servers[1].try_query("INSERT INTO shop.orders VALUES (1)").is_ok().then_some(())
+        });
+        servers[1].kill_9();
+        baton.until_found(&servers[1], "DeadMasterWithoutReplicas");
+        servers[0].restart();
+        until_fenced(&servers[0]);
+        until_nobody_leads(&baton);
+        if flavor == Flavor::MySql97 {
+            servers[1].restart();
+            wait_until(PATIENCE, "who replaced it leads again", || {
+                is_writable(&servers[1]).then_some(())
+            });
+            baton.until("/api/replication-analysis", "somebody leads", |all| {
+                (!all.to_string().contains("FormerMasterKeptClosed")).then_some(())
+            });
+            assert!(!is_writable(&servers[0]), "{}", baton.log());
+            continue;
+        }
+        let set = format!("/api/set-writeable/{}/{}", servers[0].host, servers[0].port);
+        let done = baton.get(&set);
+        assert_eq!(done["Code"], "OK", "{done}");
+        // Nobody closes it again: it is looked at several times.
+        baton.until("/api/replication-analysis", "it leads", |all| {
+            (!all.to_string().contains("FormerMasterKeptClosed")).then_some(())
+        });
+        let path = format!("/api/instance/{}/{}", servers[0].host, servers[0].port);
+        for _ in 0..3 {
+            let before = baton.get(&path)["Uptime"].clone();
+            baton
+                .until(&path, "it is looked at again", |it| (it["Uptime"] != before).then_some(()));
+        }
+        assert!(is_writable(&servers[0]), "{}", baton.log());
+    }
+}
+
+/// Its disk is replaced, and it is back before anybody misses it: the replicas have what it lost, keep
+/// it, and one of them takes over when a person says so.
+#[test]
+fn a_primary_that_comes_back_empty_unseen_is_told_of_and_nothing_is_wiped() {
+    const ROWS: &str = "SELECT COUNT(*) FROM shop.orders";
+    for (flavor, keeps_its_uuid) in
+        [(Flavor::MySql97, false), (Flavor::MySql97, true), (Flavor::MariaDb1011, false)]
+    {
+        let mut servers = star(&Options::new(flavor), 2);
+        servers[1..].iter().for_each(|it| it.exec("SET GLOBAL read_only = ON"));
+        empower(&servers);
+        servers[0].exec("CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY)");
+        servers[0].exec("INSERT INTO shop.orders VALUES (1), (2), (3)");
+        for replica in &servers[1..] {
+            wait_until(PATIENCE, "it has all rows", || {
+                let rows = replica.try_query(ROWS).ok()?;
+                (rows.first()?.first()?.as_deref() == Some("3")).then_some(())
+            });
+        }
+        // An empty server makes itself another certificate.
+        let own =
+            [("BATON_INSTANCEPOLLSECONDS", "1"), ("BATON_MYSQLTOPOLOGYPINCERTIFICATES", "false")];
+        let settings = [&EVERYWHERE[..], &own].concat();
+        let baton = watch(&servers, &settings);
+        let path = format!("/api/instance/{}/{}", servers[0].host, servers[0].port);
+        let told = servers[0].executed();
+        baton.until(&path, "its transactions were seen", |it| {
+            (it["ExecutedGtidSet"] == told.as_str() || flavor.is_mariadb()).then_some(())
+        });
+        baton.signal("-STOP");
+        let identity = servers[0].dir().join("data/auto.cnf");
+        let uuid = std::fs::read_to_string(&identity);
+        servers[0].start_empty();
+        if keeps_its_uuid {
+            servers[0].shutdown();
+            std::fs::write(&identity, uuid.expect("its UUID")).expect("keep the UUID");
+            servers[0].restart();
+        }
+        empower(&servers[..1]);
+        baton.signal("-CONT");
+        baton.until_found(&servers[0], "MasterLostTransactions");
+        for replica in &servers[1..] {
+            assert_eq!(replica.value(ROWS), "3", "{flavor:?} {keeps_its_uuid}");
+        }
+        assert_eq!(baton.get("/api/audit-recovery"), serde_json::json!([]), "{}", baton.log());
+        if !keeps_its_uuid {
+            let to = &servers[1];
+            let path = format!("/api/force-master-takeover/shop/{}/{}", to.host, to.port);
+            let done = baton.get(&path);
+            assert!(is_writable(to), "{flavor:?} {done:#}\n{}", baton.log());
+            assert_eq!(to.value(ROWS), "3");
+            until_fenced(&servers[0]);
+        }
+    }
+}
+
 /// I1: accounts with SUPER write to a server that is only `read_only`.
 #[test]
 fn a_former_primary_that_starts_read_only_is_closed_to_everybody() {

@@ -247,3 +247,86 @@ fn an_asynchronous_replica_that_is_gone_bars_no_failover() {
         assert_eq!(rows, "10", "{flavor:?}: what was acknowledged is there");
     }
 }
+
+/// What is waited for twice: the successor and one more acknowledge, a third does not.
+fn twice(flavor: Flavor) -> Vec<Server> {
+    let servers = shop(flavor);
+    acknowledge_no_more(&servers[3]);
+    until_acknowledged_by(&servers[0], 2);
+    for server in &servers {
+        server.exec("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = 2");
+    }
+    servers
+}
+
+/// Clients write while user processes run, and once it is over.
+#[test]
+fn a_primary_that_waits_for_two_hands_over_without_standing_still_meanwhile() {
+    let servers = twice(Flavor::MySql97);
+    let hook = "touch begun; while [ ! -e go ]; do sleep 0.1; done";
+    let settings = [
+        ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+        ("BATON_REPLICATIONCREDENTIALSQUERY", "SELECT 'repl', 'repl'"),
+        ("BATON_PREGRACEFULTAKEOVERPROCESSES", hook),
+    ];
+    let baton = start(&servers, "SELECT 1", &settings);
+    baton.until_all_valid(servers.len());
+    let to = &servers[1];
+    let path = format!("/api/graceful-master-takeover-auto/shop/{}/{}", to.host, to.port);
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| baton.get(&path));
+        wait_until(PATIENCE, "the hook runs", || {
+            baton.folder().join("begun").exists().then_some(())
+        });
+        let write = scope.spawn(|| servers[0].exec("INSERT INTO shop.orders VALUES (1)"));
+        let release = Release(&servers[0]);
+        wait_until(PATIENCE, "it is acknowledged, though siblings move", || {
+            write.is_finished().then_some(())
+        });
+        std::fs::write(baton.folder().join("go"), "").expect("let it go on");
+        let done = done.join().expect("an answer");
+        assert_eq!(done["Code"], "OK", "{done:#}\n{}", baton.log());
+        drop(release);
+    });
+    until_acknowledged_by(to, 2);
+    to.exec("INSERT INTO shop.orders VALUES (2)");
+    until_all_have(&servers, 2);
+    for server in &servers {
+        assert_eq!(server.value("SELECT COUNT(*) FROM shop.orders"), "2", "{}", server.address());
+    }
+}
+
+/// The only one that acknowledged succeeds, and nobody is left who acknowledges to it: it is told, and
+/// who lets baton decide has another one switched on.
+#[test]
+fn a_new_primary_that_nobody_acknowledges_to_is_told_of_and_helped_where_that_is_let() {
+    for flavor in FLAVORS {
+        let mut servers = shop(flavor);
+        servers[2..].iter().for_each(acknowledge_no_more);
+        until_acknowledged_by(&servers[0], 1);
+        let query = priorities(&servers, [1, 1, 1, 1]);
+        let settings = [
+            ("BATON_RECOVERMASTERCLUSTERFILTERS", "*"),
+            ("BATON_RECOVERLOCKEDSEMISYNCMASTER", "true"),
+        ];
+        let baton = start(&servers, &query, &settings);
+        baton.until_all_valid(servers.len());
+        let path =
+            format!("/api/register-candidate/{}/{}/prefer", servers[1].host, servers[1].port);
+        assert_eq!(baton.get(&path)["Code"], "OK");
+        servers[0].kill_9();
+        let recovery = until_recovered(&baton);
+        assert_eq!(recovery["SuccessorKey"]["Port"], servers[1].port, "{recovery:#}");
+        let errors = recovery["AllErrors"].to_string();
+        assert!(errors.contains("waits for 1 acknowledgements and 0 of those"), "{errors}");
+        std::thread::scope(|scope| {
+            let write = scope.spawn(|| servers[1].exec("INSERT INTO shop.orders VALUES (1)"));
+            let release = Release(&servers[1]);
+            wait_until(PATIENCE, "another one acknowledges, and the write goes through", || {
+                write.is_finished().then_some(())
+            });
+            drop(release);
+        });
+        until_all_have(&servers[1..], 1);
+    }
+}

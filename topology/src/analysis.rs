@@ -73,6 +73,9 @@ pub struct Evidence {
     pub is_read_only: bool,
     /// Steps below the head of its cluster.
     pub depth: u32,
+    /// Transactions that it had before it was started anew and has no more, though replicas have them.
+    #[serde(default)]
+    pub lost_transactions: u64,
     /// All replicas known of it.
     pub replicas: u32,
     /// Replicas that answer.
@@ -215,6 +218,9 @@ pub enum Code {
     GroupWithoutMajority,
     /// A primary answers and cannot write its binary log, such as on a full disk: commits wait.
     PrimaryCannotWriteBinlog,
+    /// A primary was started anew with less than it had, such as on an empty disk, and its replicas have
+    /// more than it.
+    PrimaryLostTransactions,
 }
 
 /// What is unwise about the structure around an instance.

@@ -4,8 +4,8 @@
 //! simply have been committed after the source was looked at, so it counts as errant only when a
 //! look at the source that *began* after it was seen on the replica does not show it either. What
 //! an ancestor wrote itself is never errant, even when that ancestor is dead and its last look is
-//! old. Nor is what came by another channel than the one that places the instance: somebody wants
-//! that there.
+//! old; nor is what it had before it came back with less. Nor is what came by another channel than the
+//! one that places the instance: somebody wants that there.
 //!
 //! MariaDB's numbers do not tell whether somebody else's transaction came from the source. What they
 //! tell is what a replica logged under its own server id; its source and the replicas beside it have
@@ -49,6 +49,12 @@ pub fn errant(
         }
         if let Gtids::MySql(theirs) = &ancestor.facts.gtid.executed {
             suspects = suspects.subtract(theirs);
+        }
+        // It came from there, though the ancestor lost it since; so did what followed after the last
+        // look at it.
+        if let Some(Gtids::MySql(had)) = ancestor.remembered.had.as_ref().map(|it| &it.gtids) {
+            suspects = suspects.subtract(had);
+            suspects = suspects.without_uuids_of(&had.without_uuids(own.as_slice()));
         }
     }
     let seen_here = instance.health.last_seen;

@@ -5,6 +5,7 @@
 //! in [`crate::ledger`].
 
 mod channel;
+mod events;
 mod failure;
 mod group;
 
@@ -25,6 +26,7 @@ use crate::remembered::Remembered;
 use crate::time::Timestamp;
 use crate::version::Version;
 
+pub use events::Events;
 pub use failure::{FailureKind, ProbeFailure};
 
 /// One MySQL server as baton knows it.
@@ -155,6 +157,8 @@ pub struct Facts {
     /// How many XA transactions are prepared: they keep their locks, also when the server is replaced
     /// or restarted, until they are committed or rolled back. `None` when the server does not tell.
     pub prepared_xa: Option<u64>,
+    /// Scheduled events. `None` when the server was not asked, or does not tell.
+    pub events: Option<Events>,
 }
 
 /// The server's own binary log.

@@ -25,7 +25,9 @@ use uuid::Uuid;
 pub use self::stuck::{DISK_FULL_MESSAGE, is_log_stuck, why_log_is_stuck};
 pub use self::table::{RawTable, Row};
 use crate::binlog::BinlogCoordinates;
-use crate::instance::{BinlogFacts, BinlogFormat, Facts, GtidFacts, Placement, PromotionRule};
+use crate::instance::{
+    BinlogFacts, BinlogFormat, Events, Facts, GtidFacts, Placement, PromotionRule,
+};
 use crate::key::InstanceKey;
 use crate::version::Version;
 
@@ -57,6 +59,8 @@ pub enum Question {
     Credentials,
     /// XA transactions that are prepared and neither committed nor rolled back.
     PreparedXa,
+    /// How many scheduled events run, and how many do not because they came by replication. One row.
+    Events,
     /// Configured: lag in seconds.
     Lag,
     /// Configured: data centre.
@@ -93,6 +97,7 @@ impl Question {
             Self::Processlist => "processlist",
             Self::Credentials => "replication credentials",
             Self::PreparedXa => "prepared XA transactions",
+            Self::Events => "scheduled events",
             Self::Lag => "configured lag query",
             Self::DataCenter => "configured data centre query",
             Self::Region => "configured region query",
@@ -218,10 +223,20 @@ pub fn read(
         stuck_log: None,
         changed_certificate: None,
         prepared_xa: answers.get(&Question::PreparedXa).map(|table| table.rows.len() as u64),
+        events: events(answers),
         version,
     };
     facts.note_imports(&BTreeSet::new());
     Ok((canonical, facts))
+}
+
+fn events(answers: &Answers) -> Option<Events> {
+    let row = answers.get(&Question::Events)?.first()?;
+    Some(Events {
+        replica_side_disabled: row.number("replica_side_disabled")?,
+        enabled: row.number("enabled")?,
+        is_scheduler_on: row.flag("scheduler"),
+    })
 }
 
 /// More seconds than this are what is left of a negative number.

@@ -4,6 +4,9 @@
 //! its own answers. Facts are replaced by every probe; this is what has to outlive them. It ends when
 //! the server shows again what it had, or follows another source, or none; and it says nothing once
 //! the source itself was seen later (see [`crate::recovery`]).
+//!
+//! A server without a source is remembered to have had what it lacks since it was started anew: on an
+//! empty disk, or on one that lost its last writes. What people take away while it runs is their choice.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +21,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Remembered {
-    /// It had more than it has now, from the source that it still follows.
+    /// It had more than it has now, from the source that it still follows, or before it was started
+    /// anew where it follows none.
     pub had: Option<Had>,
     /// When the first of the probes began that did not see its receiver run; `None` while it runs.
     pub idle_since: Option<Timestamp>,
@@ -64,7 +68,10 @@ pub fn remember(before: &Instance, facts: &Facts, result: &ProbeResult) -> Remem
     let is_first = before.health.last_seen.is_none();
     let follows_another = before.facts.source() != facts.source();
     let Some(channel) = facts.main_channel().filter(|_| facts.source().is_some()) else {
-        return Remembered::default();
+        return Remembered {
+            had: had_before_restart(before, facts, result),
+            ..Remembered::default()
+        };
     };
     let idle_since = match channel.receiver {
         ThreadState::Running => None,
@@ -112,6 +119,42 @@ fn had(before: &Instance, facts: &Facts) -> Option<Had> {
         read: read_by_position(&before.facts),
         at: before.health.last_seen.unwrap_or(Timestamp::EPOCH),
     };
+    most(earlier, &now, newest)
+}
+
+/// The most that a server without a source was seen to have, if it was started anew with less.
+fn had_before_restart(before: &Instance, facts: &Facts, result: &ProbeResult) -> Option<Had> {
+    let had = |gtids: Gtids, at| Had { gtids, read: BinlogCoordinates::default(), at };
+    let followed = before.facts.source().is_some() || facts.source().is_some();
+    let seen = before.health.last_seen.filter(|_| !followed)?;
+    let is_new = is_another(&before.facts, facts)
+        || facts.uptime_seconds < before.facts.uptime_seconds
+        || started_since_seen(before, facts, result);
+    let earlier = before.remembered.had.as_ref();
+    if earlier.is_none() && !is_new {
+        return None;
+    }
+    let now = had(written(facts), Timestamp::EPOCH);
+    let newest = if is_new { written(&before.facts) } else { Gtids::None };
+    most(earlier, &now, had(newest, seen))
+}
+
+/// Whether a server goes by another identity than before, as one with a disk of its own does.
+fn is_another(before: &Facts, facts: &Facts) -> bool {
+    let uuids = before.server_uuid.zip(facts.server_uuid);
+    uuids.is_some_and(|(then, now)| then != now) || before.server_id != facts.server_id
+}
+
+/// What a server without a source has, by GTID.
+pub fn written(facts: &Facts) -> Gtids {
+    match &facts.gtid.executed {
+        Gtids::MariaDb(executed) => Gtids::MariaDb(executed.union(&facts.gtid.logged)),
+        other => other.clone(),
+    }
+}
+
+/// What it had earlier or had last, as far as it lacks some of it now.
+fn most(earlier: Option<&Had>, now: &Had, newest: Had) -> Option<Had> {
     match (earlier.filter(|it| !now.covers(it)), !now.covers(&newest)) {
         (None, false) => None,
         (None, true) => Some(newest),
@@ -282,6 +325,33 @@ mod tests {
                 "case: {case}"
             );
         }
+    }
+
+    #[test]
+    fn a_primary_is_remembered_to_have_had_what_it_lacks_since_it_was_started_anew() {
+        let primary = |executed: Gtids, server: u128, uptime_seconds: u64| {
+            let mut facts = Facts { uptime_seconds, ..primary_facts() };
+            facts.server_uuid = Some(uuid::Uuid::from_u128(server));
+            facts.gtid.executed = executed;
+            facts
+        };
+        let (all, some) = (|| mysql("1-9"), || mysql("1-3"));
+        let had = Some(("aa:1-9", 10));
+        check_had("it goes on", vec![primary(some(), 1, 90), primary(all(), 1, 100)], None);
+        check_had("emptied", vec![primary(all(), 1, 90), primary(mysql("1-1"), 2, 95)], had);
+        check_had("the last writes", vec![primary(all(), 1, 90), primary(some(), 1, 3)], had);
+        check_had("people took it", vec![primary(all(), 1, 90), primary(some(), 1, 100)], None);
+        let restored = vec![primary(all(), 1, 90), primary(some(), 2, 3), primary(all(), 2, 13)];
+        check_had("it was restored", restored, None);
+        let later = vec![primary(all(), 1, 90), primary(some(), 2, 3), primary(some(), 2, 13)];
+        check_had("it stays so", later, had);
+        let below = vec![primary(all(), 1, 90), primary(some(), 2, 3), replica(some())];
+        check_had("it was made a replica", below, None);
+        let on_mariadb = vec![
+            primary(mariadb("0-1-9"), 0, 90),
+            primary(Gtids::MariaDb("".parse().unwrap()), 0, 3),
+        ];
+        check_had("MariaDB", on_mariadb, Some(("0-1-9", 10)));
     }
 
     #[test]

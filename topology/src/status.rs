@@ -85,11 +85,13 @@ pub enum InstanceProblem {
     ChangedCertificate,
     /// It offered TLS before and does not any more, so it is not logged in to, and cannot be fenced.
     TlsWithdrawn,
+    /// It is a primary, and scheduled events do not run there, as they came by replication.
+    DisabledEvents,
 }
 
 impl InstanceProblem {
     /// All problems, in declaration order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LastCheckInvalid,
         Self::NotRecentlyChecked,
         Self::NotReplicating,
@@ -103,6 +105,7 @@ impl InstanceProblem {
         Self::NotListed,
         Self::ChangedCertificate,
         Self::TlsWithdrawn,
+        Self::DisabledEvents,
     ];
 
     /// The name programs match on.
@@ -121,6 +124,7 @@ impl InstanceProblem {
             Self::NotListed => "not_listed_by_its_source",
             Self::ChangedCertificate => "certificate_changed",
             Self::TlsWithdrawn => "tls_not_offered_any_more",
+            Self::DisabledEvents => "events_disabled_by_replication",
         }
     }
 }
@@ -163,9 +167,16 @@ pub fn problems(member: &Member, policy: &Policy, now: Timestamp) -> Vec<Instanc
     let is_offline = instance.is_valid() && instance.facts.offline_mode;
     let offline = is_offline.then_some(InstanceProblem::Offline);
     let not_listed = (!member.is_recognized()).then_some(InstanceProblem::NotListed);
-    let others =
-        others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed).chain(changed);
-    first.into_iter().chain(others).chain(withdrawn).collect()
+    let events = has_disabled_events(instance).then_some(InstanceProblem::DisabledEvents);
+    let others = others.chain(stuck_log).chain(relay_full).chain(offline).chain(not_listed);
+    first.into_iter().chain(others).chain(changed).chain(withdrawn).chain(events).collect()
+}
+
+/// On a replica that is as it should be.
+fn has_disabled_events(instance: &Instance) -> bool {
+    let Facts { read_only, events, .. } = &*instance.facts;
+    let are_disabled = events.is_some_and(|it| it.replica_side_disabled > 0);
+    instance.is_valid() && !read_only && !is_replica(instance) && are_disabled
 }
 
 /// A primary that imports has replicas; a replica that somebody opened has none.
@@ -180,7 +191,7 @@ mod tests {
     use super::*;
     use crate::certificate::Fingerprint;
     use crate::fleet::{FleetInput, advance};
-    use crate::instance::ThreadState;
+    use crate::instance::{Events, ThreadState};
     use crate::snapshot::FleetSnapshot;
     use crate::testing::{answered, key, primary_facts, refused, replica_facts};
     use std::sync::Arc;
@@ -267,6 +278,20 @@ mod tests {
         assert!(member.instance.is_valid() && !member.instance.is_failed());
         let lost = fleet.instance(&key("lost")).unwrap();
         assert!(!is_outdated(lost, policy, late), "what does not answer is told otherwise");
+    }
+
+    #[test]
+    fn events_that_came_by_replication_are_told_on_a_primary_only() {
+        let events = Events { replica_side_disabled: 2, ..Events::default() };
+        let with = |facts: Facts, events| problems_of(Facts { events, ..facts }, true, 12);
+        let found = ["events_disabled_by_replication"];
+        assert_eq!(with(primary_facts(), Some(events)), found);
+        assert_eq!(
+            with(primary_facts(), Some(Events { enabled: 2, ..Events::default() })),
+            [""; 0]
+        );
+        assert_eq!(with(primary_facts(), None), [""; 0]);
+        assert_eq!(with(replica_facts(&key("p")), Some(events)), [""; 0]);
     }
 
     #[test]

@@ -72,6 +72,15 @@ const PROCESSLIST_MARIADB: &str = "SELECT HOST Host FROM information_schema.PROC
 /// Since 8.0, MySQL tells those with the `XA_RECOVER_ADMIN` privilege.
 const PREPARED_XA: &str = "XA RECOVER";
 
+/// Shows the events of databases on which the account has the `EVENT` privilege.
+macro_rules! events {
+    () => {
+        "SELECT COUNT(IF(STATUS LIKE '%SIDE_DISABLED', 1, NULL)) replica_side_disabled, \
+         COUNT(IF(STATUS = 'ENABLED', 1, NULL)) enabled, @@global.event_scheduler scheduler \
+         FROM information_schema.EVENTS"
+    };
+}
+
 /// What is known of a server from its greeting on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Dialect {
@@ -135,6 +144,8 @@ impl Dialect {
                 "SELECT COUNT(*) > 0 AND MAX(User_name) != '' FROM mysql.slave_master_info"
             }
             Question::PreparedXa => PREPARED_XA,
+            // Older ones open a table for that, which somebody may have locked.
+            Question::Events if self.version.is_mysql_at_least(8, 0, 0) => events!(),
             _ => return None,
         })
     }
@@ -157,6 +168,8 @@ fn mariadb(question: Question) -> Option<&'static str> {
         Question::ReplicaHosts => "SHOW SLAVE HOSTS",
         Question::Processlist => PROCESSLIST_MARIADB,
         Question::PreparedXa => PREPARED_XA,
+        // Not to be held up by who has locked the table of events.
+        Question::Events => concat!("SET STATEMENT lock_wait_timeout = 0 FOR ", events!()),
         _ => return None,
     })
 }

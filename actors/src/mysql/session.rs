@@ -28,8 +28,11 @@ use crate::probe::schedule::spread;
 /// A question that a server refused is not put to it again for this long, or half of that.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(300);
 
-/// Prepared XA transactions are counted this often.
-const XA_EVERY: Duration = Duration::from_secs(10);
+/// What changes seldom and is not needed to judge a server is asked this often.
+const SELDOM_EVERY: Duration = Duration::from_secs(10);
+
+/// What that is.
+const SELDOM: [Question; 2] = [Question::PreparedXa, Question::Events];
 
 /// For so long after an answer a connection is taken to stand without asking.
 const PROVEN_FOR: Duration = Duration::from_millis(500);
@@ -67,8 +70,8 @@ pub(super) struct Live {
     refusal_holds: Duration,
     /// Whether the server had replicas last time: then they are asked for in the first packet.
     is_source: bool,
-    /// The prepared XA transactions, and when they were asked for.
-    prepared_xa: Option<(Instant, RawTable)>,
+    /// The answers to what is asked seldom, and when it was asked.
+    seldom: Option<(Instant, Vec<(Question, RawTable)>)>,
 }
 
 /// One probe under way.
@@ -152,9 +155,9 @@ impl MySqlSession {
             let dialect = connection.greet().await?;
             let proven = Instant::now();
             let refused = BTreeMap::new();
-            let (is_source, prepared_xa) = (false, None);
+            let (is_source, seldom) = (false, None);
             let refusal_holds = spread(&self.key, REFUSAL_HOLDS);
-            Ok(Live { connection, proven, dialect, refused, refusal_holds, is_source, prepared_xa })
+            Ok(Live { connection, proven, dialect, refused, refusal_holds, is_source, seldom })
         };
         timeout(deadline, connecting).await.unwrap_or_else(|_| {
             let within = deadline.as_millis();
@@ -241,24 +244,26 @@ impl ProbeSession for MySqlSession {
 
 impl Live {
     /// Rights that were granted since something was refused hold for new connections only. Few have
-    /// the right to see prepared XA transactions: no connection is renewed for that alone.
+    /// the right to see prepared XA transactions, say: no connection is renewed for what is asked seldom.
     fn is_due_for_another_try(&self) -> bool {
-        let refused =
-            self.refused.iter().filter(|(question, _)| **question != Question::PreparedXa);
+        let refused = self.refused.iter().filter(|(question, _)| !SELDOM.contains(question));
         refused.into_iter().any(|(_, since)| since.elapsed() >= self.refusal_holds)
     }
 
-    /// Asks for what changes seldom and is not needed to judge a server: now and then.
-    fn xa_question(&self) -> Option<Question> {
-        let is_due = self.prepared_xa.as_ref().is_none_or(|(at, _)| at.elapsed() >= XA_EVERY);
-        is_due.then_some(Question::PreparedXa)
+    fn seldom_questions(&self) -> &'static [Question] {
+        let is_due = self.seldom.as_ref().is_none_or(|(at, _)| at.elapsed() >= SELDOM_EVERY);
+        if is_due { &SELDOM } else { &[] }
     }
 
-    fn remember_xa(&mut self, progress: &mut Progress) {
-        if let Some(told) = progress.answers.get(&Question::PreparedXa) {
-            self.prepared_xa = Some((Instant::now(), told.clone()));
-        } else if let Some((_, told)) = &self.prepared_xa {
-            progress.answers.insert(Question::PreparedXa, told.clone());
+    /// Between two times the last answers stand.
+    fn remember_seldom(&mut self, progress: &mut Progress) {
+        let answers = &mut progress.answers;
+        let told = SELDOM.iter().filter_map(|it| Some((*it, answers.get(it)?.clone())));
+        let told: Vec<(Question, RawTable)> = told.collect();
+        if !told.is_empty() {
+            self.seldom = Some((Instant::now(), told));
+        } else if let Some((_, told)) = &self.seldom {
+            answers.extend(told.iter().cloned());
         }
     }
 
@@ -287,7 +292,7 @@ impl Live {
         if members.is_some_and(|table| !table.rows.is_empty()) {
             second.push(Question::GroupSettings);
         }
-        second.extend(self.xa_question());
+        second.extend(self.seldom_questions());
         let mut second: Vec<(Question, &str)> = self.statements(&second);
         let configured = &shared.options.queries;
         let wanted = configured.iter().filter(|q| !self.refused.contains_key(&q.question()));
@@ -306,7 +311,7 @@ impl Live {
             let answers = self.connection.ask(&last).await?;
             self.settle(answers, progress);
         }
-        self.remember_xa(progress);
+        self.remember_seldom(progress);
         Ok(())
     }
 

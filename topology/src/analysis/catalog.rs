@@ -145,7 +145,7 @@ fn is_below(e: &Evidence) -> bool {
 }
 
 /// Every problem, in the order they are judged.
-pub static PROBLEMS: [Problem; 37] = [
+pub static PROBLEMS: [Problem; 38] = [
     // Whoever answers lives, even if the answer is no.
     row(
         Code::InaccessiblePrimary,
@@ -220,6 +220,13 @@ pub static PROBLEMS: [Problem; 37] = [
                 && e.replicating_replicas > 0;
             e.is_primary && (out_of_sight_but_receiving(e) || half_seen)
         },
+    ),
+    // Before the one that is opened: whoever came back empty must not be.
+    row(
+        Code::PrimaryLostTransactions,
+        Detect,
+        "Master came back with less than it had, such as with an empty disk; its replicas have more than it",
+        |e, _| e.is_primary && e.is_valid && e.lost_transactions > 0,
     ),
     // Before those about semi-sync: nobody waits for acknowledgements where nobody may write.
     row(Code::NoWriteablePrimary, Recover, "Master with replicas is read_only", |e, policy| {

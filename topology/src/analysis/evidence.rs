@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{Analysis, Code, Evidence};
 use crate::cluster::{Cluster, Member};
+use crate::gtid::Gtids;
 use crate::instance::{BinlogFormat, Channel, Instance, Positioning, SourceLink, ThreadState};
 use crate::ledger::LedgerState;
 use crate::membership::Membership;
 use crate::policy::Policy;
 use crate::recovery::scouts::is_under_test;
+use crate::remembered::{received_or_executed, written};
 use crate::time::Timestamp;
 use crate::version::Flavor;
 
@@ -53,7 +55,29 @@ pub(super) fn gather(
     };
     count_replicas(&mut evidence, &replicas, ledger, policy, now);
     evidence.receiving_replicas = count_witnesses(instance, &replicas, ledger, now);
+    evidence.lost_transactions = count_lost(instance, &replicas);
     evidence
+}
+
+/// How many transactions a primary had before it was started anew, and lacks, though a replica that
+/// answers still has some of them.
+fn count_lost(primary: &Instance, replicas: &[&Member]) -> u64 {
+    let Some(had) = primary.remembered.had.as_ref().filter(|_| is_primary(primary)) else {
+        return 0;
+    };
+    let now = written(&primary.facts);
+    let kept = replicas.iter().filter(|it| it.instance.is_valid());
+    let kept = kept.map(|it| match (&had.gtids, &now, &received_or_executed(&it.instance.facts)) {
+        (Gtids::MySql(had), Gtids::MySql(now), Gtids::MySql(theirs)) => {
+            had.subtract(now).intersect(theirs).count()
+        }
+        (Gtids::MariaDb(had), Gtids::MariaDb(now), Gtids::MariaDb(theirs)) => {
+            let is_ahead = |domain| theirs.last_of(domain) > now.last_of(domain);
+            had.filtered(|it| is_ahead(it.domain)).count_ahead_of(now)
+        }
+        _ => 0,
+    });
+    kept.max().unwrap_or(0)
 }
 
 fn count_replicas(

@@ -43,6 +43,8 @@ pub enum Concern {
     Writable,
     /// The former primary was not closed, and was not seen to be since: clients that reach it may write.
     NotFenced,
+    /// The former primary is back and closed, and nobody leads: who replaced it is gone, or closed too.
+    KeptClosed,
     /// The former primary has transactions that the new one lacks.
     Extra {
         /// How many, as far as can be told.
@@ -61,11 +63,12 @@ pub enum Concern {
 
 impl Concern {
     /// All kinds of concern, as programs know them.
-    pub const NAMES: [&str; 4] = [
+    pub const NAMES: [&str; 5] = [
         "FormerMasterWritable",
         "FormerMasterNotFenced",
         "FormerMasterHasExtraTransactions",
         "FailoverLostTransactions",
+        "FormerMasterKeptClosed",
     ];
 
     /// What programs match on.
@@ -75,6 +78,7 @@ impl Concern {
             Self::NotFenced => 1,
             Self::Extra { .. } => 2,
             Self::Lost { .. } => 3,
+            Self::KeptClosed => 4,
         }]
     }
 
@@ -82,7 +86,7 @@ impl Concern {
     pub const fn transactions(&self) -> u64 {
         match self {
             Self::Extra { count, .. } | Self::Lost { count, .. } => *count,
-            Self::Writable | Self::NotFenced => 0,
+            Self::Writable | Self::NotFenced | Self::KeptClosed => 0,
         }
     }
 }
@@ -114,6 +118,10 @@ impl Aftermath {
                 "the former primary {former} was not made read-only and does not answer: clients \
                  that reach it may still write to it"
             ),
+            Concern::KeptClosed => format!(
+                "the former primary {former} is back and refuses writes, and nobody accepts any: {head}, \
+                 which replaced it and may have what it lacks, does not answer, or refuses them too"
+            ),
             Concern::Extra { count, known } => format!(
                 "the former primary {former} has {} that {head} lacks: {known}",
                 number(*count)
@@ -133,6 +141,15 @@ impl Aftermath {
         }
         if self.concerns.iter().any(|it| matches!(it, Concern::NotFenced | Concern::Writable)) {
             next.push(format!("Make sure that no client reaches {former}, or shut it down."));
+        }
+        if self.concerns.contains(&Concern::KeptClosed) {
+            let head = &self.head;
+            next.push(format!(
+                "Start {head} again, and see that it accepts writes (baton client set-writeable -i {head})."
+            ));
+            next.push(format!(
+                "If {head} is lost for good, with what only it had: baton client set-writeable -i {former}"
+            ));
         }
         next.push(format!(
             "Bring {former} back as a replica (baton client rejoin -i {former}), or have it \
@@ -213,11 +230,24 @@ fn of_former(
     match was_seen {
         true if !former.facts.read_only => concerns.push(Concern::Writable),
         false if !recovery.fenced => concerns.push(Concern::NotFenced),
+        true if former.is_valid() && leads_nobody(head, fleet) => {
+            concerns.push(Concern::KeptClosed);
+        }
         _ => {}
     }
     let extra = was_seen.then(|| extra(former, recovery, head, fleet)).flatten();
     concerns.extend(extra);
     concerns
+}
+
+/// Whether a primary is gone, or refuses writes, and no replica of it answers that could replace it.
+fn leads_nobody(head: &InstanceKey, fleet: &FleetSnapshot) -> bool {
+    let answers = |key: &InstanceKey| fleet.instance(key).is_some_and(|it| it.is_valid());
+    fleet.member(head).is_some_and(|(_, it)| {
+        let is_gone = it.instance.is_failed() && it.instance.refusal().is_none();
+        let is_closed = it.instance.is_valid() && it.instance.facts.read_only;
+        (is_gone || is_closed) && !it.replicas.iter().any(answers)
+    })
 }
 
 /// What the former primary wrote that the new one lacks.

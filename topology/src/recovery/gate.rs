@@ -549,11 +549,11 @@ pub fn blocking<'a>(
     };
     fleet.ledger.recoveries.values().map(|it| &**it).find(|it| {
         // What was done in peace says nothing about flapping, and who acknowledges nothing about
-        // who is primary.
+        // who is primary; nor the other way round: a new primary may be the one that waits in vain.
         let is_other = match it.kind {
             Kind::Takeover | Kind::Rejoin | Kind::Regroup => true,
             Kind::SemiSync => recovery.kind != Kind::SemiSync,
-            _ => false,
+            _ => recovery.kind == Kind::SemiSync,
         };
         !is_other
             && it.acknowledged.is_none()

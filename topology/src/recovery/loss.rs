@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 
 use super::candidate::Situation;
 use super::holding::{Holding, holdings};
-use super::plan::may_have_acknowledged;
+use super::plan::{delay_seconds, may_have_acknowledged};
 use super::{Acknowledging, Cause, Loss, Recovery, Refused};
 
 /// The key that lets baton accept a known loss by itself.
@@ -36,6 +36,9 @@ pub(super) struct Witnesses<'a> {
     pub(super) reachable: &'a [&'a Member],
     /// Those that do not.
     pub(super) silent: &'a [&'a Member],
+    /// Those of the reachable that stay behind on purpose, are not waited for, and have what the
+    /// successor lacks.
+    pub(super) ahead: &'a [&'a Member],
 }
 
 impl Witnesses<'_> {
@@ -290,17 +293,48 @@ pub(super) fn acceptable(
             "{who}, and writes were acknowledged once {count} had them{rest}; {FORCE}"
         )));
     }
-    // Somebody received to the end, and the successor has all that this one has.
-    let is_tail = loss.on.is_empty()
-        && witnesses
-            .reachable
-            .iter()
-            .any(|it| was_receiving(it, witnesses.failed) && !witnesses.has_forgotten(it, loss));
+    if let Acknowledging::By(count @ 1..) = recovery.acknowledging {
+        let late: Vec<&&Member> = witnesses.ahead.iter().filter(may_have).collect();
+        if let Some(first) = late.first().filter(|_| doubtful + late.len() >= count as usize) {
+            let (key, delay) = (first.key(), delay_seconds(first));
+            let what = lacks_what(loss, successor, recovery);
+            return Err(Refused::because(format!(
+                "{what}; {key} received it, is delayed by {delay} s on purpose and not waited for, and \
+                 writes were acknowledged once {count} had them; {FORCE}"
+            )));
+        }
+    }
+    let is_tail = is_tail(loss, witnesses);
     if loss.is_empty() || is_tail || !situation.policy.recovery.fail_promotion_on_known_loss {
         return Ok(());
     }
     let what = lacks_what(loss, successor, recovery);
     Err(Refused::because(format!("{what}, and {KEY} is set; {FORCE}")))
+}
+
+/// Whether what is lost was still on its way when the old primary failed: somebody received to the end,
+/// and the successor has all that this one has. What a delayed replica received beyond that may count
+/// as well.
+fn is_tail(loss: &Loss, witnesses: &Witnesses<'_>) -> bool {
+    let is_ahead = |key: &InstanceKey| witnesses.ahead.iter().any(|it| it.key() == key);
+    let was_on_its_way = witnesses.ahead.is_empty() || keeps_what_was_seen(loss, witnesses);
+    loss.on.iter().all(is_ahead)
+        && was_on_its_way
+        && witnesses.reachable.iter().any(|it| {
+            !is_ahead(it.key())
+                && was_receiving(it, witnesses.failed)
+                && !witnesses.has_forgotten(it, loss)
+        })
+}
+
+/// Whether all that the old primary was seen to have is kept: what is lost came after that.
+fn keeps_what_was_seen(loss: &Loss, witnesses: &Witnesses<'_>) -> bool {
+    let is_known = match witnesses.source_had {
+        Gtids::MySql(set) => !set.is_empty(),
+        Gtids::MariaDb(position) => !position.is_empty(),
+        Gtids::None => false,
+    };
+    is_known && lacks(witnesses.source_had, &loss.kept).is_empty()
 }
 
 fn forgotten(member: &Member) -> String {

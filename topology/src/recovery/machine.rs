@@ -13,7 +13,9 @@ use crate::ledger::{Command, Downtime};
 
 use super::candidate::Situation;
 use super::check::check;
-use super::plan::{arrange, freeze, left_alone, plan, receives_again, released, roll_back, untold};
+use super::plan::{
+    arrange, freeze, left_alone, plan, receives_again, released, roll_back, too_few, untold,
+};
 use super::{Cause, End, Fencing, Kind, Need, Phase, Plan, Recovery, Refused, Stage};
 
 /// So many candidates are tried before a recovery gives up.
@@ -134,6 +136,10 @@ pub fn step(recovery: &Recovery, event: Event, situation: &Situation<'_>) -> Ste
         (Phase::Opening, Event::Ran(ran)) => opened(next, &ran, situation),
         (Phase::Gathering, Event::Ran(ran)) => {
             note_failures(&mut next, &ran);
+            // Who has its place is not left behind, whatever it refused before.
+            ran.iter().filter(|it| has_place(it)).for_each(|it| {
+                next.failed_on.remove(&it.on);
+            });
             end(next, if brought(&ran) { End::Done } else { End::Stuck }, situation)
         }
         (Phase::RollingBack, Event::Looked) => roll_back_now(next, situation),
@@ -186,8 +192,11 @@ fn held(ran: &[Ran]) -> bool {
 
 /// Whether everybody has a place: whoever does not get through to it yet tries again by itself.
 fn brought(ran: &[Ran]) -> bool {
-    let has_place = |it: &Ran| matches!(it.outcome, Outcome::Done | Outcome::Unconnected { .. });
     ran.iter().all(|it| it.need == Need::Should || has_place(it))
+}
+
+fn has_place(ran: &Ran) -> bool {
+    matches!(ran.outcome, Outcome::Done | Outcome::Unconnected { .. })
 }
 
 fn begin_takeover(mut recovery: Recovery, situation: &Situation<'_>) -> Step {
@@ -445,6 +454,7 @@ fn opened(mut recovery: Recovery, ran: &[Ran], situation: &Situation<'_>) -> Ste
             if let Some(loss) = recovery.loss().cloned() {
                 note(&mut recovery, format!("{} lost: {}", loss.amount(), loss.known));
             }
+            too_few(&plan, situation).into_iter().for_each(|why| note(&mut recovery, why));
             let commands = after_opening(&recovery, situation);
             let step = to(recovery, Phase::Gathering, Effect::Run(plan.gather));
             Step { commands, ..step }

@@ -63,6 +63,7 @@ fn is_made(code: Code) -> bool {
         | Code::DeadGroupMemberWithReplicas
         | Code::UnreachableGroupMemberWithReplicas
         | Code::GroupWithoutMajority
-        | Code::PrimaryCannotWriteBinlog => false,
+        | Code::PrimaryCannotWriteBinlog
+        | Code::PrimaryLostTransactions => false,
     }
 }

@@ -4,10 +4,13 @@
 //! after everything stood still.
 
 mod account;
+mod acknowledgers;
+mod delayed;
 mod gather;
 mod orphans;
 mod rejoin;
 mod released;
+mod remarks;
 mod reopen;
 mod semi_sync;
 mod shut_out;
@@ -31,6 +34,8 @@ use super::loss::{Witnesses, acceptable, loss};
 use super::{Acknowledging, Cause, Chain, Kind, Lost, Need, Phase, Plan, Recovery, Refused, Stage};
 
 pub use account::keepers;
+pub use acknowledgers::too_few;
+pub(super) use delayed::delay_seconds;
 pub use gather::in_turns;
 pub use released::released;
 use released::{holds_itself_up, wait_again};
@@ -41,6 +46,7 @@ pub(super) use unlisted::is_trusted;
 pub(in crate::recovery) use stillness::{start_again, would_lose};
 
 use gather::gather;
+use remarks::{disabled_events, events_go_on, imports_left, prepared_xa};
 
 /// Why whoever finds its place by file and position stays where it is.
 const NEEDS_GTID: &str = "it does not use GTID, so its place in another log is not known";
@@ -167,11 +173,19 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         .map_err(|refused| unlisted::explained(refused, &doubtful, recovery, situation))?;
     let source_had = failed.map(everything).unwrap_or_default();
     let all = holdings(&reachable, failed, &source_had);
-    let foremost = foremost(&all, recovery)?;
-    let (candidate, donor, why) = choose(recovery, situation, &reachable, &all, foremost)?;
+    let aside = delayed::set_aside(&reachable, recovery, situation);
+    let (ready, has) = delayed::others(&reachable, &all, &aside);
+    let foremost = foremost(&has, recovery)?;
+    let (candidate, donor, why) = choose(recovery, situation, &ready, &has, foremost)?;
     let kept: Vec<&Holding> = std::iter::once(candidate).chain(donor).collect();
-    let witnesses =
-        Witnesses { failed, source_had: &source_had, reachable: &reachable, silent: &silent };
+    let ahead = delayed::ahead(&aside, &all, &kept);
+    let witnesses = Witnesses {
+        failed,
+        source_had: &source_had,
+        reachable: &reachable,
+        silent: &silent,
+        ahead: &ahead,
+    };
     let loss = loss(&kept, &all, &witnesses, situation);
     acceptable(&loss, &candidate.key, recovery, &witnesses, situation)?;
     let mut lost: Vec<Lost> = silent.iter().map(|it| lost(it, &shut_out::why_silent(it))).collect();
@@ -183,6 +197,7 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
         }
     }
     let mut why = why;
+    why.extend(delayed::told(&aside, &ahead));
     why.extend(unlisted::left_out(&doubtful, recovery, situation));
     for member in doubtful {
         match unlisted::obstacle(member, &candidate.key, situation) {
@@ -193,19 +208,29 @@ fn promotion(recovery: &Recovery, situation: &Situation<'_>) -> Result<Plan, Ref
     lost.sort_by(|a, b| a.key.cmp(&b.key));
     why.extend(failed.into_iter().flat_map(|it| imports_left(it, &candidate.key)));
     why.extend(failed.and_then(|it| prepared_xa(it, &candidate.key)));
+    why.extend(situation.cluster.member(&candidate.key).and_then(disabled_events));
     let prepare = prepare(candidate, donor, situation);
     let mut recovery = recovery.clone();
     recovery.released.extend(released(&prepare));
     let open = open(&candidate.key, donor, &recovery, situation);
-    Ok(Plan {
+    let mut plan = Plan {
         successor: candidate.key.clone(),
         why,
         prepare,
         open: Stage { chains: open.into_iter().collect() },
-        gather: gather(&candidate.key, &followers, &reachable, &lost, &recovery, situation),
+        gather: gather(
+            &candidate.key,
+            &followers,
+            &reachable,
+            (&lost, &ahead),
+            &recovery,
+            situation,
+        ),
         lost,
         loss,
-    })
+    };
+    plan.why.extend(too_few(&plan, situation));
+    Ok(plan)
 }
 
 /// Once everybody was stopped, whoever still receives could acknowledge what nobody else will have.
@@ -456,27 +481,6 @@ fn obstacle(
 /// Why a replica that finds its place by GTID could not go on below another source.
 fn misfit(member: &Member, source: &Member, situation: &Situation<'_>) -> Option<String> {
     can_go_on(&member.instance, &source.instance, situation.policy).err().map(|why| why.0)
-}
-
-/// What a primary brought in from elsewhere, and its successor will not: a person has to see to it.
-fn imports_left(old: &Member, successor: &InstanceKey) -> Vec<String> {
-    let left = old.instance.facts.other_channels().filter_map(|channel| {
-        let (key, name, source) = (old.key(), &channel.name, channel.source.attached()?);
-        Some(format!("{key} imports from {source} by channel {name:?}, and {successor} does not"))
-    });
-    left.take(NAMED_MAX).collect()
-}
-
-/// XA transactions that were prepared on a primary are prepared on its successor: nobody ends them but
-/// whoever coordinates them.
-fn prepared_xa(old: &Member, successor: &InstanceKey) -> Option<String> {
-    let count = old.instance.facts.prepared_xa.filter(|count| *count > 0)?;
-    let old = old.key();
-    Some(format!(
-        "{count} XA transactions are prepared on {old}: they keep their locks, on {successor} as \
-         well, until they are committed there or rolled back. Ended on {old} afterwards, which \
-         read_only does not prevent, they are errant there"
-    ))
 }
 
 fn lost(member: &Member, why: &str) -> Lost {

@@ -4,7 +4,7 @@
 //! Who leads is found by following the ledger from successor to successor, and from there what
 //! people did since. Nothing is decided here about how a former primary becomes a replica.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::action::Action;
@@ -22,6 +22,8 @@ use super::{Chain, Kind, Need, Recovery, Stage};
 
 /// A fence that did not hold is tried again after this.
 const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// So much later is noted that a fence holds: who opens the server after that means it.
+const HOLDS: Duration = Duration::from_millis(1);
 /// No chain of sources or successors is followed any further.
 const STEPS_MAX: usize = 1_000;
 
@@ -32,6 +34,12 @@ pub(super) struct Returning {
     fenced: BTreeMap<InstanceKey, Timestamp>,
     /// Whether they were open at the first look after this recovery replaced them.
     found_open: BTreeMap<InstanceKey, (u64, bool)>,
+    /// Those that do not answer.
+    away: BTreeSet<InstanceKey>,
+    /// Those that were open whenever they were looked at since they came back.
+    open_since_back: BTreeSet<InstanceKey>,
+    /// When those were told to close whose successor is away.
+    told: BTreeMap<InstanceKey, Timestamp>,
 }
 
 impl Returning {
@@ -41,13 +49,36 @@ impl Returning {
         self.fenced.retain(|_, since| now.since(*since) < FENCE_FOR);
         let replaced = all_replaced(&fleet.ledger);
         self.found_open.retain(|key, _| replaced.contains_key(key));
+        self.away.retain(|key| replaced.contains_key(key));
+        self.open_since_back.retain(|key| replaced.contains_key(key));
+        let chores = &fleet.ledger.chores;
+        let holds = |key: &InstanceKey, told: Timestamp| chores.get(key) == Some(&told.plus(HOLDS));
+        self.open_since_back.retain(|key| !self.told.get(key).is_some_and(|at| holds(key, *at)));
+        self.told.retain(|key, _| self.open_since_back.contains(key));
         for (key, recovery) in &replaced {
             let Some((_, member)) = fleet.member(key) else { continue };
             let came_open = self.came_back_open(member, recovery, now);
+            self.note_return(member, recovery);
             if !is_open_since(member, recovery) || !self.is_due(member, recovery, fleet, now) {
                 continue;
             }
             let last = last_of(recovery, &replaced);
+            if let Some(successor) = absent_successor(member, recovery, last, fleet) {
+                // It may lead where baton does not see it, and has what the former primary lacks.
+                if !self.open_since_back.contains(*key) {
+                    continue;
+                }
+                if successor.instance.health.last_attempt < member.instance.health.last_seen {
+                    review.looks.push(successor.key().clone());
+                    continue;
+                }
+                self.fenced.entry((*key).clone()).or_insert(now);
+                self.told.insert((*key).clone(), now);
+                let at = now.plus(HOLDS);
+                let done = Some(Command::NoteChore { key: (*key).clone(), at, scout: None });
+                review.chores.push(Chore { done, ..fence(member, recovery, now) });
+                continue;
+            }
             let Some(leader) = leader(member, last, fleet) else { continue };
             // Two that accepted writes side by side were meant to.
             let is_meant = recovery.successor.as_ref() == Some(leader.key())
@@ -78,6 +109,24 @@ impl Returning {
             *found = (recovery.id, is_recent && !is_closed(facts));
         }
         found.1
+    }
+
+    /// Takes note of whether it came back open. Once it was seen closed, or below somebody, whoever opens
+    /// it means it.
+    fn note_return(&mut self, member: &Member, recovery: &Recovery) {
+        let (key, instance) = (member.key(), &member.instance);
+        if instance.is_failed() && instance.refusal().is_none() {
+            self.open_since_back.remove(key);
+            self.away.insert(key.clone());
+        } else if instance.is_valid() {
+            let is_open = !is_closed(&instance.facts) && is_where_it_was(member, recovery);
+            if self.away.remove(key) && is_open {
+                self.open_since_back.insert(key.clone());
+            }
+            if !is_open {
+                self.open_since_back.remove(key);
+            }
+        }
     }
 
     fn is_due(
@@ -168,6 +217,26 @@ fn leader<'a>(former: &Member, last: &Recovery, fleet: &'a FleetSnapshot) -> Opt
     // People put somebody else in its place.
     let top = above.last().copied().filter(|_| !follows_former)?;
     (top.instance.is_valid() && !top.instance.facts.read_only).then_some(top)
+}
+
+/// Whoever replaced a former primary last, if it does not answer and nobody else leads as far as is
+/// seen. Replicas that the recovery could not reach may still follow the former primary; whom people
+/// put below it since says that it is meant to lead. So are two that accepted writes side by side.
+fn absent_successor<'a>(
+    former: &Member,
+    recovery: &Recovery,
+    last: &Recovery,
+    fleet: &'a FleetSnapshot,
+) -> Option<&'a Member> {
+    let (_, successor) = fleet.member(last.successor.as_ref()?)?;
+    let was_left = |it: &InstanceKey| recovery.lost.contains(it) || recovery.failed_on.contains(it);
+    let is_meant = last.id == recovery.id && recovery.beside.contains(successor.key());
+    let is_absent = successor.instance.is_failed()
+        && successor.key() != former.key()
+        && !is_meant
+        && head(former, last, fleet).is_none()
+        && former.replicas.iter().all(was_left);
+    is_absent.then_some(successor)
 }
 
 /// Who heads the cluster by what is seen, when nothing is seen of whoever baton put there.

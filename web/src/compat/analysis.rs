@@ -302,6 +302,7 @@ pub(crate) fn code_name(code: Code) -> &'static str {
         Code::UnreachableGroupMemberWithReplicas => "UnreachableReplicationGroupMemberWithReplicas",
         Code::GroupWithoutMajority => "ReplicationGroupWithoutMajority",
         Code::PrimaryCannotWriteBinlog => "MasterCannotWriteBinlog",
+        Code::PrimaryLostTransactions => "MasterLostTransactions",
     }
 }
 

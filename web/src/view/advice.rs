@@ -5,6 +5,7 @@
 
 use baton_topology::analysis::catalog::Response;
 use baton_topology::analysis::{Analysis, Code};
+use baton_topology::key::InstanceKey;
 use baton_topology::recovery::gate::{Request, Runner};
 use baton_topology::recovery::preview::{Preview, preview};
 use baton_topology::recovery::{Cause, Fencing, Hooks, Refused};
@@ -99,6 +100,20 @@ fn is_unreachable(code: Code) -> bool {
     matches!(code, NeverSeenPrimary | UnreachablePrimary | UnreachablePrimaryWithLaggingReplicas)
 }
 
+/// Whoever came back with less is not told from one that was emptied on purpose.
+fn lost_transactions(key: &InstanceKey) -> (&'static str, Vec<String>) {
+    let why = "the primary itself answers, and whether what it lost is to be had again from a replica \
+               is a person's decision: nothing is moved or wiped";
+    let next = vec![
+        format!("Keep clients from writing to {key}, and see what its replicas say."),
+        "Have a replica that has everything take over, by its name: baton client \
+         force-master-takeover."
+            .to_owned(),
+        format!("Or restore {key}. Do not reset its replicas: they have what it lost."),
+    ];
+    (why, next)
+}
+
 /// Why baton does nothing about what it only detects, and what people can do.
 fn waiting(analysis: &Analysis, forced: Option<Preview>) -> Advice {
     let key = &analysis.key;
@@ -153,6 +168,7 @@ fn waiting(analysis: &Analysis, forced: Option<Preview>) -> Advice {
             "the primary itself answers, and goes on as soon as there is room",
             vec![format!("Make room where {key} writes its binary log: it looks every minute.")],
         ),
+        Code::PrimaryLostTransactions => lost_transactions(key),
         Code::AllPrimaryReplicasNotReplicating | Code::AllPrimaryReplicasNotReplicatingOrDead => (
             "the primary itself answers, so there is nothing to fail over from",
             vec!["See what each replica says, and start replication.".to_owned()],

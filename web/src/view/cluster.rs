@@ -127,7 +127,8 @@ impl Finding {
     /// What a failover left behind.
     fn left(aftermath: &Aftermath) -> Self {
         let first = aftermath.concerns.first();
-        let is_critical = aftermath.concerns.contains(&Concern::Writable);
+        let is_critical = |it: &Concern| matches!(it, Concern::Writable | Concern::KeptClosed);
+        let is_critical = aftermath.concerns.iter().any(is_critical);
         Self {
             key: aftermath.former.to_string(),
             code: first.map_or("", Concern::name),
@@ -179,6 +180,11 @@ fn evidence(key: &InstanceKey, evidence: &Evidence) -> String {
         (false, true) => "answers only in part",
         (false, false) => "does not answer",
     };
+    let lost = match evidence.lost_transactions {
+        0 => String::new(),
+        count => format!(", and has lost {count} transactions that a replica has"),
+    };
+    let answers = format!("{answers}{lost}");
     let Evidence { replicas, valid_replicas, replicating_replicas, .. } = evidence;
     let failing = evidence.failing_to_connect_replicas;
     match replicas {

@@ -728,6 +728,53 @@ fn an_errant_replica_is_warned_of_unless_it_is_in_downtime() {
     assert_eq!(warned(&with_gtid(Scene::healthy()).downtimed(&["r2"])), []);
 }
 
+/// Whoever came back empty is no healthy primary, must not be opened, and its replicas, which have
+/// what it lost, are not errant for that.
+#[test]
+fn a_primary_that_came_back_with_less_than_its_replicas_have_is_told_of() {
+    let set = |text: &str| Gtids::MySql(text.parse().unwrap());
+    let (old, new) =
+        ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222");
+    let look = |fleet: &FleetSnapshot, name: &str, at, facts: &Facts| {
+        let input = vec![FleetInput::Probed(answered(name, at, facts.clone()))];
+        advance(fleet, input, Timestamp::from_secs(at)).snapshot
+    };
+    let found = |fleet: &FleetSnapshot| {
+        let all = fleet.clusters.values().flat_map(|it| it.analyses.clone());
+        let all = all.map(|it| (it.code, it.structure, it.evidence.lost_transactions));
+        all.collect::<Vec<_>>()
+    };
+    for (case, replica_has, after, expected) in [
+        ("its replica has all", format!("{old}:1-9"), 1, Some(9)),
+        ("and more than was seen", format!("{old}:1-12"), 1, Some(9)),
+        ("its replica lost it too", String::new(), 1, None),
+        ("it was not started anew", format!("{old}:1-9"), 200, None),
+    ] {
+        let scene = Scene::pair()
+            .policy(|policy| policy.recover_non_writeable_primary = true)
+            .with("p", |facts| {
+                facts.uptime_seconds = 100;
+                facts.gtid.executed = set(&format!("{old}:1-9"));
+            })
+            .with("r1", |facts| facts.gtid.executed = set(&replica_has));
+        let mut p = scene.servers[0].facts.clone();
+        (p.uptime_seconds, p.read_only) = (after, true);
+        p.gtid.executed = set(&format!("{new}:1"));
+        let fleet = look(&scene.look(), "p", 20, &p);
+        let fleet = look(&fleet, "r1", 21, &scene.servers[1].facts);
+        let fleet = look(&fleet, "p", 25, &Facts { uptime_seconds: after + 5, ..p });
+        let found = found(&fleet);
+        let is_found = found.iter().any(|(code, _, _)| *code == Code::PrimaryLostTransactions);
+        assert_eq!(is_found, expected.is_some(), "case: {case}: {found:?}");
+        if let Some(count) = expected {
+            let (_, structure, lost) = &found[0];
+            assert_eq!(*lost, count, "case: {case}");
+            let errant = structure.contains(&StructureWarning::ErrantGtid);
+            assert!(!errant, "case: {case}: {structure:?}");
+        }
+    }
+}
+
 #[test]
 fn downtime_excuses_and_maintenance_silences() {
     let broken = || Scene::healthy().broken(ALL_BELOW);

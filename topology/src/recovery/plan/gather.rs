@@ -6,20 +6,24 @@ use crate::key::InstanceKey;
 
 use super::super::candidate::Situation;
 use super::super::{Chain, Kind, Lost, Need, Recovery, Stage};
-use super::{bring, forgets_later, wait_again};
+use super::{bring, forgets_later, move_below, threads_of, wait_again};
 
 /// Followers get the successor as their source; who cannot come along is given up.
 pub(super) fn gather(
     successor: &InstanceKey,
     followers: &[&Member],
     reachable: &[&Member],
-    lost: &[Lost],
+    (lost, ahead): (&[Lost], &[&Member]),
     recovery: &Recovery,
     situation: &Situation<'_>,
 ) -> Stage {
     let chain = |on: &InstanceKey, actions| Chain { on: on.clone(), actions, need: Need::Should };
     let follow = followers.iter().map(|member| {
-        let mut actions = bring(member, successor, recovery);
+        // What it received and the successor lacks is given up: applied, it would be errant for good.
+        let mut actions = match ahead.iter().any(|it| it.key() == member.key()) {
+            true => move_below(successor, threads_of(member, recovery)),
+            false => bring(member, successor, recovery),
+        };
         actions.extend(wait_again(member.key(), recovery));
         chain(member.key(), actions)
     });

@@ -9,10 +9,14 @@ use crate::key::InstanceKey;
 
 use super::super::candidate::{Common, Objection, Situation, objections, rank};
 use super::super::holding::{everything, holdings, turned_away};
-use super::super::{Cause, Chain, Loss, Need, Plan, Recovery, Refused, Stage};
+use super::super::{Cause, Chain, Loss, Need, Phase, Plan, Recovery, Refused, Stage};
 use super::account::no_account;
+use super::acknowledgers::{kept_back, may_acknowledge_to, too_few};
 use super::shut_out::why_silent;
-use super::{acknowledge_no_more, bring, imports_left, lost, members, obstacle, open, prepared_xa};
+use super::{
+    acknowledge_no_more, bring, disabled_events, events_go_on, imports_left, lost, members,
+    obstacle, open, prepared_xa,
+};
 
 /// Who takes over, and the siblings' way below: all of them must get there.
 ///
@@ -27,6 +31,7 @@ pub fn arrange(
     let replicas = members(recovery, situation);
     let old = situation.cluster.member(recovery.failed());
     let all = holdings(&replicas, old, &everything_of_old(recovery, situation));
+    let stays = kept_back(&replicas, designated, recovery);
     let mut stage = Stage::default();
     for member in replicas.iter().filter(|it| it.key() != designated.key()) {
         // Whoever is in downtime may be left behind.
@@ -40,6 +45,8 @@ pub fn arrange(
             continue;
         }
         match why {
+            // It acknowledges until the old primary is closed, and is moved after that.
+            None if stays.contains(member.key()) => {}
             None => stage.chains.push(Chain {
                 on: member.key().clone(),
                 actions: move_applied(member, designated.key(), recovery, situation),
@@ -188,22 +195,54 @@ pub(super) fn plan(recovery: &Recovery, situation: &Situation<'_>) -> Result<Pla
     }
     let is_told = !actions.is_empty();
     let step_down = is_told.then(|| Chain { on: old.clone(), actions, need: Need::Should });
+    let siblings = left_to_move(primary, successor, recovery, situation);
     let mut why = vec![format!("{} takes over from {old}", successor.key())];
     why.extend(imports_left(primary, successor.key()));
     why.extend(prepared_xa(primary, successor.key()));
+    why.extend(disabled_events(successor).into_iter().chain(events_go_on(primary)));
     why.extend(turned_away(primary, successor));
     let silent = members(recovery, situation);
     let silent = silent.iter().filter(|member| !member.instance.is_valid());
     let silent = silent.map(|member| lost(member, &why_silent(member)));
-    Ok(Plan {
+    let mut plan = Plan {
         successor: successor.key().clone(),
         why,
         prepare: vec![Stage { chains: vec![wait] }],
         open: Stage {
             chains: open(successor.key(), None, recovery, situation).into_iter().collect(),
         },
-        gather: Stage { chains: step_down.into_iter().collect() },
+        gather: Stage { chains: siblings.into_iter().chain(step_down).collect() },
         lost: stays_out.map(|why| lost(primary, &why)).into_iter().chain(silent).collect(),
         loss: Loss::default(),
-    })
+    };
+    plan.why.extend(too_few(&plan, situation));
+    Ok(plan)
+}
+
+/// The ways of the siblings that went on acknowledging to the old primary until it was closed.
+fn left_to_move(
+    old: &Member,
+    successor: &Member,
+    recovery: &Recovery,
+    situation: &Situation<'_>,
+) -> Vec<Chain> {
+    let replicas = members(recovery, situation);
+    let all = holdings(&replicas, Some(old), &everything(old));
+    let stays = kept_back(&replicas, successor, recovery);
+    // By now those that did not stay are gone; once it is closed, nobody may say that it acknowledges.
+    let has_stayed = |it: &Member| match recovery.phase {
+        Phase::Weighing => may_acknowledge_to(it, old.key()),
+        _ => stays.contains(it.key()),
+    };
+    let left = replicas.iter().filter(|it| {
+        it.key() != successor.key()
+            && has_stayed(it)
+            && obstacle(it, &all, successor.key(), situation).is_none()
+    });
+    let chain = |it: &&Member| Chain {
+        on: it.key().clone(),
+        actions: move_applied(it, successor.key(), recovery, situation),
+        need: Need::Should,
+    };
+    left.map(chain).collect()
 }

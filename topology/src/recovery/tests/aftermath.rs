@@ -53,6 +53,10 @@ fn died_since(_: &Recovery) -> FleetInput {
     FleetInput::Probed(refused("p", BACK + 5))
 }
 
+fn successor_died(_: &Recovery) -> FleetInput {
+    FleetInput::Probed(refused("a", BACK + 5))
+}
+
 fn back(had: Gtids, read_only: bool) -> Option<Facts> {
     let mut p = primary_facts();
     p.server_uuid = Some(P.parse().unwrap());
@@ -95,6 +99,14 @@ fn whoever_was_replaced_is_told_of_until_somebody_has_seen_to_it() {
         ("seen to", open, back(mysql(), true), vec![acknowledged as _], ""),
         ("rejoined", lossy, rejoined(of_p("1-9")), vec![], ""),
         ("rejoined, and died since", lossy, rejoined(of_p("1-1322")), vec![died_since as _], ""),
+        (
+            "nobody leads",
+            fenced,
+            back(of_p("1-9"), true),
+            vec![successor_died as _],
+            "refuses writes, and nobody accepts any: a:3306",
+        ),
+        ("both are gone", fenced, None, vec![successor_died as _], ""),
         ("lost", lossy, None, vec![], "3 transactions lost when p:3306 was replaced"),
         ("lost and back", lossy, back(of_p("1-9"), true), vec![], "3 transactions lost"),
     ] {

@@ -312,3 +312,22 @@ fn who_was_not_told_to_stop_does_not_stand_still() {
         assert!(recovery.failed_on.is_empty() && recovery.errors.is_empty(), "{case}");
     }
 }
+
+/// I9: what people stop later is theirs.
+#[test]
+fn who_got_its_place_in_the_end_is_not_left_behind() {
+    let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let (fleet, (recovery, scene)) = in_phase(Cause::Found, Phase::Gathering, replicas);
+    let recovery = Recovery { failed_on: [key("b")].into(), ..recovery };
+    let outcomes = [
+        (Outcome::Done, false),
+        (Outcome::Unconnected { error: "not yet".into() }, false),
+        (Outcome::Refused { at: 0, error: "no".into() }, true),
+    ];
+    for (outcome, is_left) in outcomes {
+        let ran = Ran { on: key("b"), need: Need::Should, outcome };
+        let at = (recovery.clone(), scene.clone());
+        let ended = next(&fleet, &at, Event::Ran(vec![ran])).recovery;
+        assert_eq!(ended.failed_on.contains(&key("b")), is_left, "{:?}", ended.errors);
+    }
+}

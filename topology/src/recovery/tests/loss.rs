@@ -365,3 +365,93 @@ fn what_is_lost_is_told_once_the_successor_is_open() {
     assert_eq!(open.errors, [format!("1000 transactions lost: {P}:4-1003")]);
     assert_eq!(open.loss().map(|it| it.count), Some(1000));
 }
+
+/// `d` stays behind on purpose, and received one more than `a`, which received until its source died.
+fn with_a_delayed_one(delay: u32, applied: &str, bend: fn(&mut Facts, &mut Facts)) -> Vec<Look> {
+    let mut a = r("a", [of_p("1-8"), of_p("1-8")], Other, 1_000);
+    let mut d = r("d", [of_p("1-9"), of_p(applied)], Other, 1_000);
+    d.channels[0].delay_seconds = delay;
+    bend(&mut a, &mut d);
+    vec![
+        ("p", 10, Some(p(of_p("1-8"), u32::from(a.semi_sync.replica_enabled)))),
+        ("a", 20, Some(a)),
+        ("d", 20, Some(d)),
+        ("p", 30, None),
+    ]
+}
+
+#[test]
+fn a_replica_that_is_delayed_on_purpose_is_not_waited_for() {
+    let same = |_: &mut Facts, _: &mut Facts| {};
+    let both: fn(&mut Facts, &mut Facts) = |a, d| {
+        for it in [a, d] {
+            it.semi_sync.replica_enabled = true;
+            it.semi_sync.replica_active = true;
+        }
+    };
+    let only_a: fn(&mut Facts, &mut Facts) = |a, _| {
+        a.semi_sync.replica_enabled = true;
+        a.semi_sync.replica_active = true;
+    };
+    for (case, looks, expected) in [
+        ("it was on its way", with_a_delayed_one(3_600, "1-2", same), "a"),
+        ("the delay has passed", with_a_delayed_one(3_600, "1-9", same), "a<-d"),
+        ("it soon has", with_a_delayed_one(5, "1-2", same), "a<-d"),
+        ("writes were acknowledged, not by it", with_a_delayed_one(3_600, "1-2", only_a), "a"),
+        (
+            "writes were acknowledged once it had them",
+            with_a_delayed_one(3_600, "1-2", both),
+            "no: a:3306 lacks 1 transaction that d:3306 was seen to have",
+        ),
+    ] {
+        let answer = told(everywhere(), &looks, Cause::Found);
+        assert!(answer == expected || answer.starts_with(expected), "case: {case}: {answer}");
+        let by_key = told(lossy(), &looks, Cause::Found);
+        assert_eq!(by_key, answer, "case: {case}: I5 needs no key");
+        if answer.starts_with("no: ") {
+            assert!(answer.contains("delayed by 3600 s on purpose"), "{answer}");
+            assert!(answer.contains("force-master-failover accepts that loss"), "{answer}");
+            assert_eq!(told(everywhere(), &looks, Cause::ForcedFailover), "a");
+        }
+    }
+}
+
+/// What was seen on the old primary while the other did not receive is no tail of its last writes.
+#[test]
+fn what_a_delayed_replica_has_beyond_one_that_was_stopped_is_lost_by_key_or_person_only() {
+    let stopped: fn(&mut Facts, &mut Facts) = |a, _| a.channels[0].receiver = Stopped;
+    let mut looks = with_a_delayed_one(3_600, "1-2", stopped);
+    looks.insert(3, ("p", 25, Some(p(of_p("1-9"), 0))));
+    let refused = told(everywhere(), &looks, Cause::Found);
+    assert!(refused.contains("1 transaction") && refused.contains("is set"), "{refused}");
+    assert_eq!(told(lossy(), &looks, Cause::Found), "a");
+    assert_eq!(told(everywhere(), &looks, Cause::ForcedFailover), "a");
+    // I5: who acknowledged it was seen before its source was.
+    let acknowledged: fn(&mut Facts, &mut Facts) = |a, d| {
+        a.channels[0].receiver = Stopped;
+        d.semi_sync.replica_enabled = true;
+    };
+    let mut looks = with_a_delayed_one(3_600, "1-2", acknowledged);
+    looks.insert(3, ("p", 25, Some(p(of_p("1-9"), 1))));
+    let refused = told(lossy(), &looks, Cause::Found);
+    assert!(refused.contains("writes were acknowledged once 1 had them"), "{refused}");
+}
+
+/// I4, I9: nobody is told to apply it, and what only it received is dropped, or it would be errant.
+#[test]
+fn what_only_a_delayed_replica_received_is_told_to_be_lost_and_dropped() {
+    let fleet = seen(everywhere(), with_a_delayed_one(3_600, "1-2", |_, _| {}));
+    let (_, plan) = planned(&fleet, &request(Cause::Found, None)).unwrap();
+    assert_eq!((plan.loss.count, plan.loss.on.as_slice()), (1, &[key("d")][..]));
+    assert!(plan.why.iter().any(|it| it.contains("d:3306 is delayed by 3600 s")), "{:?}", plan.why);
+    let waits = plan.prepare.iter().flat_map(|it| &it.chains).filter(|it| it.on == key("d"));
+    assert_eq!(waits.count(), 0);
+    let follows = plan.gather.chains.iter().find(|it| it.on == key("d")).unwrap();
+    let place = crate::action::Place::Gtid;
+    let moved = [
+        Action::Stop(Threads::Both),
+        Action::ChangeSource { to: key("a"), place },
+        Action::Start(Threads::Both),
+    ];
+    assert_eq!(follows.actions, moved);
+}

@@ -352,6 +352,33 @@ fn whoever_was_replaced_in_whatever_way_is_fenced_when_it_comes_back() {
     assert_eq!(fenced_after(&once, &led), [FENCED], "its successor is gone, and another leads");
 }
 
+/// I1, I5: who replaced it is gone, or merely out of sight, and may have acknowledged what it lacks.
+#[test]
+fn a_former_primary_that_comes_back_open_while_its_successor_is_away_is_fenced() {
+    const FENCED: &str = "p [SetReadOnly, KillClients]";
+    let as_is: BendRecovery = |_| {};
+    let beside_a: BendRecovery = |it| it.beside = vec![key("a")];
+    let left_b: BendRecovery = |it| it.lost = vec![key("b")];
+    let open = || Some(like(None, true));
+    let closed = || Some(like(None, false));
+    let below_p = || Some(like(Some("p"), false));
+    let away: &[(&str, Option<Facts>)] = &[("p", None), ("a", None), ("b", None)];
+    let back = |p: Option<Facts>| vec![("p", p), ("a", None)];
+    let with_b = vec![("b", below_p()), ("p", open()), ("a", None)];
+    for (case, bend, looks, expected) in [
+        ("it comes back open", as_is, vec![away.to_vec(), back(open())], vec![FENCED]),
+        ("it was never seen to be away", as_is, vec![back(open())], vec![]),
+        ("people open it again", as_is, vec![away.to_vec(), back(closed()), back(open())], vec![]),
+        ("they accepted writes side by side", beside_a, vec![away.to_vec(), back(open())], vec![]),
+        ("people put another below it", as_is, vec![away.to_vec(), with_b.clone()], vec![]),
+        ("one that was left behind", left_b, vec![away.to_vec(), with_b], vec![FENCED]),
+    ] {
+        let looks: Vec<&[(&str, Option<Facts>)]> = looks.iter().map(|it| &it[..]).collect();
+        let replaced = [(Kind::Primary, "p", "a", bend)];
+        assert_eq!(fenced_in_the_end(&replaced, &looks), expected, "{case}");
+    }
+}
+
 #[test]
 fn a_recovery_remembers_who_accepted_writes_beside_what_failed() {
     for (other_is_open, beside) in [(true, vec![key("a")]), (false, vec![])] {

@@ -273,17 +273,19 @@ fn it_needs_no_cluster_filter_but_heeds_everything_else_also_for_a_person() {
         [Command::BeginRecovery { recovery: Arc::new(ended) }]
     };
     let done = Phase::Ended(End::Done);
-    for (case, earlier) in [
-        ("of the same cluster", not_long_ago(Kind::SemiSync, "p", "p", done)),
+    for (case, earlier, is_held) in [
+        ("of the same cluster", not_long_ago(Kind::SemiSync, "p", "p", done), true),
         (
             "of the same cluster, another kind",
             not_long_ago(Kind::IntermediateSource, "a", "b", done),
+            false,
         ),
-        ("one that made it primary", not_long_ago(Kind::Primary, "x", "p", done)),
+        ("one that made it primary", not_long_ago(Kind::Primary, "x", "p", done), false),
     ] {
         for request in [&found, &asked] {
             let held = why(&earlier, request);
-            assert!(held.contains("is not long ago and not acknowledged"), "{case}: {held}");
+            let is_met = held.contains("is not long ago and not acknowledged");
+            assert_eq!(is_met, is_held, "{case}: {held}");
         }
     }
     let taken_back = not_long_ago(Kind::SemiSync, "p", "p", Phase::Ended(End::RolledBack));
@@ -491,4 +493,74 @@ fn who_has_errant_transactions_is_not_switched_on_to_acknowledge() {
     }
     let refused = switched(&known(enough(), &[bad('-')]));
     assert!(refused.contains("a:3306: it has errant transactions"), "I13: {refused}");
+}
+
+/// A primary that hands over keeps as many as it waits for until it is closed: user processes may take
+/// long, and its clients write meanwhile.
+#[test]
+fn siblings_that_are_waited_for_move_once_the_old_primary_is_closed() {
+    for (case, wait_for, to, before, after) in [
+        ("the successor is enough", 1, "a", vec!["b", "c"], vec!["p"]),
+        ("one more is needed", 2, "a", vec!["c"], vec!["b", "p"]),
+        ("the successor does not acknowledge", 1, "c", vec!["b"], vec!["a", "p"]),
+    ] {
+        let replicas = [replica("a", '+', 1), replica("b", '+', 1), replica("c", '-', 1)];
+        let fleet = fleet(everywhere(), wait_for, &replicas);
+        let asked = request(Cause::TakeoverAuto, Some(to));
+        let begun = begin(&asked, &fleet, &runner(), now()).unwrap();
+        let (recovery, effect) = until_run(&fleet, begun, Event::Begun);
+        assert_eq!(recovery.phase, Phase::Arranging, "{case}");
+        assert_eq!(hosts(&effect), before, "{case}");
+        // Those have moved since.
+        let below: Change = |it| it.channels[0].source = SourceLink::Attached(key("a"));
+        let below_c: Change = |it| it.channels[0].source = SourceLink::Attached(key("c"));
+        let moved = before.iter().map(|name| {
+            let (_, facts) = replicas.iter().find(|(it, _)| it == name).unwrap().clone();
+            let there = with((String::new(), facts), if to == "a" { below } else { below_c });
+            FleetInput::Probed(answered(name, 100, there.1))
+        });
+        let fleet = advance(&fleet, moved.collect(), now()).snapshot;
+        let weighing = Recovery { phase: Phase::Weighing, ..recovery };
+        let plan = super::super::plan::plan(&weighing, &situation(&fleet)).unwrap();
+        super::super::check::check(&plan, &weighing, &situation(&fleet)).unwrap();
+        let last: Vec<&str> = plan.gather.chains.iter().map(|it| it.on.host()).collect();
+        assert_eq!(last, after, "{case}");
+    }
+}
+
+/// The new primary would wait for acknowledgements that nobody gives: no recovery says that it is well.
+#[test]
+fn a_successor_that_waits_for_more_than_acknowledge_is_told_of() {
+    let follows = |state: char, name: &str| {
+        let (_, mut facts) = super::replica(name, "1-9", "1-9");
+        facts.semi_sync = replica(name, state, 1).1.semi_sync;
+        facts.semi_sync.wait_for_replicas = 1;
+        facts.semi_sync.source_timeout_ms = 1_000_000;
+        (name.to_owned(), facts)
+    };
+    for (case, others, expected) in [
+        ("another acknowledges", vec![follows('+', "b")], false),
+        ("the other is asynchronous", vec![follows('-', "b")], true),
+        ("there is no other", vec![], true),
+    ] {
+        let replicas: Vec<_> = std::iter::once(follows('+', "a")).chain(others).collect();
+        let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+        let begun = begin(&request(Cause::Found, Some("a")), &fleet, &runner(), now()).unwrap();
+        for (acknowledging, expected) in
+            [(Acknowledging::By(1), expected), (Acknowledging::Off, false)]
+        {
+            let recovery = Recovery { acknowledging, ..begun.clone() };
+            let plan = super::super::plan::plan(&recovery, &situation(&fleet)).unwrap();
+            let says = |texts: &[String]| {
+                let about = "a:3306 waits for 1 acknowledgements and 0 of those";
+                texts.iter().any(|it| it.contains(about) && it.contains("up to 1000 s"))
+            };
+            assert_eq!(says(&plan.why), expected, "{case}: {:?}", plan.why);
+            let opening =
+                Recovery { phase: Phase::Opening, plan: Some(plan), openings: 1, ..recovery };
+            let ran = Ran { on: key("a"), need: Need::Must, outcome: Outcome::Done };
+            let open = step(&opening, Event::Ran(vec![ran]), &situation(&fleet)).recovery;
+            assert_eq!(says(&open.errors), expected, "{case}: {:?}", open.errors);
+        }
+    }
 }
