@@ -6,6 +6,7 @@ mod support;
 mod account;
 mod between;
 mod door;
+mod flood;
 mod liars;
 
 const BATON: &str = env!("CARGO_BIN_EXE_baton");
