@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-.PHONY: demo test torture bench verify fix rust
+.PHONY: demo test torture bench verify advisories fix rust
 
 demo: rust
 	tests/support/install-servers
@@ -36,6 +36,10 @@ verify: rust
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps
 	tests/support/install-servers tools
 	tests/support/check-dependencies
+
+# Known weaknesses and withdrawn versions of what baton is built from. Needs cargo-deny and a network.
+advisories: rust
+	$(CARGO) deny check advisories
 
 fix: rust
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged

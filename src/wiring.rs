@@ -30,7 +30,7 @@ use regex::Regex;
 
 use crate::config::{self, Config};
 
-pub use raft::{raft_keys, raft_setup};
+pub use raft::{RaftKey, raft_setup};
 pub use tls::{peer_tls, server_tls};
 
 /// Slack of the probe actors' own deadline over those of the driver.

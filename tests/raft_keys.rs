@@ -126,7 +126,12 @@ fn roll(raft: &mut Raft, what: &str, change: impl Fn(&mut Baton)) {
         });
     }
     for (node, seat) in raft.nodes.iter().zip(&raft.seats) {
-        for sign in ["the secret is not ours", "has no key of ours", "invalid peer certificate"] {
+        for sign in [
+            "the secret is not ours",
+            "has no key of ours",
+            "somebody without a key of ours",
+            "invalid peer certificate",
+        ] {
             assert!(!node.log().contains(sign), "{what}: {seat}: {sign}: {}", node.log());
         }
     }

@@ -90,7 +90,7 @@ impl fmt::Display for HookLabel {
     }
 }
 
-/// What became of one hook.
+/// What became of one hook. Displays without its command and what it wrote.
 #[derive(Debug)]
 pub struct HookOutcome {
     /// Which.
@@ -116,14 +116,21 @@ impl fmt::Display for HookOutcome {
                 }
             }
         }
-        match self.output.trim_end() {
-            "" => Ok(()),
-            output => write!(f, "; output: {output}"),
-        }
+        Ok(())
     }
 }
 
-/// What happens while a list runs. Displays as a line for the audit.
+/// A line about a hook, in two parts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HookLine {
+    /// What everybody may read.
+    pub text: String,
+    /// How it goes on for those who may change something: what the hook is, and what it wrote, may hold
+    /// secrets.
+    pub for_writers: String,
+}
+
+/// What happens while a list runs. Displays as a line for the log of this node.
 #[derive(Debug, Clone, Copy)]
 pub enum HookEvent<'a> {
     /// A hook begins.
@@ -144,15 +151,29 @@ pub enum HookEvent<'a> {
     },
 }
 
+impl HookEvent<'_> {
+    /// It as a line that others read than those who read the log of this node.
+    pub fn line(&self) -> HookLine {
+        let (text, for_writers) = match self {
+            Self::Started { label, command } => {
+                (format!("Running {label}"), format!(": {command}"))
+            }
+            Self::Ended(outcome) => match outcome.output.trim_end() {
+                "" => (outcome.to_string(), String::new()),
+                output => (outcome.to_string(), format!("; output: {output}")),
+            },
+            Self::Aborted { list, left } => {
+                (format!("Not running further {list} hooks ({left} left)"), String::new())
+            }
+        };
+        HookLine { text, for_writers }
+    }
+}
+
 impl fmt::Display for HookEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started { label, command } => write!(f, "Running {label}: {command}"),
-            Self::Ended(outcome) => outcome.fmt(f),
-            Self::Aborted { list, left } => {
-                write!(f, "Not running further {list} hooks ({left} left)")
-            }
-        }
+        let HookLine { text, for_writers } = self.line();
+        write!(f, "{text}{for_writers}")
     }
 }
 

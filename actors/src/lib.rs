@@ -3,10 +3,12 @@
 pub mod certificates;
 pub mod clock;
 pub mod cluster_analysis;
+pub mod connections;
 pub mod discovery;
 mod holders;
 pub mod hooks;
 pub mod lateness;
+pub mod listening;
 mod mandate;
 pub mod metrics;
 pub mod mysql;

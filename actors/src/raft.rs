@@ -32,6 +32,7 @@ pub mod simulated;
 mod state_machine;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod types;
 mod wakes;
 mod watcher;

@@ -42,6 +42,7 @@ use contained::{Breaks, contained, judged};
 
 use crate::clock::Clock;
 use crate::discovery::LookNow;
+use crate::hooks::HookLine;
 use crate::mandate::Mandate;
 use crate::metrics::Metrics;
 use crate::ports::{Control, EventSender, Ledger, ProposeError, RecoverError, SnapshotReader};
@@ -74,7 +75,7 @@ pub trait Announcer: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Announced {
     /// For the log of the recovery.
-    pub lines: Vec<String>,
+    pub lines: Vec<HookLine>,
     /// Why the recovery is not to go on, if one of them said so.
     pub refusal: Option<String>,
 }
@@ -472,7 +473,7 @@ impl Handler<Queued<Detected>> for RecoveryActor {
         let told = contained(async move {
             let told = world.announcer.announce(HookList::FailureDetection, &recovery, &fleet);
             for line in told.await.lines {
-                tracing::info!(%key, line, "failure detection");
+                tracing::info!(%key, line = line.text, "failure detection");
             }
         });
         ctx.spawn(told.map(|_told| ()).into_actor(self));

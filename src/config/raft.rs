@@ -130,6 +130,13 @@ fn check_seats(raft: &Raft, r: &mut Reader<'_>) {
 
 fn secret(channel: &RaftChannel, r: &mut Reader<'_>) -> RaftSecret {
     let (text, file) = (r.secret("RaftSecret"), r.path("RaftSecretFile"));
+    if text.is_empty() && r.is_in_file("RaftSecret") {
+        // Nodes would take the account for their key, and the operator would not know.
+        r.invalid(
+            "RaftSecret",
+            "is empty; leave it out, if nodes are to know each other by MySQLTopologyPassword",
+        );
+    }
     match (text.is_empty(), file) {
         (false, Some(_)) => {
             r.invalid("RaftSecretFile", "contradicts RaftSecret; give one of them");

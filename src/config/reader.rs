@@ -92,6 +92,11 @@ impl<'a> Reader<'a> {
         self.settings.get(key).is_some_and(|(_, origin)| *origin != Origin::Default)
     }
 
+    /// Whether a file says something of it. A variable that is empty says nothing.
+    pub(super) fn is_in_file(&self, key: &str) -> bool {
+        self.settings.get(key).is_some_and(|(_, origin)| matches!(origin, Origin::File(_)))
+    }
+
     pub(super) fn invalid(&mut self, key: &'static str, reason: impl Into<String>) {
         let from = self.settings.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
         self.errors.push(ConfigError::Invalid { from, key, reason: reason.into() });

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use baton_actors::hooks::{HookEvent, HookListener, HookRunner};
+use baton_actors::hooks::{HookEvent, HookLine, HookListener, HookRunner};
 use baton_actors::recovery::{Announced, Announcer};
 use baton_topology::hooks::HookList;
 use baton_topology::recovery::Recovery;
@@ -47,11 +47,10 @@ impl Announcer for HookAnnouncer {
 }
 
 /// Gathers lines, and logs them: what ends in the background comes after they were taken.
-fn listener(lines: Arc<Mutex<Vec<String>>>, uid: &Arc<str>) -> HookListener {
+fn listener(lines: Arc<Mutex<Vec<HookLine>>>, uid: &Arc<str>) -> HookListener {
     let uid = Arc::clone(uid);
     Arc::new(move |event: HookEvent<'_>| {
-        let line = event.to_string();
-        tracing::info!(uid = &*uid, line, "hook");
-        lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        tracing::info!(uid = &*uid, line = event.to_string(), "hook");
+        lines.lock().unwrap_or_else(PoisonError::into_inner).push(event.line());
     })
 }

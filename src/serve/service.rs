@@ -95,7 +95,7 @@ impl Service {
             handles: handles.clone(),
             target: Arc::clone(&target),
             current: Mutex::new(loaded.clone()),
-            raft_channel: loaded.config.raft.channel.clone(),
+            raft_key: Mutex::new(wiring::RaftKey::of(&loaded.config)),
             server: Mutex::new(None),
             raft: raft.clone(),
         });
@@ -398,8 +398,8 @@ pub(super) struct Reloader {
     handles: Handles,
     target: Arc<MySqlTarget>,
     current: Mutex<Loaded>,
-    /// How nodes of a raft are spoken to, from the start to the end.
-    raft_channel: config::RaftChannel,
+    /// What the nodes of a raft know each other by.
+    raft_key: Mutex<wiring::RaftKey>,
     server: Mutex<Option<Arc<Server>>>,
     raft: Option<RaftNode>,
 }
@@ -422,7 +422,8 @@ impl Reload for Reloader {
         keeps_asking(&current.config, &loaded.config).inspect_err(|why| {
             tracing::error!("the configuration is not reloaded: {why}");
         })?;
-        let secret = wiring::raft_keys(&self.raft_channel, &loaded.config).map_err(|error| {
+        let mut raft_key = self.raft_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = raft_key.renewed(&loaded.config).map_err(|error| {
             tracing::error!("the configuration is not reloaded: {error:#}");
             format!("{error:#}")
         })?;
@@ -434,8 +435,8 @@ impl Reload for Reloader {
         self.target.set_options(wiring::connect_options(&loaded.config));
         if let Some(raft) = &self.raft {
             raft.set_shared_keys(&loaded.shared_keys());
-            if let Some(secret) = secret {
-                raft.set_secret(secret);
+            if let Some(renewed) = renewed {
+                raft.set_secret(raft_key.keep(renewed));
             }
         }
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);

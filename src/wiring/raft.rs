@@ -26,7 +26,7 @@ pub fn raft_setup(loaded: &Loaded, clock: Arc<dyn Clock>) -> anyhow::Result<Opti
     baton_schema::private::create_folder(&folder)
         .with_context(|| format!("RaftDataDir: cannot make the folder {}", folder.display()))?;
     let (tls, connect) = channel(&raft.channel)?;
-    let secret = secret(config)?;
+    let secret = Material::of(config)?.key()?;
     let keys = match &raft.secret {
         // It is another one at each start, and nobody else has it.
         RaftSecret::None => Keys::new(secret),
@@ -83,37 +83,93 @@ fn channel(channel: &RaftChannel) -> anyhow::Result<BothWays> {
     Ok((Some(server), Arc::new(Encrypted::to_anybody(plain, client))))
 }
 
-/// What the nodes of this configuration know each other by. Takes a moment, on purpose.
-fn secret(config: &Config) -> anyhow::Result<Secret> {
-    match &config.raft.secret {
-        RaftSecret::Text(text) => Secret::new(text.reveal()).context("RaftSecret"),
-        RaftSecret::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("RaftSecretFile: cannot read {}", path.display()))?;
-            Secret::new(text.trim()).context("RaftSecretFile")
+/// What the key of the nodes of a configuration is made of.
+#[derive(Clone, PartialEq, Eq)]
+enum Material {
+    /// A secret of their own, and the key that says so.
+    Text(String, &'static str),
+    /// User and password of the account for the watched servers.
+    Account(String, String),
+    /// Nothing: nobody else is to be let in.
+    Nothing,
+}
+
+impl Material {
+    fn of(config: &Config) -> anyhow::Result<Self> {
+        Ok(match &config.raft.secret {
+            RaftSecret::Text(text) => Self::Text(text.reveal().to_owned(), "RaftSecret"),
+            RaftSecret::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("RaftSecretFile: cannot read {}", path.display()))?;
+                Self::Text(text.trim().to_owned(), "RaftSecretFile")
+            }
+            RaftSecret::Credentials => {
+                let account = &config.connections.credentials;
+                Self::Account(account.user.clone(), account.password.reveal().to_owned())
+            }
+            RaftSecret::None => Self::Nothing,
+        })
+    }
+
+    /// The key. Takes a moment, on purpose.
+    fn key(&self) -> anyhow::Result<Secret> {
+        match self {
+            Self::Text(text, from) => Secret::new(text).context(*from),
+            Self::Account(user, password) => {
+                Secret::of_credentials(user, password).context("MySQLTopologyPassword")
+            }
+            Self::Nothing => Ok(Secret::of_nobody()),
         }
-        RaftSecret::Credentials => {
-            let account = &config.connections.credentials;
-            Secret::of_credentials(&account.user, account.password.reveal())
-                .context("MySQLTopologyPassword")
-        }
-        // Nobody knows it, and nobody is to be let in.
-        RaftSecret::None => Ok(Secret::of_nobody()),
     }
 }
 
-/// The secret of a configuration that was loaded again, if it can be used as this node was started:
-/// what is made of a password is proven over TLS only.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn raft_keys(started: &RaftChannel, now: &Config) -> anyhow::Result<Option<Secret>> {
-    match (started, &now.raft.secret) {
-        (_, RaftSecret::None) => Ok(None),
-        (RaftChannel::PlainText, RaftSecret::Credentials) => Ok(None),
-        _ if !now.raft.enabled => Ok(None),
-        _ => secret(now).map(Some),
+/// The key of a node whose configuration is loaded again and again.
+pub struct RaftKey {
+    /// What is made of a password is proven over TLS only.
+    is_plain_text: bool,
+    /// What it is made of now.
+    material: Option<Material>,
+}
+
+impl RaftKey {
+    /// That of a node that was started with this configuration.
+    pub fn of(config: &Config) -> Self {
+        let is_plain_text = matches!(config.raft.channel, RaftChannel::PlainText);
+        Self { is_plain_text, material: Material::of(config).ok() }
     }
+
+    /// The key of a configuration that was loaded again, if it is another one and can be used as this
+    /// node was started. It counts as the one there is once [`RaftKey::keep`] was called.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn renewed(&self, now: &Config) -> anyhow::Result<Option<Renewed>> {
+        let is_of_use = match &now.raft.secret {
+            RaftSecret::None => false,
+            RaftSecret::Credentials => !self.is_plain_text,
+            RaftSecret::Text(_) | RaftSecret::File(_) => true,
+        };
+        if !now.raft.enabled || !is_of_use {
+            return Ok(None);
+        }
+        let material = Material::of(now)?;
+        if self.material.as_ref() == Some(&material) {
+            return Ok(None);
+        }
+        Ok(Some(Renewed { secret: material.key()?, material }))
+    }
+
+    /// The key from now on.
+    pub fn keep(&mut self, renewed: Renewed) -> Secret {
+        self.material = Some(renewed.material);
+        renewed.secret
+    }
+}
+
+/// A key that is not in use yet.
+pub struct Renewed {
+    secret: Secret,
+    material: Material,
 }
 
 /// Where peers and people reach the API of this node.
@@ -140,5 +196,46 @@ fn as_http(files: &config::RaftTls) -> config::HttpTls {
         ca_file: Some(files.ca_file.clone()),
         client_certificates: config::ClientCertificates::Required,
         valid_organizational_units: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+    use crate::config::Sources;
+
+    fn config(name: &str, value: &str) -> Config {
+        let settings = [
+            ("BATON_RAFTENABLED", "true"),
+            ("BATON_RAFTDATADIR", "/d"),
+            ("BATON_RAFTBIND", "127.0.0.1"),
+            (name, value),
+        ];
+        let env = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let sources = Sources { explicit_file: None, extra_file: None, env };
+        let read = |_: &std::path::Path| Err(Error::from(ErrorKind::NotFound));
+        config::load_with(&sources, &read).unwrap().config
+    }
+
+    #[test]
+    fn a_key_is_made_again_only_of_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let write = |text: &str| std::fs::write(&file, text).unwrap();
+        write("open sesame\n");
+        let config = config("BATON_RAFTSECRETFILE", &file.to_string_lossy());
+        let mut key = RaftKey::of(&config);
+        assert!(key.renewed(&config).unwrap().is_none(), "nothing changed");
+        write("open barley\n");
+        let renewed = key.renewed(&config).unwrap().expect("the file says something else");
+        assert!(key.renewed(&config).unwrap().is_some(), "it was not put in force");
+        assert_eq!(key.keep(renewed), Secret::new("open barley").unwrap());
+        assert!(key.renewed(&config).unwrap().is_none());
+        write(" ");
+        assert!(key.renewed(&config).is_err(), "an empty one is none");
+        let text = super::tests::config("BATON_RAFTSECRET", "open sesame");
+        assert!(key.renewed(&text).unwrap().is_some());
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::BATON;
-use crate::support::{Baton, PATIENCE, play_with, wait_until};
+use crate::flood::connect_from;
+use crate::support::{
+    Baton, EVERYWHERE, Flavor, PATIENCE, play_with, shop, until_recovered, wait_until,
+};
 
 const WRITE: &str = "/api/tag/h/1?tag=a";
 
@@ -178,4 +181,110 @@ fn whoever_does_not_go_on_is_hung_up_on() {
         let timed_out = |it: &std::io::Error| it.kind() == std::io::ErrorKind::WouldBlock;
         assert!(!ended.as_ref().is_err_and(timed_out), "{ended:?}");
     }
+}
+
+/// Reads until there is nothing more to come; what was read. Fails if that takes too long.
+fn rest(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
+    let mut read = Vec::new();
+    // It may be closed in whatever way.
+    let ended = stream.read_to_end(&mut read);
+    let timed_out = |it: &std::io::Error| it.kind() == std::io::ErrorKind::WouldBlock;
+    assert!(!ended.as_ref().is_err_and(timed_out), "it is kept: {ended:?}");
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+#[test]
+fn each_request_of_a_connection_has_to_come_in_time() {
+    const ASK: &str = "GET /api/lb-check HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let baton = start(&[]);
+    let halves = ["", "G", "GET /api/lb-check HTTP/1.1\r\nHost: 127.0.0.1\r\n"];
+    let mut open = halves.map(|half| {
+        let mut stream = TcpStream::connect(("127.0.0.1", baton.port)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        for _ in 0..2 {
+            stream.write_all(ASK.as_bytes()).expect("send");
+            let mut answer = String::new();
+            while !answer.contains("\r\n\r\n\"OK\"") {
+                let mut piece = [0; 1_024];
+                let read = stream.read(&mut piece).expect("it is kept between requests");
+                assert!(read > 0, "it is kept between requests: {answer}");
+                answer.push_str(&String::from_utf8_lossy(&piece[..read]));
+            }
+        }
+        stream.write_all(half.as_bytes()).expect("send");
+        stream
+    });
+    for stream in &mut open {
+        rest(stream);
+    }
+}
+
+/// At 1,024 files there are 256 connections: 128 of them may be streams, 64 for one address.
+#[test]
+fn one_address_takes_neither_all_connections_nor_all_streams() {
+    let mut baton = Baton::prepare(BATON, Vec::new(), &[]).with_files(1_024);
+    baton.launch();
+    let ask = |last: u8| {
+        let mut stream = connect_from(last, baton.port).expect("a connection");
+        write!(stream, "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").expect("send");
+        let mut status = [0; 12];
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        stream.read_exact(&mut status).expect("an answer");
+        (stream, String::from_utf8_lossy(&status[9..]).into_owned())
+    };
+    let mut held = Vec::new();
+    for last in [2, 3] {
+        for number in 0..64 {
+            let (stream, status) = ask(last);
+            assert_eq!(status, "200", "stream {number} of 127.0.0.{last}");
+            held.push(stream);
+        }
+        let (mut stream, status) = ask(last);
+        assert_eq!(status, "503", "one more of 127.0.0.{last}");
+        let why = rest(&mut stream);
+        assert!(why.contains("listen to events"), "{why}");
+    }
+    assert_eq!(baton.get("/api/lb-check"), "OK", "there is room for questions");
+    held.truncate(100);
+    wait_until(PATIENCE, "whoever leaves makes room", || {
+        let (stream, status) = ask(3);
+        (status == "200").then_some(stream)
+    });
+}
+
+#[test]
+fn what_hooks_are_and_say_is_for_those_who_may_write() {
+    let mut servers = shop(Flavor::MySql97);
+    let own = [
+        ("BATON_AUTHENTICATIONMETHOD", "proxy"),
+        ("BATON_AUTHUSERHEADER", "X-Forwarded-User"),
+        ("BATON_POWERAUTHUSERS", "ann"),
+        ("BATON_PREFAILOVERPROCESSES", "echo said-$((6*7)) # {failedPort}"),
+    ];
+    let baton = Baton::start(BATON, vec![servers[0].address()], &[&EVERYWHERE[..], &own].concat());
+    baton.until_all_valid(servers.len());
+    let ann = "X-Forwarded-User: ann\r\n";
+    let mut events = TcpStream::connect(("127.0.0.1", baton.port)).expect("a connection");
+    write!(events, "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{ann}\r\n")
+        .expect("send");
+    servers[0].kill_9();
+    let recovery = until_recovered(&baton);
+    let steps = format!("/api/audit-recovery-steps/{}", recovery["UID"].as_str().expect("a name"));
+    let told = |headers: &str| baton.request("GET", &steps, headers).expect("an answer").1;
+    let (writer, reader) = (told(ann), told("X-Forwarded-User: bob\r\n"));
+    for (case, text) in [("command", "echo said-$"), ("output", "said-42")] {
+        assert!(writer.contains(text), "{case}: {writer}");
+        assert!(!reader.contains("said-"), "{case}: {reader}");
+    }
+    assert!(reader.contains("Completed PreFailoverProcesses hook 1 of 1"), "{reader}");
+    for path in ["/api/audit-recovery", "/api/fleet", "/api/audit"] {
+        let (_, text) = baton.request("GET", path, "").expect("an answer");
+        assert!(!text.contains("said-"), "{path}: {text}");
+    }
+    // Streams are shared by all who read, so they tell nothing of it to anybody.
+    baton.signal("-TERM");
+    let streamed = rest(&mut events);
+    assert!(streamed.contains("Completed PreFailoverProcesses hook"), "{streamed}");
+    assert!(!streamed.contains("said-"), "{streamed}");
 }

@@ -9,6 +9,7 @@ mod account;
 mod between;
 mod crowd;
 mod door;
+mod flood;
 mod liars;
 mod stuck;
 

@@ -78,6 +78,7 @@ pub struct Baton {
     settings: Vec<(String, String)>,
     seeds: Vec<String>,
     place: Option<Place>,
+    files_max: Option<u32>,
 }
 
 impl Baton {
@@ -116,7 +117,15 @@ impl Baton {
             settings: settings.iter().map(own).collect(),
             seeds,
             place: None,
+            files_max: None,
         }
+    }
+
+    /// The same, and it may never have more files open than this.
+    #[must_use]
+    pub fn with_files(mut self, files_max: u32) -> Self {
+        self.files_max = Some(files_max);
+        self
     }
 
     /// The same, in a place of its own.
@@ -143,6 +152,9 @@ impl Baton {
                 command
             }
         };
+        if let Some(limit) = self.files_max {
+            command.args(["prlimit", &format!("--nofile={limit}:{limit}"), "--"]);
+        }
         command
             .arg(&self.program)
             .args(["serve", "--listen", &format!("{}:{}", self.host(), self.port)])

@@ -205,9 +205,16 @@ impl Recovery {
 
     /// Adds a line to the log. The log of a recovery is bounded, and so is each line.
     pub fn say(&mut self, at: Timestamp, text: &str) {
+        self.say_to_writers(at, text, "");
+    }
+
+    /// The same, with an end that only those read who may change something.
+    pub fn say_to_writers(&mut self, at: Timestamp, text: &str, for_writers: &str) {
         if self.log.len() < LOG_LINES_MAX {
-            let text = text.chars().take(LOG_LINE_CHARS_MAX).collect();
-            self.log.push(LogLine { at, text });
+            let text: String = text.chars().take(LOG_LINE_CHARS_MAX).collect();
+            let rest = LOG_LINE_CHARS_MAX - text.chars().count();
+            let for_writers = for_writers.chars().take(rest).collect();
+            self.log.push(LogLine { at, text, for_writers });
         }
     }
 
@@ -265,6 +272,9 @@ pub struct LogLine {
     pub at: Timestamp,
     /// What was done.
     pub text: String,
+    /// How the text goes on for those who may change something: commands of hooks, and what they wrote.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub for_writers: String,
 }
 
 /// What kind of recovery it is.

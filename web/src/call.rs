@@ -17,7 +17,7 @@ use baton_topology::time::Timestamp;
 use crate::asked::Requests;
 use crate::auth::Verdict;
 use crate::compat::{InstanceJson, NodeName};
-use crate::events::Events;
+use crate::events::{Events, Listener};
 use crate::kept::Kept;
 use crate::raft::Raft;
 use crate::reply::Failure;
@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) user: Option<String>,
     /// The same with address and way, for the audit.
     pub(crate) caller: String,
+    /// Whose share of the streams of events it counts to.
+    pub(crate) listener: Listener,
     /// Whether he may change anything.
     pub(crate) may_write: Verdict,
     /// What changes in the fleet.

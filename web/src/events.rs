@@ -6,10 +6,10 @@
 //! however many read it, and so are all rows together ([`Whole`]), from which a stream goes on.
 
 mod ring;
+mod seats;
 mod seen;
 mod whole;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::compat::to_go_json;
 use crate::view::Rows;
 use ring::Ring;
+pub(crate) use seats::{Full, Listener};
+use seats::{Seat, Seats};
 use seen::{Look, Seen};
 pub(crate) use whole::Whole;
 
-/// So many may listen at a time.
-pub(crate) const STREAMS_MAX: usize = 1_000;
 /// Events are not closer to each other than this.
 const PACE: Duration = Duration::from_millis(150);
 /// How often everything is compared, for what changes by the passing of time alone.
@@ -66,7 +66,7 @@ struct Shared {
     ring: Mutex<Ring>,
     mark: watch::Sender<Mark>,
     readers: watch::Sender<usize>,
-    streams: AtomicUsize,
+    seats: Arc<Seats>,
     /// Somebody wants all rows.
     wanted: Notify,
     whole: watch::Sender<Option<Offer>>,
@@ -98,18 +98,10 @@ impl Drop for Listening {
     }
 }
 
-/// Counts a stream for as long as it is open.
-struct Seat(Listening);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.0.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The place of one reader.
 struct Reader {
-    seat: Seat,
+    listening: Listening,
+    _seat: Seat,
     mark: watch::Receiver<Mark>,
     at: u64,
     epoch: u64,
@@ -132,7 +124,7 @@ struct Hello<'a> {
 }
 
 impl Events {
-    /// Begins to wait for readers.
+    /// Begins to wait for readers, who have a share of so many connections.
     ///
     /// # Errors
     /// When there can be no thread for it.
@@ -140,6 +132,7 @@ impl Events {
         runner: Runner,
         snapshot: SnapshotReader,
         clock: Arc<dyn Clock>,
+        connections_max: usize,
     ) -> std::io::Result<Self> {
         let mark = Mark { newest: 0, is_live: false, epoch: 0, is_closed: false };
         let shared = Arc::new(Shared {
@@ -147,7 +140,7 @@ impl Events {
             ring: Mutex::default(),
             mark: watch::Sender::new(mark),
             readers: watch::Sender::new(0),
-            streams: AtomicUsize::new(0),
+            seats: Seats::of(connections_max),
             wanted: Notify::new(),
             whole: watch::Sender::new(None),
         });
@@ -160,18 +153,23 @@ impl Events {
         Ok(Self { shared })
     }
 
-    /// A stream that goes on after an event the reader knows; nothing when too many listen.
-    pub(crate) fn stream(&self, known: Option<String>) -> Option<BoxStream<'static, Bytes>> {
+    /// A stream that goes on after an event the reader knows.
+    ///
+    /// # Errors
+    /// When too many are open.
+    pub(crate) fn stream(
+        &self,
+        known: Option<String>,
+        listener: Listener,
+    ) -> Result<BoxStream<'static, Bytes>, Full> {
         let shared = &self.shared;
-        let seated = shared.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-            (count < STREAMS_MAX).then_some(count + 1)
-        });
-        seated.ok()?;
-        let seat = Seat(Listening::begin(shared));
+        let seat = shared.seats.take(listener)?;
         let mark = shared.mark.subscribe();
         let epoch = mark.borrow().epoch;
-        let reader = Reader { seat, mark, at: 0, epoch, begun: Begun::Not(known) };
-        Some(stream::unfold(reader, Reader::next).boxed())
+        let listening = Listening::begin(shared);
+        let reader =
+            Reader { listening, _seat: seat, mark, at: 0, epoch, begun: Begun::Not(known) };
+        Ok(stream::unfold(reader, Reader::next).boxed())
     }
 
     /// Somebody will want all rows soon: they are begun with.
@@ -253,7 +251,7 @@ impl Reader {
     }
 
     fn piece(&mut self) -> Option<Bytes> {
-        let shared = &self.seat.0.0;
+        let shared = &self.listening.0;
         let ring = shared.ring();
         if let Begun::Not(known) = &self.begun {
             let known = known.as_deref();

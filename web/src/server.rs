@@ -1,16 +1,18 @@
 //! The HTTP server: takes requests, finds the route, judges access, answers.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use actix_web::body::BoxBody;
-use actix_web::dev::ServerHandle;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::{Compress, DefaultHeaders};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 
+use baton_actors::connections::{Connection, origin};
+use baton_actors::listening::{Place as Door, Terms, serve};
 use baton_actors::raft::Role;
 use baton_actors::unread::with_payload;
 
@@ -20,7 +22,7 @@ use crate::auth::{AccessRules, Verdict};
 use crate::call::Call;
 use crate::caller::{FailedLogins, caller};
 use crate::dashboard;
-use crate::events::Events;
+use crate::events::{Events, Listener};
 use crate::kept::Kept;
 use crate::metrics::{self, HttpMetrics};
 use crate::proxy::{self, Proxy};
@@ -36,6 +38,10 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// A client that takes longer to send its request is hung up on.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a handshake of TLS may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
+/// How long a connection is kept that has been answered.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long requests under way may take to end when the server does.
 const SHUTDOWN_SECONDS: u64 = 2;
 
@@ -44,7 +50,8 @@ const SHUTDOWN_SECONDS: u64 = 2;
 pub struct HttpOptions {
     /// Where to listen.
     pub listen: Listen,
-    /// So many connections are answered at a time; the others wait.
+    /// So many connections there are at a time. One address has half of them at most, and half of them
+    /// may be streams of events.
     pub connections_max: usize,
     /// Empty, or one leading and no trailing slash.
     pub prefix: String,
@@ -112,7 +119,7 @@ impl Server {
         let display = Arc::new(RwLock::new(Arc::new(options.display)));
         let metrics = HttpMetrics::register(&services.registry);
         let failed_logins = FailedLogins::register(&services.registry);
-        let events = follow(&services)?;
+        let events = follow(&services, options.connections_max)?;
         let state = web::Data::new(State {
             raft: services.raft.clone().map(|node| Arc::new(Raft::new(node))),
             proxy: Proxy::new(options.peer_tls),
@@ -127,27 +134,25 @@ impl Server {
             prefix: options.prefix,
             status_path: options.status_path,
         });
-        let server = HttpServer::new(move || {
-            App::new()
-                .app_data(state.clone())
-                .wrap(Compress::default())
-                .wrap(DefaultHeaders::new().add((header::X_CONTENT_TYPE_OPTIONS, "nosniff")))
-                .default_service(web::to(answer))
-        })
-        .workers(WORKERS)
-        .max_connections((options.connections_max / WORKERS).max(1))
-        .client_request_timeout(CLIENT_DEADLINE)
-        .shutdown_timeout(SHUTDOWN_SECONDS)
-        .disable_signals();
-        let server = match (options.listen, options.tls) {
-            (Listen::Unix(path), _) => server.bind_uds(path)?,
-            (Listen::Tcp(address), None) => server.bind(address)?,
-            (Listen::Tcp(address), Some(tls)) => {
-                server.bind_rustls_0_23(address, (*tls).clone())?
+        let terms = Terms {
+            tls: options.tls,
+            connections_max: options.connections_max,
+            workers: WORKERS,
+            keep_alive: KEEP_ALIVE,
+            head_within: CLIENT_DEADLINE,
+            handshake_within: HANDSHAKE_WITHIN,
+            shutdown_seconds: SHUTDOWN_SECONDS,
+            on_connect: |_, _| {},
+        };
+        let (door, addresses) = match options.listen {
+            Listen::Unix(path) => (Door::Unix(path), Vec::new()),
+            Listen::Tcp(address) => {
+                let listener = TcpListener::bind(address)?;
+                let addresses = vec![listener.local_addr()?];
+                (Door::Tcp(listener), addresses)
             }
         };
-        let addresses = server.addrs();
-        let server = server.run();
+        let server = serve(door, terms, move || app(state.clone()))?;
         let handle = server.handle();
         actix_web::rt::spawn(server);
         Ok(Self { handle, rules, display, events, addresses })
@@ -187,10 +192,30 @@ impl State {
     }
 }
 
+/// What answers every request.
+fn app(
+    state: web::Data<State>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(state)
+        .wrap(Compress::default())
+        .wrap(DefaultHeaders::new().add((header::X_CONTENT_TYPE_OPTIONS, "nosniff")))
+        .default_service(web::to(answer))
+}
+
 /// Begins to compare snapshots; readers of events leave a node that leads no more.
-fn follow(services: &Services) -> std::io::Result<Arc<Events>> {
+fn follow(services: &Services, connections_max: usize) -> std::io::Result<Arc<Events>> {
     let (snapshot, clock) = (services.snapshot.clone(), Arc::clone(&services.clock));
-    let events = Arc::new(Events::start(services.runner(), snapshot, clock)?);
+    let events = Events::start(services.runner(), snapshot, clock, connections_max)?;
+    let events = Arc::new(events);
     if let Some(raft) = &services.raft {
         let (mut leadership, events) = (raft.leadership(), Arc::clone(&events));
         actix_web::rt::spawn(async move {
@@ -213,6 +238,8 @@ async fn answer(
     state: web::Data<State>,
 ) -> HttpResponse {
     let started = state.services.clock.now();
+    // As long as its answer takes, the connection keeps its place.
+    let under_way = request.conn_data::<Arc<Connection>>().map(Connection::begin);
     let (headers, peer) = (request.headers(), request.peer_addr().map(|it| it.ip()));
     let has_password = headers.contains_key(header::AUTHORIZATION);
     let (route, response) = match has_password && state.failed_logins.are_too_many(peer) {
@@ -230,10 +257,10 @@ async fn answer(
         let caller = caller_of(&request, user.as_deref());
         state.failed_logins.note(&caller, peer, started).await;
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return with_payload(response, payload);
+    match headers.contains_key(header::TRANSFER_ENCODING) {
+        true => with_payload(response, (under_way, payload)),
+        false => with_payload(response, under_way),
     }
-    response
 }
 
 fn too_many_logins() -> HttpResponse {
@@ -346,6 +373,10 @@ async fn api_answer(
         raft: state.raft.clone(),
         headers: headers_of(request),
         caller: caller_of(request, user.as_deref()),
+        listener: Listener {
+            origin: origin(request.peer_addr().map(|it| it.ip())),
+            user: user.clone(),
+        },
         user,
         may_write: state.rules().rights(Access::Write, request.headers()),
         events: Arc::clone(&state.events),

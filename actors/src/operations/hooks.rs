@@ -20,14 +20,15 @@ impl Workshop {
         let (workshop, about) = (self.clone(), plan.about.clone());
         let listener: HookListener = Arc::new(move |event| {
             let line = event.to_string();
+            // Everybody reads the audit: what a hook wrote is in the log of this node only.
             match event {
                 HookEvent::Ended(outcome) if outcome.result.is_err() => {
                     tracing::warn!(%about, line, "hook");
-                    workshop.record(AUDIT_KIND, &about, line);
+                    workshop.record(AUDIT_KIND, &about, outcome.to_string());
                 }
-                HookEvent::Ended(_) => {
+                HookEvent::Ended(outcome) => {
                     tracing::info!(%about, line, "hook");
-                    workshop.record(AUDIT_KIND, &about, line);
+                    workshop.record(AUDIT_KIND, &about, outcome.to_string());
                 }
                 HookEvent::Started { .. } | HookEvent::Aborted { .. } => {
                     tracing::info!(%about, line, "hook");

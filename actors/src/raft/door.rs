@@ -10,6 +10,7 @@ use actix_web::rt::net::TcpStream;
 use super::keys::Keys;
 use super::proof::{Answer, Answerer, Channel};
 use super::secret::Secret;
+use crate::connections::Timed;
 
 /// The state of a connection.
 pub(super) struct Door {
@@ -35,10 +36,10 @@ pub(super) struct Refused;
 impl Door {
     /// That of a connection as actix has it.
     pub(super) fn of(connection: &dyn Any) -> Self {
-        let encrypted = connection.downcast_ref::<TlsStream<TcpStream>>();
+        let encrypted = connection.downcast_ref::<TlsStream<Timed<TcpStream>>>();
         let channel = match encrypted {
             Some(tls) => Channel::of_tls(tls.get_ref().1).ok(),
-            None => connection.downcast_ref::<TcpStream>().map(|_| Channel::Plain),
+            None => connection.downcast_ref::<Timed<TcpStream>>().map(|_| Channel::Plain),
         };
         Self { channel, state: Mutex::new(State::Fresh) }
     }
@@ -51,7 +52,12 @@ impl Door {
         }
     }
 
-    /// Answers the offers of the other end. It gets to do so once, or twice if it could not know how
+    /// Whether the other end has proven a key once, which may be good no more by now.
+    pub(super) fn was_opened(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Open(_))
+    }
+
+    /// Answers the offers of the other end. Takes milliseconds of computing. It gets to do so once, or twice if it could not know how
     /// many keys there are.
     pub(super) fn answer(&self, keys: &Keys, offers: &str) -> Result<Answer, Refused> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,6 +125,7 @@ mod tests {
             assert_eq!(door.confirm(&proofs).is_ok(), is_let_in, "{case}");
             assert_eq!(door.is_open(&keys), is_let_in, "{case}");
             assert!(!door.is_open(&Keys::new(other.clone())), "{case}: good no more");
+            assert_eq!(door.was_opened(), is_let_in, "{case}: and yet it is no stranger");
             assert_eq!(door.confirm(&proofs), Err(Refused), "{case}: not twice");
             assert!(!door.is_open(&keys), "whoever goes on like that is none of us");
         }

@@ -14,7 +14,7 @@ use actix_web::error::{ErrorBadRequest, ErrorServiceUnavailable};
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Bytes, Data, PayloadConfig, ServiceConfig, post};
-use actix_web::{App, Error, HttpMessage, HttpResponse, HttpServer, dev, error};
+use actix_web::{App, Error, HttpMessage, HttpResponse, dev, error};
 use baton_topology::ledger::{COMMAND_VERSION, LedgerState};
 use futures_util::future::BoxFuture;
 use openraft::raft::{
@@ -35,7 +35,10 @@ use super::members::{Caller, Newcomer};
 use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
 use super::peers::{Ears, PEER};
 use super::proof::Answer;
+use super::turns::Turns;
 use super::types::{Raft, Snapshot, TooNew, Types};
+use crate::connections::{Connection, origin};
+use crate::listening::{self, Place, Terms};
 use crate::unread::with_payload;
 
 pub(super) const HELLO: &str = "/raft/hello";
@@ -83,13 +86,16 @@ struct Desk {
     ears: Ears,
     /// When a stranger was told of last.
     told: Mutex<Option<Instant>>,
+    /// Whose offers are answered next.
+    turns: Turns,
 }
 
 impl Desk {
     fn of(office: Office) -> Self {
         let Office { raft, keys, heard, failure, reception, ears } = office;
         let me = *raft.node_id();
-        Self { raft, me, keys, heard, failure, reception, ears, told: Mutex::default() }
+        let (told, turns) = (Mutex::default(), Turns::default());
+        Self { raft, me, keys, heard, failure, reception, ears, told, turns }
     }
 
     /// Tells of one that has no key of ours, now and then.
@@ -123,35 +129,30 @@ pub(super) fn serve(
     office: Office,
 ) -> std::io::Result<dev::Server> {
     let desk = Data::new(Desk::of(office));
-    let server = HttpServer::new(move || {
+    let terms = Terms {
+        tls,
+        connections_max: connections_max(),
+        workers: WORKERS,
+        keep_alive: KEEP_ALIVE,
+        head_within: HEAD_WITHIN,
+        handshake_within: HANDSHAKE_WITHIN,
+        shutdown_seconds: 0,
+        on_connect: |connection, data| {
+            data.insert(Arc::new(Door::of(connection)));
+        },
+    };
+    listening::serve(Place::Tcp(listener), terms, move || {
         App::new()
             .app_data(Data::clone(&desk))
             .app_data(PayloadConfig::new(BODY_BYTES_MAX))
             .wrap(from_fn(admit))
             .configure(routes)
     })
-    .on_connect(|connection, data| {
-        data.insert(Door::of(connection));
-    })
-    .workers(WORKERS)
-    .max_connections(connections_of_worker())
-    // Strangers who say nothing hold up no peer: there are as many handshakes at once as connections.
-    .max_connection_rate(connections_of_worker())
-    .tls_handshake_timeout(HANDSHAKE_WITHIN)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_WITHIN)
-    .shutdown_timeout(0)
-    .disable_signals();
-    let server = match tls {
-        Some(tls) => server.listen_rustls_0_23(listener, (*tls).clone())?,
-        None => server.listen(listener)?,
-    };
-    Ok(server.run())
 }
 
-fn connections_of_worker() -> usize {
+fn connections_max() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from((files / 4).min(CONNECTIONS_MAX)).map_or(1, |all| (all / WORKERS).max(1))
+    usize::try_from((files / 4).min(CONNECTIONS_MAX)).unwrap_or(1)
 }
 
 fn routes(config: &mut ServiceConfig) {
@@ -167,22 +168,43 @@ fn routes(config: &mut ServiceConfig) {
         .route(CARRY_OVER, post().to(carry_over));
 }
 
-/// Answers one that begins to prove its key, or ends it.
-fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Refused> {
+/// Answers one that begins to prove its key, or ends it. What that takes is computed beside the threads
+/// that serve peers, and in turns: strangers may ask for it as well.
+async fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Refused> {
     let said = |name: &str| request.headers().get(name).and_then(|it| it.to_str().ok());
-    let door = request.conn_data::<Door>().ok_or(Refused)?;
+    let door = Arc::clone(request.conn_data::<Arc<Door>>().ok_or(Refused)?);
     // It has no reason to send anything else, and nobody is to wait for that.
     let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
         || said("content-length").is_some_and(|it| it != "0");
     match (said(OFFERS), said(PROOFS)) {
-        (Some(offers), None) if !has_body => door.answer(&desk.keys, offers),
-        (None, Some(proofs)) if !has_body => door.confirm(proofs),
+        (Some(offers), None) if !has_body => {
+            let (keys, offers) = (desk.keys.clone(), offers.to_owned());
+            let turn = desk.turns.take(origin(request.peer_addr().map(|it| it.ip()))).await;
+            let turn = turn.map_err(|_| Refused)?;
+            let answer = move || {
+                let _turn = turn;
+                door.answer(&keys, &offers)
+            };
+            actix_web::web::block(answer).await.map_err(|_| Refused)?
+        }
+        // Of what was computed before, this only compares digests.
+        (None, Some(proofs)) if !has_body => {
+            let answer = door.confirm(proofs)?;
+            // It makes room for no stranger.
+            if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+                connection.keep();
+            }
+            Ok(answer)
+        }
         _ => Err(Refused),
     }
 }
 
 fn refuse(desk: &Desk, request: &mut ServiceRequest) -> Error {
-    desk.tell_of_stranger(request);
+    // A peer may have proven a key that was replaced since: it proves the new one next.
+    if !request.conn_data::<Arc<Door>>().is_some_and(|it| it.was_opened()) {
+        desk.tell_of_stranger(request);
+    }
     // Nor does a stranger keep a connection that a peer may need.
     let response = HttpResponse::Forbidden().force_close().body(NOT_OURS);
     let response = with_payload(response, request.take_payload());
@@ -197,15 +219,17 @@ async fn admit<B: MessageBody + 'static>(
     let Some(desk) = request.app_data::<Data<Desk>>().cloned() else {
         return Err(ErrorServiceUnavailable("not started"));
     };
+    // Until it is answered; the few bytes of the answer itself are no matter.
+    let _under_way = request.conn_data::<Arc<Connection>>().map(Connection::begin);
     if request.path() == KEY {
-        return match prove(&desk, &request) {
+        return match prove(&desk, &request).await {
             Ok(answer) => {
                 Ok(request.into_response(HttpResponse::Ok().json(answer)).map_into_right_body())
             }
             Err(Refused) => Err(refuse(&desk, &mut request)),
         };
     }
-    if !request.conn_data::<Door>().is_some_and(|it| it.is_open(&desk.keys)) {
+    if !request.conn_data::<Arc<Door>>().is_some_and(|it| it.is_open(&desk.keys)) {
         return Err(refuse(&desk, &mut request));
     }
     let meant = match request.headers().get(TO).map(|to| to.to_str().unwrap_or_default().parse()) {

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use super::RecoveryWorld;
 use super::chains::{Patience, Sessions};
 use crate::discovery::LookNow;
+use crate::hooks::HookLine;
 use crate::mandate::Mandate;
 use crate::ports::{Applied, ProposeError};
 
@@ -308,7 +309,7 @@ impl Drive {
         if let Some(told) = told {
             let lines = told.lines().await;
             let now = self.world.clock.now();
-            lines.iter().for_each(|line| recovery.say(now, line));
+            lines.iter().for_each(|it| recovery.say_to_writers(now, &it.text, &it.for_writers));
         }
         self.ask_for_looks(recovery);
         Ok(ran)
@@ -374,7 +375,9 @@ impl Drive {
         for list in lists {
             let told = announce(&self.world, *list, recovery).await;
             let now = self.world.clock.now();
-            told.lines.iter().for_each(|line| recovery.say(now, line));
+            told.lines
+                .iter()
+                .for_each(|it| recovery.say_to_writers(now, &it.text, &it.for_writers));
             if let Some(refusal) = told.refusal {
                 return Err(refusal);
             }
@@ -407,7 +410,7 @@ impl Drive {
             return;
         }
         let now = self.world.clock.now();
-        lines.iter().for_each(|line| recovery.say(now, line));
+        lines.iter().for_each(|it| recovery.say_to_writers(now, &it.text, &it.for_writers));
         let id = recovery.id;
         let command = Command::LogRecovery { id, lines: recovery.log.clone() };
         if let Err(error) = self.mandate.propose(command).await {
@@ -419,7 +422,7 @@ impl Drive {
 /// User processes that are told of what is done already: it does not depend on them, so nobody waits
 /// for them for as long as they may take. Dropped before that, they are ended.
 struct Telling {
-    telling: Option<JoinHandle<Vec<String>>>,
+    telling: Option<JoinHandle<Vec<HookLine>>>,
 }
 
 impl Telling {
@@ -436,17 +439,18 @@ impl Telling {
     }
 
     /// What they said, or that they still run.
-    async fn lines(mut self) -> Vec<String> {
+    async fn lines(mut self) -> Vec<HookLine> {
         // Held until then: whoever drops this while it waits ends them.
         let Some(telling) = self.telling.as_mut() else { return Vec::new() };
         let told = tokio::time::timeout(TELLING_WITHIN, telling).await;
         self.telling = None;
         told.map(Result::unwrap_or_default).unwrap_or_else(|_| {
-            vec![format!(
+            let text = format!(
                 "user processes still run after {} s, and are not waited for any longer; what \
                  becomes of them is in the log of this node",
                 TELLING_WITHIN.as_secs()
-            )]
+            );
+            vec![HookLine { text, for_writers: String::new() }]
         })
     }
 }

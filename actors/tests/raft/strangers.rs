@@ -1,16 +1,20 @@
 //! Whoever does not know the secret learns nothing and changes nothing.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use baton_actors::raft::{CallError, Encrypted, Keys, RaftNode, Secret, ask_as};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::world::{Wire, World, secret, within};
 
@@ -79,6 +83,51 @@ async fn a_stranger_neither_deposes_a_leader_nor_reads_anything() {
     assert_eq!(world.node(&name).leadership().borrow().term, term, "nothing happened");
     let hello = told(&world, (&name, None), "/raft/hello", "{}").await.unwrap();
     assert!(hello.contains(&name), "{hello}");
+}
+
+/// A proper offer of a key, of which nothing is known: a point of the curve behind the letter of askers.
+fn offer() -> String {
+    let mut words = [0x66; 33];
+    words[..2].copy_from_slice(&[b'A', 0x58]);
+    URL_SAFE_NO_PAD.encode(words)
+}
+
+/// Strangers who have one offer after the other answered; they come from another address.
+async fn offering(address: SocketAddr, answered: Arc<AtomicUsize>) {
+    let text =
+        format!("POST /raft/key HTTP/1.1\r\nhost: a\r\nbaton-raft-offers: {}\r\n\r\n", offer());
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        let Ok(mut stream) = socket.connect(address).await else { continue };
+        let mut status = [0; 12];
+        if stream.write_all(text.as_bytes()).await.is_ok()
+            && stream.read_exact(&mut status).await.is_ok()
+            && status.ends_with(b"200")
+        {
+            answered.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_whose_offers_are_answered_keep_no_peer_out() {
+    let world = World::running(&["a:1", "b:1", "c:1"]).await;
+    let name = world.commit(1).await;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let strangers: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(offering(world.net.address(&name), Arc::clone(&answered))))
+        .collect();
+    let both = async {
+        let mut hellos = 0;
+        // On a busy machine a proof may take longer than it is waited for.
+        while hellos < 20 || answered.load(Ordering::SeqCst) < 100 {
+            hellos += usize::from(told(&world, (&name, None), "/raft/hello", "{}").await.is_ok());
+        }
+    };
+    within("strangers and a peer are answered", both).await;
+    strangers.iter().for_each(tokio::task::JoinHandle::abort);
+    world.commit(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,7 +165,7 @@ const RAFT: &[Key] = &[
         "What all nodes know and nobody else, or `${VARIABLE}`. When neither it nor RaftSecretFile is \
          given, nodes know each other by a key that is made of MySQLTopologyUser and \
          MySQLTopologyPassword. After a change the key before is good until all members have the new \
-         one, for a day at most.",
+         one, for a day at most. An empty one in a file is an error.",
     ),
     live(
         "RaftSecretFile",

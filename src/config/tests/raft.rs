@@ -62,6 +62,21 @@ fn nodes_that_share_nothing_are_told_what_they_could_share() {
 }
 
 #[test]
+fn a_secret_that_is_given_and_empty_is_no_choice() {
+    for text in ["", "${EMPTY}"] {
+        let text = format!(r#"{{{GUIDE} "RaftSecret": "{text}", "MySQLTopologyPassword": "p"}}"#);
+        let files = [("orchestrator.conf.json", text.as_str())];
+        let error = load_from(&files, &[("EMPTY", "")]).unwrap_err().to_string();
+        assert!(error.contains("RaftSecret: is empty; leave it out"), "{error}");
+    }
+    // Nobody leaves out a variable that a script sets to nothing.
+    let text = format!(r#"{{{GUIDE} "MySQLTopologyPassword": "p"}}"#);
+    let files = [("orchestrator.conf.json", text.as_str())];
+    let config = load_from(&files, &[("BATON_RAFTSECRET", "")]).unwrap().config;
+    assert_eq!(config.raft.secret, RaftSecret::Credentials);
+}
+
+#[test]
 fn what_is_the_operators_own_stays_so() {
     let tls = r#""RaftTLSCertFile": "/c", "RaftTLSPrivateKeyFile": "/k", "RaftTLSCAFile": "/ca""#;
     let secret = r#""RaftSecret": "s", "MySQLTopologyPassword": "p""#;

@@ -10,8 +10,9 @@ use baton_topology::quorum::{isolation, unconfirmed};
 use baton_topology::recovery::gate::{self, blocking};
 use baton_topology::recovery::{Acknowledgement, Recovery};
 
+use crate::auth::Verdict;
 use crate::call::Call;
-use crate::compat::{BlockedJson, RecoveryJson, recovery_steps};
+use crate::compat::{BlockedJson, Reader, RecoveryJson, recovery_steps};
 use crate::reply::{Failure, Outcome, Reply};
 
 /// A recovery that ended within this counts as recent.
@@ -64,7 +65,11 @@ pub(super) async fn list(call: Call) -> Outcome {
 
 pub(super) async fn steps(call: Call) -> Outcome {
     let found = newest_first(&call).find(|it| *it.uid == *call.param("uid"));
-    Reply::bare(&found.map(|recovery| recovery_steps(recovery)).unwrap_or_default())
+    let reader = match call.may_write {
+        Verdict::Allowed => Reader::Writer,
+        _ => Reader::Anybody,
+    };
+    Reply::bare(&found.map(|recovery| recovery_steps(recovery, reader)).unwrap_or_default())
 }
 
 pub(super) async fn active(call: Call) -> Outcome {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::auth::Verdict;
 use crate::call::Call;
 use crate::compat::to_go_json;
+use crate::events::Full;
 use crate::reply::{Failure, Outcome, Reply};
 
 pub(super) async fn fleet(call: Call) -> Outcome {
@@ -32,11 +33,11 @@ pub(super) async fn events(call: Call) -> Outcome {
     let header = call.headers.iter().find(|(name, _)| name == LAST_EVENT);
     let known = header.map(|(_, value)| value.as_str()).or(call.query("last-event-id"));
     let known = known.filter(|it| !it.is_empty()).map(str::to_owned);
-    let full = || {
-        let failure = Failure::later("too many listen to events already");
+    let full = |full: Full| {
+        let failure = Failure::later(full.to_string());
         failure.with_status(StatusCode::SERVICE_UNAVAILABLE)
     };
-    Ok(Reply::events(call.events.stream(known).ok_or_else(full)?))
+    Ok(Reply::events(call.events.stream(known, call.listener).map_err(full)?))
 }
 
 /// Who asks, and what he may do.

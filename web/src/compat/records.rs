@@ -241,13 +241,25 @@ pub(crate) struct RecoveryStepJson {
     message: String,
 }
 
+/// Who reads the log of a recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// One that may change nothing.
+    Anybody,
+    /// One that may change something: it is told the commands of hooks too, and what they wrote.
+    Writer,
+}
+
 /// The log of a recovery, oldest line first.
-pub(crate) fn recovery_steps(recovery: &Recovery) -> Vec<RecoveryStepJson> {
+pub(crate) fn recovery_steps(recovery: &Recovery, reader: Reader) -> Vec<RecoveryStepJson> {
     let lines = recovery.log.iter().zip(1..).map(|(line, id)| RecoveryStepJson {
         id,
         recovery_uid: recovery.uid.to_string(),
         audit_at: timestamp(line.at),
-        message: line.text.clone(),
+        message: match reader {
+            Reader::Anybody => line.text.clone(),
+            Reader::Writer => format!("{}{}", line.text, line.for_writers),
+        },
     });
     lines.collect()
 }

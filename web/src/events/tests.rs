@@ -6,6 +6,9 @@ use baton_topology::time::Timestamp;
 
 use super::*;
 
+/// So many streams there may be.
+const STREAMS: usize = 4;
+
 struct Scene {
     events: Events,
     fleet: watch::Sender<Arc<FleetSnapshot>>,
@@ -16,7 +19,7 @@ fn scene() -> Scene {
     let fleet = watch::Sender::new(Arc::new(empty));
     let clock = Arc::new(TokioClock::starting_at(Timestamp::from_secs(100)));
     let runner = Runner { uid: "".into(), node: "n".into(), token: "token".into() };
-    let events = Events::start(runner, fleet.subscribe(), clock).unwrap();
+    let events = Events::start(runner, fleet.subscribe(), clock, 2 * STREAMS).unwrap();
     Scene { events, fleet }
 }
 
@@ -32,8 +35,17 @@ impl Scene {
         timeout(Duration::from_secs(20), self.events.whole(generation)).await.unwrap().unwrap()
     }
 
+    fn stream_from(
+        &self,
+        last: u8,
+        known: Option<&str>,
+    ) -> Result<BoxStream<'static, Bytes>, Full> {
+        let origin = Some(std::net::IpAddr::from([10, 0, 0, last]));
+        self.events.stream(known.map(str::to_owned), Listener { origin, user: None })
+    }
+
     fn listen(&self, known: Option<&str>) -> BoxStream<'static, Bytes> {
-        self.events.stream(known.map(str::to_owned)).unwrap()
+        self.stream_from(0, known).unwrap()
     }
 }
 
@@ -127,9 +139,9 @@ async fn readers_who_missed_something_begin_anew() {
 #[tokio::test]
 async fn streams_are_limited_and_end() {
     let scene = scene();
-    let mut readers: Vec<_> = (0..STREAMS_MAX).map(|_| scene.listen(None)).collect();
-    assert!(scene.events.stream(None).is_none());
-    readers.pop();
+    let mut readers: Vec<_> = (0..4).map(|last| scene.stream_from(last, None).unwrap()).collect();
+    assert_eq!(scene.stream_from(9, None).err(), Some(Full::All));
+    readers.truncate(2);
     let mut reader = scene.listen(None);
     next(&mut reader).await;
     scene.events.dismiss();

@@ -87,6 +87,7 @@ impl RecoveryRow {
         let plan = recovery.plan.as_ref().filter(|_| recovery.is_running());
         Self {
             why: plan.map(|plan| plan.why.clone()).unwrap_or_default(),
+            // Readers of events share them, whatever they may do: nothing of it is for writers only.
             steps: steps
                 .map(|line| Step { at: moment(line.at), text: line.text.clone() })
                 .collect(),
