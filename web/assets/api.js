@@ -89,8 +89,8 @@ export async function change(path, query = {}) {
   return told(await asked(() => fetch(url, { method: 'POST', cache: 'no-store' })));
 }
 
-/** What is known of the answer to a path, which is read again when `version` is another one. Where the path itself may
- * become another one, the last answer is kept under a name.
+/** What is known of the answer to a path, for a version. Where the path may become another one, the last answer is kept
+ * under a name.
  * @param {string} path @param {unknown} version @param {string} [name] */
 export function known(path, version, name = path) {
   return loaded(name, version, () => get(path));

@@ -43,9 +43,15 @@ export function amend(query) {
   update();
 }
 
+/** Changes only this in it, also before the last change is drawn.
+ * @param {Record<string, string>} query */
+export function alter(query) {
+  amend({ ...Object.fromEntries(new URLSearchParams(location.search)), ...query });
+}
+
 function arrived() {
   update();
-  // Whoever cannot see goes on where the new page begins, unless he is typing.
+  // A screen reader goes on where the new page begins.
   const isTyping = document.activeElement?.matches('input, select, textarea');
   if (!isTyping) requestAnimationFrame(() => document.querySelector('main')?.focus({ preventScroll: true }));
 }

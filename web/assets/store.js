@@ -1,4 +1,4 @@
-// What is known, in one place. Pages read it and never change it; whoever changes it calls `update`.
+// What is known, in one place. Pages only read it; what changes it calls `update`.
 
 export const fleet = {
   /** Anything there at all? */
@@ -154,11 +154,10 @@ const asked = new Map();
 const ASKED_MAX = 60;
 /** An answer is not asked for again sooner, whatever changes. */
 const PACE = 1000;
-/** Whoever met an election, say, asks again. */
+/** After an election, say. */
 const RETRY_AFTER = 3000;
 
-/** What the API answers to this, as far as that is known; asks for it when it is not, and again
- * when `version` is another one.
+/** What the API answers to this, as far as that is known; asks again when `version` is another one.
  * @param {string} name @param {unknown} version @param {() => Promise<any>} ask */
 export function loaded(name, version, ask) {
   const known = asked.get(name) ?? { data: undefined, error: '', version: {}, at: 0, isLoading: false };

@@ -1,6 +1,6 @@
 // Pieces that all pages are made of.
 
-import { to } from './router.js';
+import { alter, to } from './router.js';
 import { isNameless, mask, note, toggleNames } from './nameless.js';
 import { session, update } from './store.js';
 import { ago, exact, moment, span, tame } from './words.js';
@@ -94,6 +94,10 @@ export function select(label, chosen, options, set, shown = (text) => text) {
     <option value="" ?selected=${!chosen}>${label}: any</option>
     ${[...new Set([...options, ...(chosen ? [chosen] : [])])].map((it) => html`<option value=${it} ?selected=${chosen === it}>${shown(it)}</option>`)}</select></label>`;
 }
+
+/** Takes a word of the query from what is typed, or chosen.
+ * @param {string} key */
+export const set = (key) => (/** @type {Event} */ event) => alter({ [key]: typed(event) });
 
 /** What somebody typed, or chose.
  * @param {Event} event */

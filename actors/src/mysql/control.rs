@@ -359,10 +359,10 @@ impl From<ActionFailure> for Failed {
 /// A thread that was not told to stop goes on, which is to be known. That a server did not answer in
 /// time says less.
 fn untold(failure: ProbeFailure) -> ProbeFailure {
-    if failure.is_silence() {
-        ProbeFailure { kind: FailureKind::Connect, ..failure }
-    } else {
+    if failure.is_answer() {
         failure
+    } else {
+        ProbeFailure { kind: FailureKind::Connect, ..failure }
     }
 }
 
@@ -544,6 +544,6 @@ mod tests {
         assert_eq!(kind(FailureKind::Timeout), FailureKind::Connect);
         assert_eq!(kind(FailureKind::ConnectionLost), FailureKind::Connect);
         assert_eq!(kind(FailureKind::AccessDenied), FailureKind::AccessDenied);
-        assert_eq!(kind(FailureKind::Local), FailureKind::Local);
+        assert_eq!(kind(FailureKind::Local), FailureKind::Connect, "it was not told either");
     }
 }

@@ -197,9 +197,7 @@ impl MySqlSession {
             // What is granted later holds for new connections only.
             return Err(ProbeFailure { partial, ..refusal });
         }
-        if self.shared.slots.has_room(0) {
-            self.give_back(live);
-        }
+        self.give_back(live);
         self.doubts_log = progress.stuck_log.is_some();
         let mut reading = self.interpret(&progress.answers)?;
         reading.facts.stuck_log = progress.stuck_log;
@@ -234,7 +232,14 @@ impl MySqlSession {
 impl ProbeSession for MySqlSession {
     fn probe(&mut self) -> BoxFuture<'_, Result<Reading, ProbeFailure>> {
         self.refresh();
-        self.probe_once().boxed()
+        async move {
+            let outcome = self.probe_once().await;
+            if !self.shared.slots.has_room(0) {
+                self.live = None;
+            }
+            outcome
+        }
+        .boxed()
     }
 
     fn park(&self) -> BoxFuture<'static, Parting> {

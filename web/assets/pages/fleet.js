@@ -1,13 +1,13 @@
 // The fleet: what is wrong first, then all clusters.
 
 import { ofCluster, ofFinding, ofInstance, rank, runningIn, sentence } from '../health.js';
-import { amend, queried, to } from '../router.js';
+import { alter, queried, to } from '../router.js';
 import { get } from '../api.js';
 import { shapeOf } from '../centers.js';
 import { byName, fleet, live, loaded, membersOf, memo, remember, remembered } from '../store.js';
 import { perform } from '../dialog.js';
 import { operation } from '../operations.js';
-import { badge, button, clusterAddress, clusterLink, empty, instanceLink, lasting, listed, mark, name, select, shortKey, typed, virtual, when } from '../ui.js';
+import { badge, button, clusterAddress, clusterLink, empty, instanceLink, lasting, listed, mark, name, select, set, shortKey, virtual, when } from '../ui.js';
 import { counted, named, problemNamed, shortVersion, span, tame } from '../words.js';
 import { newsView } from './recoveries.js';
 import { html, nothing, repeat } from '../html.js';
@@ -232,7 +232,7 @@ export function fleetPage() {
   /** @param {string} sort */
   const sortBy = (sort) => {
     remember('sort', sort);
-    amend({ ...wanted, sort });
+    alter({ sort });
   };
   const direction = /size|ill|lag/.test(by) ? 'descending' : 'ascending';
   /** @param {string} order @param {string} kind @param {unknown} label */
@@ -240,8 +240,6 @@ export function fleetPage() {
   const found = memo('found clusters', `${fleet.version} ${by} ${location.search}`, () => sorted.filter((it) => matches(it, wanted)));
   /** @param {(it: Summary) => string[]} of */
   const choices = (of) => memo(`choices ${of}`, fleet.version, () => [...new Set(every.flatMap(of))].sort());
-  /** @param {string} key */
-  const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: typed(event) });
   /** @param {'dc' | 'version' | 'problem'} key @param {string} label @param {string[]} options @param {(text: string) => string} [shown] */
   const choice = (key, label, options, shown) => (options.length < (key === 'problem' ? 1 : 2) && !wanted[key] ? nothing : select(label, wanted[key], options, set(key), shown));
   return html`

@@ -1,9 +1,9 @@
 // Everything that is wrong anywhere: what baton concluded, then what is the matter with each instance.
 
 import { ofFinding, ofInstance, sentence } from '../health.js';
-import { amend, queried } from '../router.js';
+import { queried } from '../router.js';
 import { byName, fleet, memo } from '../store.js';
-import { clusterLink, empty, instanceLink, mark, select, titles, typed, virtual, when } from '../ui.js';
+import { clusterLink, empty, instanceLink, mark, select, set, titles, virtual, when } from '../ui.js';
 import { counted, named, problemNamed } from '../words.js';
 import { findingView } from './fleet.js';
 import { html, nothing, repeat } from '../html.js';
@@ -85,8 +85,6 @@ export function problemsPage() {
   const every = [...all.findings, ...all.ailing];
   const kinds = memo('kinds of trouble', fleet.version, () => [...new Set(every.flatMap((it) => it.kinds))].sort());
   const total = GRADES.map((how) => ({ how, count: every.filter((it) => it.how === how).length })).filter((it) => it.count);
-  /** @param {string} key */
-  const set = (key) => (/** @type {Event} */ event) => amend({ ...wanted, [key]: typed(event) });
   return html`<header class="head"><h1>Problems</h1>
       <p class="total">${total.length ? total.map((it) => counted(it.count, it.how, MANY[it.how])).join(', ') : nothing}</p></header>
     ${fleet.isLoaded && !every.length ? empty(html`${mark('ok')} Nothing is wrong anywhere.`) : nothing}
