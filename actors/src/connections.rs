@@ -211,9 +211,19 @@ impl Connection {
         (progress.under_way == 0).then(|| progress.since + WAIT_MAX)
     }
 
+    /// A part of an answer was sent: the wait for the next request begins after the last one.
+    fn wrote(&self) {
+        let mut progress = self.progress();
+        if progress.under_way == 0 {
+            progress.since = Instant::now();
+        }
+    }
+
     /// Whether it has made room for others.
     fn is_over(&self) -> bool {
-        self.is_to_go.load(Ordering::Acquire) && self.progress().under_way == 0
+        self.is_to_go.load(Ordering::Acquire)
+            && !self.is_kept.load(Ordering::Acquire)
+            && self.progress().under_way == 0
     }
 }
 
@@ -306,14 +316,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.connection.waker.register(cx.waker());
-        if this.connection.is_over() {
-            return Poll::Ready(Ok(()));
-        }
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if read.is_pending()
-            && let Some(deadline) = this.connection.deadline()
-            && is_over(&mut this.wait, deadline, cx)
-        {
+        // What has come in counts, and an answer that is still being sent has a limit of its own.
+        if read.is_ready() || this.stall.is_some() {
+            return read;
+        }
+        let is_late = |deadline| is_over(&mut this.wait, deadline, cx);
+        if this.connection.is_over() || this.connection.deadline().is_some_and(is_late) {
             return Poll::Ready(Ok(()));
         }
         read
@@ -329,6 +338,7 @@ impl<S> Timed<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
+            self.connection.wrote();
             return written;
         }
         let at = self.stall.as_ref().map_or_else(|| Instant::now() + STALL_MAX, |it| it.deadline());

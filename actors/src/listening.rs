@@ -26,6 +26,8 @@ use crate::connections::{Connection, Connections, Limits, Timed, Watched, origin
 /// So many connections wait in the kernel until they are taken: many may come at once, and whoever finds
 /// no place there tries again a second later only.
 const BACKLOG: i32 = 4_096;
+/// So long is what a client still sends read after its answer, so that the answer is not lost.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Where callers come.
 #[derive(Debug)]
@@ -133,6 +135,8 @@ where
             async move { ending.notified().await }
         })
         .keep_alive(terms.keep_alive)
+        // A client that is still sending what nobody reads gets its answer all the same.
+        .client_disconnect_timeout(LINGER)
         .client_request_timeout(terms.head_within)
         .on_connect_ext(move |stream: &T, data| {
             data.insert::<Arc<Connection>>(Arc::clone(stream.connection()));

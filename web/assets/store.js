@@ -152,7 +152,7 @@ export function recoveries(wanted = () => true) {
 /** @type {Map<string, {data: any, error: string, version: unknown, at: number, isLoading: boolean}>} */
 const asked = new Map();
 const ASKED_MAX = 60;
-/** An answer is not asked for again sooner, whatever changes. */
+/** No answer is asked for again sooner. */
 const PACE = 1000;
 /** After an election, say. */
 const RETRY_AFTER = 3000;

@@ -135,3 +135,29 @@ async fn an_answer_that_is_not_read_is_given_up() {
     let error = stream.write_all(&[0; 17]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_read_slowly_is_sent_to_its_end() {
+    let all = eight();
+    let (stream, mut caller) = timed(&all);
+    // The whole answer waits to be sent, so the request is no longer under way.
+    drop(stream.connection().begin());
+    let (mut read, mut write) = tokio::io::split(stream);
+    let sent = async {
+        tokio::select! {
+            sent = write.write_all(&[7; 160]) => sent.is_ok(),
+            _ = read.read_u8() => false,
+        }
+    };
+    let slow = async {
+        let mut part = [0; 16];
+        for _ in 0..10 {
+            tokio::time::sleep(WAIT_MAX / 2).await;
+            caller.read_exact(&mut part).await.unwrap();
+        }
+    };
+    let (sent, ()) = tokio::join!(sent, slow);
+    assert!(sent, "half of the time it had nothing to read");
+    let ended = tokio::time::timeout(WAIT_MAX * 2, read.read_u8()).await.expect("then it waits");
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}

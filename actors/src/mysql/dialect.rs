@@ -72,11 +72,12 @@ const PROCESSLIST_MARIADB: &str = "SELECT HOST Host FROM information_schema.PROC
 /// Since 8.0, MySQL tells those with the `XA_RECOVER_ADMIN` privilege.
 const PREPARED_XA: &str = "XA RECOVER";
 
-/// Shows the events of databases on which the account has the `EVENT` privilege.
+/// Shows the events of databases on which the account has the `EVENT` privilege. Those that were made
+/// here and are disabled on replicas are meant to be.
 macro_rules! events {
     () => {
-        "SELECT COUNT(IF(STATUS LIKE '%SIDE_DISABLED', 1, NULL)) replica_side_disabled, \
-         COUNT(IF(STATUS = 'ENABLED', 1, NULL)) enabled, @@global.event_scheduler scheduler \
+        "SELECT COUNT(IF(STATUS LIKE '%SIDE_DISABLED' AND ORIGINATOR <> @@global.server_id, 1, NULL)) \
+         replica_side_disabled, COUNT(IF(STATUS = 'ENABLED', 1, NULL)) enabled, @@global.event_scheduler scheduler \
          FROM information_schema.EVENTS"
     };
 }

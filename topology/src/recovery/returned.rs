@@ -116,8 +116,13 @@ impl Returning {
     fn note_return(&mut self, member: &Member, recovery: &Recovery) {
         let (key, instance) = (member.key(), &member.instance);
         if instance.is_failed() && instance.refusal().is_none() {
-            self.open_since_back.remove(key);
-            self.away.insert(key.clone());
+            let came_open = self.open_since_back.remove(key);
+            let was_open = instance.health.facts_from > recovery.ended_at
+                && !is_closed(&instance.facts);
+            // Open, and not since it came back: a person opened it, and one lost probe changes nothing.
+            if came_open || !was_open {
+                self.away.insert(key.clone());
+            }
         } else if instance.is_valid() {
             let is_open = !is_closed(&instance.facts) && is_where_it_was(member, recovery);
             if self.away.remove(key) && is_open {

@@ -369,6 +369,12 @@ fn a_former_primary_that_comes_back_open_while_its_successor_is_away_is_fenced()
         ("it comes back open", as_is, vec![away.to_vec(), back(open())], vec![FENCED]),
         ("it was never seen to be away", as_is, vec![back(open())], vec![]),
         ("people open it again", as_is, vec![away.to_vec(), back(closed()), back(open())], vec![]),
+        (
+            "people open it again, and one probe is lost",
+            as_is,
+            vec![away.to_vec(), back(closed()), back(open()), away.to_vec(), back(open())],
+            vec![],
+        ),
         ("they accepted writes side by side", beside_a, vec![away.to_vec(), back(open())], vec![]),
         ("people put another below it", as_is, vec![away.to_vec(), with_b.clone()], vec![]),
         ("one that was left behind", left_b, vec![away.to_vec(), with_b], vec![FENCED]),
