@@ -37,6 +37,8 @@ pub struct Keys(Arc<Inner>);
 
 struct Inner {
     ring: Mutex<Ring>,
+    /// Held while the file is written, so that the newest is what stays.
+    writing: Mutex<()>,
     /// None where nothing is remembered.
     store: Option<Store>,
 }
@@ -106,7 +108,7 @@ impl Keys {
     }
 
     fn of(ring: Ring, store: Option<Store>) -> Self {
-        Self(Arc::new(Inner { ring: Mutex::new(ring), store }))
+        Self(Arc::new(Inner { ring: Mutex::new(ring), writing: Mutex::new(()), store }))
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -122,10 +124,8 @@ impl Keys {
         };
         ring.replace(secret, store.clock.now());
         ring.is_changed = false;
-        let kept = Store::text(&ring);
-        // Each request of a peer's asks for the keys: not while a disk is waited for.
         drop(ring);
-        store.write(kept);
+        self.write(store);
     }
 
     /// All that are good now, the current one first.
@@ -162,11 +162,18 @@ impl Keys {
         if !std::mem::take(&mut ring.is_changed) {
             return;
         }
-        let kept = Store::text(&ring);
         drop(ring);
         if let Some(store) = &self.0.store {
-            store.write(kept);
+            self.write(store);
         }
+    }
+
+    /// Writes down what is known now. Each request of a peer's asks for the keys: not while a disk is waited
+    /// for.
+    fn write(&self, store: &Store) {
+        let _one_at_a_time = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = Store::text(&self.ring());
+        store.write(kept);
     }
 }
 

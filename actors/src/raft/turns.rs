@@ -12,6 +12,9 @@ use crate::connections::Origin;
 const TOGETHER_MAX: usize = 2;
 /// So many of one address wait; further ones are turned away. A peer has a handful of connections.
 const WAITING_MAX: usize = 32;
+/// So many of all addresses wait: each keeps a connection that a peer may need. From then on the address
+/// with most of them loses its newest to one that has fewer.
+const ALL_WAITING_MAX: usize = 64;
 
 /// The turns. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -47,13 +50,9 @@ impl Turns {
                 queue.under_way += 1;
                 return Ok(Turn(self.clone()));
             }
+            queue.make_room(origin)?;
             let (call, called) = oneshot::channel();
-            let of_origin = queue.waiting.entry(origin).or_default();
-            of_origin.retain(|it| !it.is_closed());
-            if of_origin.len() >= WAITING_MAX {
-                return Err(TooMany);
-            }
-            of_origin.push_back(call);
+            queue.waiting.entry(origin).or_default().push_back(call);
             if !queue.order.contains(&origin) {
                 queue.order.push_back(origin);
             }
@@ -64,6 +63,23 @@ impl Turns {
 }
 
 impl Queue {
+    /// Lets one more of this address wait, if it may.
+    fn make_room(&mut self, origin: Origin) -> Result<(), TooMany> {
+        for waiting in self.waiting.values_mut() {
+            waiting.retain(|it| !it.is_closed());
+        }
+        let count = self.waiting.get(&origin).map_or(0, VecDeque::len);
+        if count >= WAITING_MAX {
+            return Err(TooMany);
+        }
+        if self.waiting.values().map(VecDeque::len).sum::<usize>() >= ALL_WAITING_MAX {
+            let most = self.waiting.values_mut().max_by_key(|it| it.len());
+            let most = most.filter(|it| it.len() > count + 1).ok_or(TooMany)?;
+            most.pop_back();
+        }
+        Ok(())
+    }
+
     /// The next one that waits, if there is one.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         let origin = self.order.pop_front()?;
@@ -121,6 +137,24 @@ mod tests {
         let called = [futures_util::poll!(often[0].as_mut()), futures_util::poll!(other.as_mut())];
         assert!(called.iter().all(std::task::Poll::is_ready), "{called:?}");
         assert!(futures_util::poll!(often[1].as_mut()).is_pending());
+    }
+
+    #[tokio::test]
+    async fn many_addresses_keep_no_other_from_waiting() {
+        let turns = Turns::default();
+        let _running = [turns.take(at(1)).await.unwrap(), turns.take(at(1)).await.unwrap()];
+        let mut many: Vec<_> =
+            (0..ALL_WAITING_MAX).map(|n| Box::pin(turns.take(at((n % 4) as u8)))).collect();
+        for it in &mut many {
+            assert!(futures_util::poll!(it.as_mut()).is_pending());
+        }
+        let mut other = Box::pin(turns.take(at(9)));
+        assert!(futures_util::poll!(&mut other).is_pending(), "it waits, and another does not");
+        let mut turned_away = 0;
+        for it in &mut many {
+            turned_away += usize::from(futures_util::poll!(it.as_mut()).is_ready());
+        }
+        assert_eq!(turned_away, 1);
     }
 
     #[tokio::test]
