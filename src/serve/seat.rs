@@ -68,15 +68,19 @@ impl Seat {
         }
     }
 
-    /// Lets somebody else lead, if this node does.
-    pub(super) async fn hand_over(&self) {
+    /// Lets somebody else lead, if this node does. Whether another node took over.
+    pub(super) async fn hand_over(&self) -> bool {
         if self.node.leadership().borrow().role != Role::Leader {
-            return;
+            return false;
         }
         match self.node.hand_over(None).await {
             Ok(()) => tracing::info!("another node leads now"),
-            Err(error) => tracing::warn!(%error, "nobody took over"),
+            Err(error) => {
+                tracing::warn!(%error, "nobody took over");
+                return false;
+            }
         }
+        true
     }
 
     async fn ended(&self) -> String {

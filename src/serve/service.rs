@@ -40,6 +40,9 @@ use crate::wiring;
 const INSTANCES_MAX: usize = 50_000;
 /// Threads that probes run on.
 const PROBE_THREADS: usize = 2;
+/// Within this the other nodes know of a new leader, by its first entry. Until then they pass requests on to
+/// this one, which is to say that it leads no more, and not to hang up: nobody knew what became of those.
+const KNOWN_WITHIN: Duration = Duration::from_millis(250);
 
 /// The running parts.
 pub(super) struct Service {
@@ -133,10 +136,12 @@ impl Service {
         }
     }
 
-    /// Lets another node lead, if this one does.
+    /// Lets another node lead, if this one does, and returns once the others know that.
     pub(super) async fn hand_over(&self) {
-        if let Some(seat) = &self.seat {
-            seat.hand_over().await;
+        if let Some(seat) = &self.seat
+            && seat.hand_over().await
+        {
+            tokio::time::sleep(KNOWN_WITHIN).await;
         }
     }
 
