@@ -48,10 +48,12 @@ pub(super) fn of_plugin(name: &str) -> ProbeFailure {
     new(FailureKind::AccessDenied, message)
 }
 
-/// Whether this process or machine has no file, buffer, port or memory left for a connection.
+/// Whether this process or machine has no file, buffer or memory left for a connection. That an address
+/// cannot be assigned is no sign of that: so it is as well where a name has an IPv6 address and this
+/// machine has none, and a dead server must be known as dead there.
 pub(super) fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|error| lacks.contains(&error))
 }
 
@@ -167,6 +169,20 @@ mod tests {
 
     fn server(code: u16, message: &str) -> Error {
         Error::Server(ServerError { code, message: message.to_owned(), state: "HY000".to_owned() })
+    }
+
+    #[test]
+    fn what_this_machine_lacks_says_nothing_of_a_server_and_an_address_it_has_not_does() {
+        use rustix::io::Errno;
+        for (error, kind) in [
+            (Errno::MFILE, FailureKind::Local),
+            (Errno::NOBUFS, FailureKind::Local),
+            (Errno::ADDRNOTAVAIL, FailureKind::Connect),
+            (Errno::CONNREFUSED, FailureKind::Connect),
+        ] {
+            let failure = of_io(&io::Error::from(error), Phase::Connecting);
+            assert_eq!(failure.kind, kind, "{error}");
+        }
     }
 
     #[test]

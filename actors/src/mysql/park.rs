@@ -15,8 +15,8 @@ use crate::lateness::timeout;
 use crate::ports::Parting;
 use crate::probe::schedule::spread;
 
-/// How long a connection stays parked before it is renewed, or half of that. Bounds what a half-open connection
-/// (a silent firewall) can cost.
+/// How long a connection stays parked before it is renewed, or half of that. Bounds what a half-open
+/// connection (a silent firewall) can cost.
 const PARKED_FOR: Duration = Duration::from_secs(3600);
 
 /// How long the server sleeps at a time.

@@ -44,7 +44,7 @@ pub enum FailureKind {
     Protocol,
     /// The server refused a statement.
     Query,
-    /// baton could not ask: it has no open file, port or memory left. Says nothing of the server.
+    /// baton could not ask: it has no open file or memory left. Says nothing of the server.
     Local,
     /// It asks for the password and shows another certificate than before, verified by no authority: it
     /// is not logged in to until a person confirms that.
