@@ -62,7 +62,11 @@ console.log(`10,000 instances: shown after ${Math.round(shown)} ms (${told}), fi
 await page.goto(`${BASE}/ui/cluster/cluster8`);
 await page.locator('.node.folded', { hasText: '10 more healthy replicas in ◆ dc2' }).waitFor();
 same(await page.locator('.node:not(.titles)').count(), 4, 'rows of a folded tree: the primary, and each data centre');
-for (let left = 3; left > 0; left -= 1) await page.getByRole('button', { name: 'more healthy replicas' }).first().click();
+const folds = page.getByRole('button', { name: 'more healthy replicas' });
+for (let left = 3; left > 0; left -= 1) {
+  await folds.first().click();
+  await until('one group less is folded', async () => (await folds.count()) === left - 1);
+}
 await until('all are shown', async () => (await page.locator('.node:not(.titles)').count()) === LARGE);
 
 // Who may only look is told why, wherever there would be something to press.

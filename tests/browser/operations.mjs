@@ -52,7 +52,7 @@ const scenes = {
     await page.goto(`${UI}/instance/${key(3)}`);
     const known = page.locator('.card', { hasText: 'Equivalent positions' });
     await known.locator('li', { hasText: key(0) }).getByRole('button').click();
-    same(await page.locator('dialog[open]').getByLabel('By').inputValue(), 'move-equivalent', 'by what it is moved');
+    await until('it is moved by the equivalent position', async () => (await page.locator('dialog[open]').getByLabel('By').inputValue()) === 'move-equivalent');
     await shoot(page, 'equivalent');
     await confirm(page, 'the move to where it came from');
     await page.goto(`${UI}/cluster/shop`);

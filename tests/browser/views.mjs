@@ -35,6 +35,7 @@ const scenes = {
     same((await elsewhere()).map((it) => it.trim()), ['■ dc1', '◆ dc2', '■ dc1'], 'who is elsewhere');
     await ask({ do: 'lag', server: [0, 4], seconds: 300 });
     await centers.getByRole('button', { name: 'dc1 2 warning 1' }).click();
+    await page.locator('.node.there').nth(1).waitFor();
     same(await centers.getByRole('button', { pressed: true }).count(), 1, 'buttons that are pressed');
     same(await page.locator('.node.there a.key').allTextContents(), [key(0, 1), key(0, 4)], 'what is marked');
     check(page.url().endsWith('?dc=dc1'), 'the address says what is marked, for others to see');
