@@ -6,6 +6,7 @@
 //! make room, the oldest of the address that has the most connections first: a caller that sends its
 //! request is answered, however many others are silent.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -24,6 +25,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// How long a connection may be without a request under way: from its first byte, or the end of the
 /// answer before, to the last byte of a head. actix answers 408 to the first one before that.
 const WAIT_MAX: Duration = Duration::from_secs(12);
+/// One that makes room for others ends after this, unless its request comes: a socket that was just
+/// accepted tells of what has come only when it is asked again.
+const GO_WITHIN: Duration = Duration::from_millis(100);
+/// Those that were turned away are told of so often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How long a caller may take none of an answer.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
@@ -44,7 +50,7 @@ pub fn origin(address: Option<IpAddr>) -> Origin {
 pub struct Limits {
     /// From here on those that wait make room for new ones.
     crowded: usize,
-    /// So many may come from one origin: a proxy in front of baton is one.
+    /// So many may come from one address: a proxy in front of baton is one.
     of_origin: usize,
 }
 
@@ -69,6 +75,9 @@ struct Table {
     origins: BTreeMap<Origin, OfOrigin>,
     /// Orders connections by when they began to wait.
     next: u64,
+    /// Those turned away since that was told last, and when that was.
+    turned_away: u64,
+    told: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +85,14 @@ struct OfOrigin {
     count: usize,
     /// Those without a request under way, the one that has waited longest first.
     waiting: BTreeMap<u64, Weak<Connection>>,
+}
+
+impl OfOrigin {
+    /// Who has more of those that wait makes room first; among equals, who has waited longer.
+    fn silence(&self) -> (usize, Reverse<u64>) {
+        let oldest = self.waiting.first_key_value().map_or(u64::MAX, |(place, _)| *place);
+        (self.waiting.len(), Reverse(oldest))
+    }
 }
 
 /// There is no room for a connection.
@@ -96,18 +113,32 @@ impl Connections {
     /// Takes a new connection; one that waits may have to go for it.
     ///
     /// # Errors
-    /// When its origin has its share, and none of those waits.
+    /// When its address has its share, and none of those waits. What this machine itself asks over a
+    /// socket has no share.
     pub fn enter(self: &Arc<Self>, origin: Origin) -> Result<Arc<Connection>, Full> {
         let mut table = self.table();
         let of_origin = table.origins.get(&origin).map_or(0, |it| it.count);
-        let goes = if of_origin >= self.limits.of_origin {
-            Some(table.longest_waiting(origin).ok_or(Full)?)
+        let goes = if origin.is_some() && of_origin >= self.limits.of_origin {
+            let waits = table.longest_waiting(origin);
+            if waits.is_none() {
+                let count = table.turn_away();
+                drop(table);
+                if let Some(count) = count {
+                    let from = origin.map(|it| it.to_string()).unwrap_or_default();
+                    tracing::warn!(
+                        from,
+                        count,
+                        "connections are refused: an address has its share of them, all busy"
+                    );
+                }
+                return Err(Full);
+            }
+            waits
         } else if table.count >= self.limits.crowded {
             // Never one of an origin that has fewer than this: it would be who can help it least.
-            let others = table.origins.iter().filter(|(_, it)| !it.waiting.is_empty());
-            let most =
-                others.max_by_key(|(_, it)| it.count).filter(|(_, it)| it.count >= of_origin);
-            let most = most.map(|(origin, _)| *origin);
+            let may_go = |it: &OfOrigin| !it.waiting.is_empty() && it.count >= of_origin;
+            let others = table.origins.iter().filter(|(_, it)| may_go(it));
+            let most = others.max_by_key(|(_, it)| it.silence()).map(|(origin, _)| *origin);
             most.and_then(|origin| table.longest_waiting(origin))
         } else {
             None
@@ -133,6 +164,16 @@ impl Connections {
 }
 
 impl Table {
+    /// One more is turned away; how many were, if that is to be told.
+    fn turn_away(&mut self) -> Option<u64> {
+        self.turned_away += 1;
+        if self.told.is_some_and(|at| at.elapsed() < TOLD_EVERY) {
+            return None;
+        }
+        self.told = Some(Instant::now());
+        Some(std::mem::take(&mut self.turned_away))
+    }
+
     fn wait(&mut self, connection: &Arc<Connection>) -> u64 {
         self.next += 1;
         let waiting = &mut self.origins.entry(connection.origin).or_default().waiting;
@@ -207,8 +248,11 @@ impl Connection {
 
     /// When it is closed unless a request comes; none while one is under way.
     fn deadline(&self) -> Option<Instant> {
+        let makes_room =
+            self.is_to_go.load(Ordering::Acquire) && !self.is_kept.load(Ordering::Acquire);
         let progress = self.progress();
-        (progress.under_way == 0).then(|| progress.since + WAIT_MAX)
+        let within = if makes_room { GO_WITHIN } else { WAIT_MAX };
+        (progress.under_way == 0).then(|| progress.since + within)
     }
 
     /// A part of an answer was sent: the wait for the next request begins after the last one.
@@ -217,13 +261,6 @@ impl Connection {
         if progress.under_way == 0 {
             progress.since = Instant::now();
         }
-    }
-
-    /// Whether it has made room for others.
-    fn is_over(&self) -> bool {
-        self.is_to_go.load(Ordering::Acquire)
-            && !self.is_kept.load(Ordering::Acquire)
-            && self.progress().under_way == 0
     }
 }
 
@@ -322,7 +359,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
             return read;
         }
         let is_late = |deadline| is_over(&mut this.wait, deadline, cx);
-        if this.connection.is_over() || this.connection.deadline().is_some_and(is_late) {
+        if this.connection.deadline().is_some_and(is_late) {
             return Poll::Ready(Ok(()));
         }
         read

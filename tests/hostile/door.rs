@@ -283,8 +283,14 @@ fn what_hooks_are_and_say_is_for_those_who_may_write() {
         assert!(!text.contains("said-"), "{path}: {text}");
     }
     // Streams are shared by all who read, so they tell nothing of it to anybody.
+    let mut streamed = String::new();
+    while !streamed.contains("Completed PreFailoverProcesses hook") {
+        let mut part = [0; 4_096];
+        let read = events.read(&mut part).expect("more of the stream");
+        assert!(read > 0, "it ended: {streamed}");
+        streamed.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
     baton.signal("-TERM");
-    let streamed = rest(&mut events);
-    assert!(streamed.contains("Completed PreFailoverProcesses hook"), "{streamed}");
+    streamed.push_str(&rest(&mut events));
     assert!(!streamed.contains("said-"), "{streamed}");
 }

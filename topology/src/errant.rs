@@ -50,11 +50,14 @@ pub fn errant(
         if let Gtids::MySql(theirs) = &ancestor.facts.gtid.executed {
             suspects = suspects.subtract(theirs);
         }
-        // It came from there, though the ancestor lost it since; so did what followed after the last
-        // look at it.
-        if let Some(Gtids::MySql(had)) = ancestor.remembered.had.as_ref().map(|it| &it.gtids) {
+        // It came from there, though the ancestor lost it since; so did what the ancestor itself wrote
+        // after the last look at it.
+        if let Some((Gtids::MySql(had), by)) =
+            ancestor.remembered.had.as_ref().map(|it| (&it.gtids, it.by))
+        {
             suspects = suspects.subtract(had);
-            suspects = suspects.without_uuids_of(&had.without_uuids(own.as_slice()));
+            let by = by.filter(|by| own != Some(*by));
+            suspects = suspects.without_uuids(by.as_slice());
         }
     }
     let seen_here = instance.health.last_seen;

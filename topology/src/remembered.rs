@@ -9,6 +9,7 @@
 //! empty disk, or on one that lost its last writes. What people take away while it runs is their choice.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::binlog::BinlogCoordinates;
 use crate::gtid::{Gtids, Relation};
@@ -42,6 +43,8 @@ pub struct Had {
     pub read: BinlogCoordinates,
     /// When it was last seen to have it.
     pub at: Timestamp,
+    /// Of one without a source: the UUID under which it wrote then.
+    pub by: Option<Uuid>,
 }
 
 impl Remembered {
@@ -109,22 +112,21 @@ fn had(before: &Instance, facts: &Facts) -> Option<Had> {
     if earlier.is_none() && *before.facts == *facts {
         return None;
     }
-    let now = Had {
-        gtids: received_or_executed(facts),
-        read: read_by_position(facts),
-        at: Timestamp::EPOCH,
-    };
+    let now =
+        Had { gtids: received_or_executed(facts), read: read_by_position(facts), ..Had::default() };
     let newest = Had {
         gtids: received_or_executed(&before.facts),
         read: read_by_position(&before.facts),
         at: before.health.last_seen.unwrap_or(Timestamp::EPOCH),
+        by: None,
     };
     most(earlier, &now, newest)
 }
 
 /// The most that a server without a source was seen to have, if it was started anew with less.
 fn had_before_restart(before: &Instance, facts: &Facts, result: &ProbeResult) -> Option<Had> {
-    let had = |gtids: Gtids, at| Had { gtids, read: BinlogCoordinates::default(), at };
+    let by = before.facts.server_uuid;
+    let had = |gtids: Gtids, at| Had { gtids, at, by, ..Had::default() };
     let followed = before.facts.source().is_some() || facts.source().is_some();
     let seen = before.health.last_seen.filter(|_| !followed)?;
     let is_new = is_another(&before.facts, facts)
@@ -181,7 +183,8 @@ impl Had {
 
     fn and(&self, other: Self) -> Self {
         let further = if self.read.is_before(&other.read) { other.read } else { self.read.clone() };
-        Self { gtids: self.gtids.union(&other.gtids), read: further, at: self.at.max(other.at) }
+        let gtids = self.gtids.union(&other.gtids);
+        Self { gtids, read: further, at: self.at.max(other.at), by: self.by.or(other.by) }
     }
 }
 

@@ -44,6 +44,9 @@ async fn an_address_has_its_share_and_others_have_room() {
     assert!(is_to_go(&held[0]) && !is_to_go(&fifth), "one of its own makes room");
     drop((held, fifth));
     assert!(all.table().origins.is_empty() && all.table().count == 0, "{all:?}");
+    let held: Vec<_> = (0..6).map(|_| all.enter(origin(None)).unwrap()).collect();
+    let _asked: Vec<_> = held.iter().map(Connection::begin).collect();
+    assert!(all.enter(origin(None)).is_ok(), "this machine itself has no share");
 }
 
 #[tokio::test]
@@ -54,6 +57,19 @@ async fn an_address_with_many_pushes_out_none_that_has_few() {
     let _asked: Vec<_> = busy.iter().map(Connection::begin).collect();
     let _eighth = all.enter(at(2)).unwrap();
     assert!(!is_to_go(&honest));
+}
+
+#[tokio::test]
+async fn who_is_busy_is_not_taken_for_silent() {
+    let all = eight();
+    let _silent: Vec<_> = (2..5).map(|last| all.enter(at(last)).unwrap()).collect();
+    let peer: Vec<_> = (0..3).map(|_| all.enter(at(9)).unwrap()).collect();
+    let _asked: Vec<_> = peer[..2].iter().map(Connection::begin).collect();
+    let _seventh = all.enter(at(1)).unwrap();
+    assert!(
+        !is_to_go(&peer[2]) && is_to_go(&_silent[0]),
+        "one of those that wait is as good as another"
+    );
 }
 
 #[tokio::test]

@@ -107,7 +107,16 @@ impl Dialect {
 
     /// The statement for a question; `None` when this server cannot be asked that.
     pub(super) fn statement(&self, question: Question) -> Option<&'static str> {
-        if self.version.is_mariadb() { mariadb(question) } else { self.mysql(question) }
+        match question {
+            // Before that a second is the least that a lock is waited for, which is a probe's time.
+            Question::Events
+                if self.version.is_mariadb() && !self.version.is_mariadb_at_least(10, 3) =>
+            {
+                None
+            }
+            _ if self.version.is_mariadb() => mariadb(question),
+            _ => self.mysql(question),
+        }
     }
 
     fn mysql(&self, question: Question) -> Option<&'static str> {

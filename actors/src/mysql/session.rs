@@ -260,7 +260,7 @@ impl Live {
         if is_due { &SELDOM } else { &[] }
     }
 
-    /// Between two times the last answers stand.
+    /// Between two times the last answers stand, but of what was refused since.
     fn remember_seldom(&mut self, progress: &mut Progress) {
         let answers = &mut progress.answers;
         let told = SELDOM.iter().filter_map(|it| Some((*it, answers.get(it)?.clone())));
@@ -268,13 +268,15 @@ impl Live {
         if !told.is_empty() {
             self.seldom = Some((Instant::now(), told));
         } else if let Some((_, told)) = &self.seldom {
-            answers.extend(told.iter().cloned());
+            answers.extend(told.iter().filter(|(it, _)| !self.refused.contains_key(it)).cloned());
         }
     }
 
     /// One packet with what every server is asked, a second one with what is configured and
     /// what the first one gave reason to ask.
     async fn converse(&mut self, shared: &Shared, progress: &mut Progress) -> Result<(), Error> {
+        let holds = self.refusal_holds;
+        self.refused.retain(|it, since| !SELDOM.contains(it) || since.elapsed() < holds);
         let mut first = FIRST_PACKET.to_vec();
         if self.is_source || self.refused.contains_key(&Question::ReplicaHosts) {
             first.push(self.connection_listing());

@@ -57,8 +57,8 @@ impl Door {
         matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Open(_))
     }
 
-    /// Answers the offers of the other end. Takes milliseconds of computing. It gets to do so once, or twice if it could not know how
-    /// many keys there are.
+    /// Answers the offers of the other end. Takes milliseconds of computing. It gets to do so once, or
+    /// twice if it could not know how many keys there are.
     pub(super) fn answer(&self, keys: &Keys, offers: &str) -> Result<Answer, Refused> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *state, State::Shut);

@@ -38,7 +38,7 @@ pub struct Keys(Arc<Inner>);
 struct Inner {
     ring: Mutex<Ring>,
     /// Held while the file is written, so that the newest is what stays.
-    writing: Mutex<()>,
+    writing: Mutex<bool>,
     /// None where nothing is remembered.
     store: Option<Store>,
 }
@@ -108,7 +108,7 @@ impl Keys {
     }
 
     fn of(ring: Ring, store: Option<Store>) -> Self {
-        Self(Arc::new(Inner { ring: Mutex::new(ring), writing: Mutex::new(()), store }))
+        Self(Arc::new(Inner { ring: Mutex::new(ring), writing: Mutex::new(false), store }))
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -171,9 +171,17 @@ impl Keys {
     /// Writes down what is known now. Each request of a peer's asks for the keys: not while a disk is waited
     /// for.
     fn write(&self, store: &Store) {
-        let _one_at_a_time = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut has_failed = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = Store::text(&self.ring());
-        store.write(kept);
+        let written = kept.and_then(|kept| replace_file(&store.file, &kept));
+        if let Err(error) = &written {
+            if !*has_failed {
+                let file = store.file.display();
+                tracing::warn!(%file, %error, "the key of raft is not remembered for the next start");
+            }
+            self.ring().is_changed = true;
+        }
+        *has_failed = written.is_err();
     }
 }
 
@@ -224,13 +232,6 @@ impl Store {
         let (current, proven) = (text(&ring.current), ring.is_proven);
         let kept = Kept { current, proven, former: former.collect() };
         serde_json::to_vec(&kept).map_err(std::io::Error::from)
-    }
-
-    fn write(&self, content: Result<Vec<u8>, std::io::Error>) {
-        if let Err(error) = content.and_then(|content| replace_file(&self.file, &content)) {
-            let file = self.file.display();
-            tracing::warn!(%file, %error, "the key of raft is not remembered for the next start");
-        }
     }
 }
 

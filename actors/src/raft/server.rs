@@ -35,7 +35,7 @@ use super::members::{Caller, Newcomer};
 use super::network::{APPEND, PRE_VOTE, Parcel, SNAPSHOT, TRANSFER, VOTE};
 use super::peers::{Ears, PEER};
 use super::proof::Answer;
-use super::turns::Turns;
+use super::turns::{TooMany, Turns};
 use super::types::{Raft, Snapshot, TooNew, Types};
 use crate::connections::{Connection, origin};
 use crate::listening::{self, Place, Terms};
@@ -65,6 +65,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// What strangers are told.
 const NOT_OURS: &str = "the secret is not ours (RaftSecret; where that is not given, \
                         MySQLTopologyUser and MySQLTopologyPassword)";
+
+/// What those are told who are turned away unheard.
+const BUSY: &str = "too many ask to be let in at the moment; ask again";
 
 /// What is answered beside openraft's own questions.
 pub(super) trait Reception: Send + Sync + 'static {
@@ -170,7 +173,7 @@ fn routes(config: &mut ServiceConfig) {
 
 /// Answers one that begins to prove its key, or ends it. What that takes is computed beside the threads
 /// that serve peers, and in turns: strangers may ask for it as well.
-async fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Refused> {
+async fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Unproven> {
     let said = |name: &str| request.headers().get(name).and_then(|it| it.to_str().ok());
     let door = Arc::clone(request.conn_data::<Arc<Door>>().ok_or(Refused)?);
     // It has no reason to send anything else, and nobody is to wait for that.
@@ -180,12 +183,12 @@ async fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Refused>
         (Some(offers), None) if !has_body => {
             let (keys, offers) = (desk.keys.clone(), offers.to_owned());
             let turn = desk.turns.take(origin(request.peer_addr().map(|it| it.ip()))).await;
-            let turn = turn.map_err(|_| Refused)?;
+            let turn = turn.map_err(|TooMany| Unproven::Busy)?;
             let answer = move || {
                 let _turn = turn;
                 door.answer(&keys, &offers)
             };
-            actix_web::web::block(answer).await.map_err(|_| Refused)?
+            Ok(actix_web::web::block(answer).await.map_err(|_| Refused)??)
         }
         // Of what was computed before, this only compares digests.
         (None, Some(proofs)) if !has_body => {
@@ -196,8 +199,29 @@ async fn prove(desk: &Desk, request: &ServiceRequest) -> Result<Answer, Refused>
             }
             Ok(answer)
         }
-        _ => Err(Refused),
+        _ => Err(Refused.into()),
     }
+}
+
+/// Why somebody who begins to prove a key is turned away.
+#[derive(Debug)]
+enum Unproven {
+    /// It is no proof of a key of ours.
+    Stranger,
+    /// It was not looked at: too many wait.
+    Busy,
+}
+
+impl From<Refused> for Unproven {
+    fn from(_: Refused) -> Self {
+        Self::Stranger
+    }
+}
+
+fn turn_away(request: &mut ServiceRequest) -> Error {
+    let response = HttpResponse::ServiceUnavailable().force_close().body(BUSY);
+    let response = with_payload(response, request.take_payload());
+    error::InternalError::from_response("busy", response).into()
 }
 
 fn refuse(desk: &Desk, request: &mut ServiceRequest) -> Error {
@@ -226,7 +250,8 @@ async fn admit<B: MessageBody + 'static>(
             Ok(answer) => {
                 Ok(request.into_response(HttpResponse::Ok().json(answer)).map_into_right_body())
             }
-            Err(Refused) => Err(refuse(&desk, &mut request)),
+            Err(Unproven::Stranger) => Err(refuse(&desk, &mut request)),
+            Err(Unproven::Busy) => Err(turn_away(&mut request)),
         };
     }
     if !request.conn_data::<Arc<Door>>().is_some_and(|it| it.is_open(&desk.keys)) {

@@ -82,15 +82,20 @@ impl Queue {
 
     /// The next one that waits, if there is one.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let origin = self.order.pop_front()?;
-        let of_origin = self.waiting.get_mut(&origin)?;
-        let next = of_origin.pop_front();
-        if of_origin.is_empty() {
-            self.waiting.remove(&origin);
-        } else {
-            self.order.push_back(origin);
+        while let Some(origin) = self.order.pop_front() {
+            let Some(of_origin) = self.waiting.get_mut(&origin) else { continue };
+            let next = of_origin.pop_front();
+            if of_origin.is_empty() {
+                self.waiting.remove(&origin);
+            } else {
+                self.order.push_back(origin);
+            }
+            // An address has none left where those who waited went away.
+            if next.is_some() {
+                return next;
+            }
         }
-        next
+        None
     }
 }
 

@@ -224,9 +224,12 @@ pub static PROBLEMS: [Problem; 38] = [
     // Before the one that is opened: whoever came back empty must not be.
     row(
         Code::PrimaryLostTransactions,
-        Detect,
+        Show,
         "Master came back with less than it had, such as with an empty disk; its replicas have more than it",
-        |e, _| e.is_primary && e.is_valid && e.lost_transactions > 0,
+        |e, _| {
+            let is_released_first = waits_for_acknowledgements(e) && !e.is_read_only;
+            e.is_primary && e.is_valid && e.lost_transactions > 0 && !is_released_first
+        },
     ),
     // Before those about semi-sync: nobody waits for acknowledgements where nobody may write.
     row(Code::NoWriteablePrimary, Recover, "Master with replicas is read_only", |e, policy| {

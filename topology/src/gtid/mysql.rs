@@ -163,13 +163,6 @@ impl GtidSet {
         Self { runs: self.runs.iter().filter(|run| is_kept(run)).cloned().collect() }
     }
 
-    /// Without the transactions of any UUID that is in `other`, whatever their numbers.
-    #[must_use]
-    pub fn without_uuids_of(&self, other: &Self) -> Self {
-        let uuids: Vec<Uuid> = other.runs.iter().map(|run| run.origin.uuid).collect();
-        self.without_uuids(&uuids)
-    }
-
     /// The first `limit` transactions one by one, in canonical order.
     pub fn iter(&self, limit: usize) -> impl Iterator<Item = Gtid> + '_ {
         let each = self.runs.iter().flat_map(|run| {

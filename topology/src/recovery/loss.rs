@@ -304,12 +304,22 @@ pub(super) fn acceptable(
             )));
         }
     }
-    let is_tail = is_tail(loss, witnesses);
-    if loss.is_empty() || is_tail || !situation.policy.recovery.fail_promotion_on_known_loss {
+    let is_set = situation.policy.recovery.fail_promotion_on_known_loss;
+    // The key lets go of what is gone, not of what a server still has.
+    let may_by_key = !is_set && witnesses.ahead.is_empty();
+    if loss.is_empty() || is_tail(loss, witnesses) || may_by_key {
         return Ok(());
     }
     let what = lacks_what(loss, successor, recovery);
-    Err(Refused::because(format!("{what}, and {KEY} is set; {FORCE}")))
+    let why = match witnesses.ahead.first() {
+        None => format!("{KEY} is set"),
+        Some(late) => format!(
+            "{} received it, is delayed by {} s on purpose and not waited for",
+            late.key(),
+            delay_seconds(late)
+        ),
+    };
+    Err(Refused::because(format!("{what}, and {why}; {FORCE}")))
 }
 
 /// Whether what is lost was still on its way when the old primary failed: somebody received to the end,

@@ -36,9 +36,9 @@ pub(super) struct Returning {
     found_open: BTreeMap<InstanceKey, (u64, bool)>,
     /// Those that do not answer.
     away: BTreeSet<InstanceKey>,
-    /// Those that were open whenever they were looked at since they came back.
-    open_since_back: BTreeSet<InstanceKey>,
-    /// When those were told to close whose successor is away.
+    /// Those that were open whenever they were looked at since they came back, and when that was.
+    open_since_back: BTreeMap<InstanceKey, Option<Timestamp>>,
+    /// When those were told to close whose successor was away, until they are away again.
     told: BTreeMap<InstanceKey, Timestamp>,
 }
 
@@ -50,11 +50,11 @@ impl Returning {
         let replaced = all_replaced(&fleet.ledger);
         self.found_open.retain(|key, _| replaced.contains_key(key));
         self.away.retain(|key| replaced.contains_key(key));
-        self.open_since_back.retain(|key| replaced.contains_key(key));
+        self.open_since_back.retain(|key, _| replaced.contains_key(key));
         let chores = &fleet.ledger.chores;
         let holds = |key: &InstanceKey, told: Timestamp| chores.get(key) == Some(&told.plus(HOLDS));
-        self.open_since_back.retain(|key| !self.told.get(key).is_some_and(|at| holds(key, *at)));
-        self.told.retain(|key, _| self.open_since_back.contains(key));
+        self.open_since_back.retain(|key, _| !self.told.get(key).is_some_and(|at| holds(key, *at)));
+        self.told.retain(|key, _| replaced.contains_key(key));
         for (key, recovery) in &replaced {
             let Some((_, member)) = fleet.member(key) else { continue };
             let came_open = self.came_back_open(member, recovery, now);
@@ -65,10 +65,8 @@ impl Returning {
             let last = last_of(recovery, &replaced);
             if let Some(successor) = absent_successor(member, recovery, last, fleet) {
                 // It may lead where baton does not see it, and has what the former primary lacks.
-                if !self.open_since_back.contains(*key) {
-                    continue;
-                }
-                if successor.instance.health.last_attempt < member.instance.health.last_seen {
+                let Some(back_at) = self.open_since_back.get(*key).copied() else { continue };
+                if successor.instance.health.last_attempt < back_at {
                     review.looks.push(successor.key().clone());
                     continue;
                 }
@@ -116,17 +114,18 @@ impl Returning {
     fn note_return(&mut self, member: &Member, recovery: &Recovery) {
         let (key, instance) = (member.key(), &member.instance);
         if instance.is_failed() && instance.refusal().is_none() {
-            let came_open = self.open_since_back.remove(key);
-            let was_open = instance.health.facts_from > recovery.ended_at
-                && !is_closed(&instance.facts);
+            let came_open = self.open_since_back.remove(key).is_some();
+            let was_open =
+                instance.health.facts_from > recovery.ended_at && !is_closed(&instance.facts);
             // Open, and not since it came back: a person opened it, and one lost probe changes nothing.
             if came_open || !was_open {
                 self.away.insert(key.clone());
+                self.told.remove(key);
             }
         } else if instance.is_valid() {
             let is_open = !is_closed(&instance.facts) && is_where_it_was(member, recovery);
             if self.away.remove(key) && is_open {
-                self.open_since_back.insert(key.clone());
+                self.open_since_back.insert(key.clone(), instance.health.last_seen);
             }
             if !is_open {
                 self.open_since_back.remove(key);
@@ -151,8 +150,10 @@ impl Returning {
         // after that means it. That it was restarted means nothing.
         let since = recovery.ended_at.unwrap_or(recovery.begun_at);
         let since = self.fenced.get(key).map_or(since, |it| since.max(*it));
+        // One that was closed while its successor was away was opened by people: they were told how.
+        let was_held = self.told.get(key).is_some_and(|told| noted == told.plus(HOLDS));
         let is_still_coming_back =
-            now.since(since) < FENCE_FOR || is_up_since(&member.instance, noted);
+            (!was_held && now.since(since) < FENCE_FOR) || is_up_since(&member.instance, noted);
         noted < recovery.begun_at || (is_still_coming_back && now.since(noted) >= FENCE_AGAIN_AFTER)
     }
 }

@@ -205,7 +205,7 @@ export function recoveryPage(text) {
         ${it.Acknowledged ? html`<dt>Acknowledged</dt><dd>by ${called('person', it.AcknowledgedBy)}, ${when(it.AcknowledgedAt)}: ${tame(it.AcknowledgedComment)}</dd>` : nothing}
       </dl>
       ${errors.length ? html`<section class="trouble"><h2>What went wrong</h2>${listed(errors)}</section>` : nothing}
-      <section><h2>Step by step</h2>${row?.Steps?.length ? stepsView(row.Steps, row.BegunAt)
+      <section><h2>Step by step</h2>${row?.Steps?.length && !row.EndedAt ? stepsView(row.Steps, row.BegunAt)
         : answered(steps, (lines) => stepsView(lines.map((/** @type {any} */ line) => ({ At: line.AuditAt, Text: line.Message })), it.RecoveryStartTimestamp))}</section>
       <section><h2>Findings about ${name(keyOf(analysis.AnalyzedInstanceKey))} over time</h2>${changelogView(keyOf(analysis.AnalyzedInstanceKey))}</section>`;
   });

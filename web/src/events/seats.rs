@@ -73,7 +73,7 @@ impl Seats {
         if taken.all >= self.all_max {
             return Err(Full::All);
         }
-        if of_origin >= self.origin_max {
+        if listener.origin.is_some() && of_origin >= self.origin_max {
             return Err(Full::Origin);
         }
         if of_user.is_some_and(|count| *count >= self.user_max) {

@@ -133,9 +133,18 @@ fn fenced_in_the_end(
     replaced: &[(Kind, &str, &str, BendRecovery)],
     looks: &[&[(&str, Option<Facts>)]],
 ) -> Vec<String> {
+    fences(replaced, looks, false).pop().unwrap_or_default()
+}
+
+/// Who is fenced after each look, and whether that is noted, as it is where it is carried out.
+fn fences(
+    replaced: &[(Kind, &str, &str, BendRecovery)],
+    looks: &[&[(&str, Option<Facts>)]],
+    is_carried_out: bool,
+) -> Vec<Vec<String>> {
     let fleet = fleet_with(everywhere(), "1-9", &[replica("a", "1-9", "1-9")], &[]);
     let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
-    let ledger =
+    let mut ledger =
         replaced.iter().enumerate().fold(LedgerState::default(), |ledger, (number, it)| {
             let (kind, failed, successor, bend) = it;
             let at = Timestamp::from_secs(100 + i64::try_from(number).unwrap());
@@ -156,13 +165,13 @@ fn fenced_in_the_end(
         it.channels[0].source = SourceLink::Attached(key("a"));
     });
     let opened = vec![
-        FleetInput::Ledger(Arc::new(ledger)),
+        FleetInput::Ledger(Arc::new(ledger.clone())),
         FleetInput::Probed(answered("a", 103, like(None, true))),
         FleetInput::Probed(answered("b", 103, facts_of_b.1)),
     ];
     let mut fleet = advance(&fleet, opened, Timestamp::from_secs(104)).snapshot;
     let mut vigil = Vigil::default();
-    let mut fenced = Vec::new();
+    let mut all = Vec::new();
     for (second, seen) in (0..).zip(looks) {
         let later = Timestamp::from_secs(BACK + 50 + second);
         let probed = |(name, facts): &(&str, Option<Facts>)| {
@@ -175,9 +184,16 @@ fn fenced_in_the_end(
         fleet = advance(&fleet, seen.iter().map(probed).collect(), later).snapshot;
         let review = vigil.review(&fleet, later);
         let chains = review.chores.iter().flat_map(|chore| &chore.stage.chains);
-        fenced = chains.map(|it| format!("{} {:?}", it.on.host(), it.actions)).collect();
+        all.push(chains.map(|it| format!("{} {:?}", it.on.host(), it.actions)).collect());
+        let noted = review.chores.iter().flat_map(|it| std::iter::once(&it.note).chain(&it.done));
+        for command in noted.filter(|_| is_carried_out) {
+            ledger = apply(&ledger, command).unwrap().0;
+            ledger.index += 1;
+        }
+        let input = vec![FleetInput::Ledger(Arc::new(ledger.clone()))];
+        fleet = advance(&fleet, input, later.plus(Duration::from_millis(500))).snapshot;
     }
-    fenced
+    all
 }
 
 #[test]
@@ -365,6 +381,8 @@ fn a_former_primary_that_comes_back_open_while_its_successor_is_away_is_fenced()
     let away: &[(&str, Option<Facts>)] = &[("p", None), ("a", None), ("b", None)];
     let back = |p: Option<Facts>| vec![("p", p), ("a", None)];
     let with_b = vec![("b", below_p()), ("p", open()), ("a", None)];
+    let p_alone = || vec![("p", open())];
+    let seldom = vec![away.to_vec(), p_alone(), vec![("a", None)], vec![], vec![], p_alone()];
     for (case, bend, looks, expected) in [
         ("it comes back open", as_is, vec![away.to_vec(), back(open())], vec![FENCED]),
         ("it was never seen to be away", as_is, vec![back(open())], vec![]),
@@ -375,6 +393,7 @@ fn a_former_primary_that_comes_back_open_while_its_successor_is_away_is_fenced()
             vec![away.to_vec(), back(closed()), back(open()), away.to_vec(), back(open())],
             vec![],
         ),
+        ("its successor is tried less often", as_is, seldom, vec![FENCED]),
         ("they accepted writes side by side", beside_a, vec![away.to_vec(), back(open())], vec![]),
         ("people put another below it", as_is, vec![away.to_vec(), with_b.clone()], vec![]),
         ("one that was left behind", left_b, vec![away.to_vec(), with_b], vec![FENCED]),
@@ -382,6 +401,26 @@ fn a_former_primary_that_comes_back_open_while_its_successor_is_away_is_fenced()
         let looks: Vec<&[(&str, Option<Facts>)]> = looks.iter().map(|it| &it[..]).collect();
         let replaced = [(Kind::Primary, "p", "a", bend)];
         assert_eq!(fenced_in_the_end(&replaced, &looks), expected, "{case}");
+    }
+}
+
+/// It was closed as its successor was away, and people opened it as they were told to.
+#[test]
+fn what_people_opened_is_not_closed_when_its_successor_is_back() {
+    let p = |is_open| ("p", Some(like(None, is_open)));
+    let (a_away, a_back) = (("a", None), ("a", Some(like(None, true))));
+    let away = vec![("p", None), a_away.clone(), ("b", None)];
+    let alone = |is_open| vec![p(is_open), a_away.clone()];
+    let beside = || vec![p(true), a_back.clone()];
+    let begin = vec![away.clone(), alone(true), alone(false), alone(false)];
+    let opened = [&begin[..], &[alone(true), beside(), beside(), beside()]].concat();
+    let again = [begin, vec![away, beside(), beside()]].concat();
+    for (case, looks, expected) in [("they mean it", opened, 1), ("it was away again", again, 2)] {
+        let looks: Vec<&[(&str, Option<Facts>)]> = looks.iter().map(|it| &it[..]).collect();
+        let replaced: [(Kind, &str, &str, BendRecovery); 1] = [(Kind::Primary, "p", "a", |_| {})];
+        let fenced = fences(&replaced, &looks, true);
+        let fenced = fenced.concat();
+        assert_eq!(fenced.len(), expected, "{case}: {fenced:?}");
     }
 }
 
