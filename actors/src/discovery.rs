@@ -12,12 +12,13 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use actix_rt::ArbiterHandle;
 use baton_topology::crawl::{self, Standing};
 use baton_topology::fleet::FleetInput;
-use baton_topology::instance::ProbeFailure;
+use baton_topology::instance::{Instance, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::LedgerState;
 use baton_topology::names::HostNames;
 use baton_topology::time::Timestamp;
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 use crate::cluster_analysis::Happened;
 use crate::ports::SnapshotReader;
@@ -45,6 +46,8 @@ const UNSENT_MAX: usize = 100_000;
 const RESEND_AFTER: Duration = Duration::from_millis(50);
 /// How long new names are gathered before the analysis hears of them.
 const NAMES_AFTER: Duration = Duration::from_millis(20);
+/// So often what answers is followed to another name, and from there to the next.
+const RENAMES_MAX: u8 = 3;
 /// How often names of dead servers are looked behind, and unseen instances forgotten.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// Known instances begin to be probed this far apart after a start, within one poll interval.
@@ -92,6 +95,10 @@ pub struct Entry {
     /// The server that named it first, if that is why it is watched.
     named_by: Option<InstanceKey>,
     started_at: Timestamp,
+    /// How many other names led to it, each the one before it.
+    renames: u8,
+    /// That its name is not followed was told.
+    is_told: bool,
 }
 
 /// Ends all probes.
@@ -140,6 +147,8 @@ pub struct DiscoveryActor {
     next_arbiter: usize,
 }
 
+/// Who a server says it is: its UUID, where it has one, and its server id.
+type Identity = (Option<Uuid>, u32);
 type Reply = Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>;
 
 /// Why an instance is to be watched.
@@ -148,6 +157,8 @@ struct Wish {
     standing: Standing,
     /// The server that named it, if that is why.
     named_by: Option<InstanceKey>,
+    /// How many names led to it.
+    renames: u8,
     /// Who waits for the first look.
     reply: Reply,
 }
@@ -155,7 +166,7 @@ struct Wish {
 impl Wish {
     /// Nobody waits, and no server is asked to answer for it.
     fn of(standing: Standing) -> Self {
-        Self { standing, named_by: None, reply: None }
+        Self { standing, named_by: None, renames: 0, reply: None }
     }
 }
 
@@ -227,7 +238,7 @@ impl DiscoveryActor {
         first: FirstLook,
         started_at: Timestamp,
     ) -> Entry {
-        let Wish { standing, named_by, mut reply } = wish;
+        let Wish { standing, named_by, renames, mut reply } = wish;
         let turns = named_by.as_ref().map(|namer| self.shares.turns(namer));
         let world = self.world.probes.clone();
         let child = Child::new(probe::MAILBOX, Restart::PROBE, world.metrics.actor("probe"));
@@ -244,7 +255,7 @@ impl DiscoveryActor {
             let probe = ProbeActor::new(key.clone(), Arc::clone(&shared), first, world.clone());
             probe.answering(reply.take()).waiting_its_turn(turns.clone())
         });
-        Entry { child, counts, named_by, started_at }
+        Entry { child, counts, named_by, started_at, renames, is_told: false }
     }
 
     fn retire(&mut self, key: &InstanceKey) {
@@ -315,30 +326,72 @@ impl DiscoveryActor {
         }
     }
 
-    /// An instance answered to `probed` but goes by `canonical`.
-    fn rename(&mut self, probed: &InstanceKey, canonical: InstanceKey, ctx: &mut Context<Self>) {
-        if self.names().resolve(&canonical) != canonical {
+    /// Why what answers to `probed` is not watched as `canonical`, whatever it says.
+    fn is_no_name_of(
+        &self,
+        probed: &InstanceKey,
+        canonical: &InstanceKey,
+        identity: Identity,
+    ) -> Option<&'static str> {
+        let names = self.names();
+        if names.resolve(canonical) != *canonical {
             // Two servers that each claim the other's name: following them would never end.
-            tracing::warn!(%probed, %canonical, "names go in a circle and are not followed");
-            return;
+            return Some("names go in a circle");
+        }
+        let snapshot = self.world.snapshot.borrow().clone();
+        let is_another = |it: &Arc<Instance>| {
+            it.was_seen() && (it.facts.server_uuid, it.facts.server_id) != identity
+        };
+        if snapshot.instance(canonical).is_some_and(is_another) {
+            return Some("another server goes by that name");
+        }
+        if self.roster().get(probed).is_some_and(|it| it.renames >= RENAMES_MAX) {
+            return Some("it goes by another name each time");
+        }
+        let is_full = names.len() >= self.world.instances_max.saturating_mul(2);
+        (is_full && names.resolve(probed) == *probed).then_some("too many names are known")
+    }
+
+    /// An instance answered to `probed` but goes by `canonical`. Whether it is watched by that name.
+    fn rename(
+        &mut self,
+        probed: &InstanceKey,
+        canonical: InstanceKey,
+        identity: Identity,
+        ctx: &mut Context<Self>,
+    ) -> bool {
+        if let Some(why) = self.is_no_name_of(probed, &canonical, identity) {
+            let mut roster = self.roster();
+            if roster.get_mut(probed).is_some_and(|it| !std::mem::replace(&mut it.is_told, true)) {
+                tracing::warn!(%probed, %canonical, why, "the name a server goes by is not followed");
+            }
+            return false;
         }
         let before = self.names().resolve(probed);
         if self.learn(probed, canonical.host()) {
             tracing::info!(%probed, %canonical, "name resolved");
             self.tell_names(ctx);
         }
-        let named_by = self.roster().get(probed).and_then(|it| it.named_by.clone());
+        let earlier = self.roster().get(probed).map(|it| (it.named_by.clone(), it.renames));
+        let (named_by, renames) = earlier.unwrap_or_default();
         let mut gone = BTreeSet::from([probed.clone()]);
         // The name led elsewhere before: what it led to moved here, unless that still answers.
         gone.insert(before);
-        let snapshot = self.world.snapshot.borrow().clone();
+        let (snapshot, names) = (self.world.snapshot.borrow().clone(), self.names());
+        // Nor one that others replicate from: whatever a name says, it is missed.
+        let has_replicas = |key: &InstanceKey| {
+            let mut sources = snapshot.members().filter_map(|(_, it)| it.instance.facts.source());
+            sources.any(|source| names.resolve(source) == *key)
+        };
         let is_gone = |key: &InstanceKey| {
-            *key != canonical
-                && (key == probed || snapshot.instance(key).is_none_or(|it| it.is_failed()))
+            let is_failed = |key| snapshot.instance(key).is_none_or(|it| it.is_failed());
+            *key != canonical && (key == probed || (is_failed(key) && !has_replicas(key)))
         };
         self.forget(gone.into_iter().filter(is_gone).collect(), ctx);
-        let wish = Wish { named_by, ..Wish::of(Standing::Vouched) };
+        let renames = renames.saturating_add(1);
+        let wish = Wish { named_by, renames, ..Wish::of(Standing::Vouched) };
         self.start(canonical, wish, FirstLook::After(Duration::ZERO), ctx);
+        true
     }
 
     /// Starts probes for everything the fleet knows, spread over a moment.
@@ -408,15 +461,15 @@ impl Handler<Queued<Sighting>> for DiscoveryActor {
     fn handle(&mut self, message: Queued<Sighting>, ctx: &mut Self::Context) {
         let (sighting, _handling) = message.open();
         match sighting {
-            Sighting::Answered { probed, canonical, follow } => {
+            Sighting::Answered { probed, canonical, identity, follow } => {
                 // A probe that was retired meanwhile has no say.
                 if !self.roster().contains_key(&probed) {
                     return;
                 }
-                if canonical != probed {
-                    self.rename(&probed, canonical.clone(), ctx);
-                }
-                self.follow(&canonical, follow, ctx);
+                let is_known =
+                    canonical == probed || self.rename(&probed, canonical.clone(), identity, ctx);
+                let namer = if is_known { canonical } else { probed };
+                self.follow(&namer, follow, ctx);
             }
             Sighting::GivenUp(key) => {
                 tracing::debug!(%key, "never answered and given up");

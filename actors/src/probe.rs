@@ -17,6 +17,7 @@ use baton_topology::policy::Policy;
 use baton_topology::probe::ProbeResult;
 use baton_topology::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::lateness::{speaking_with, timeout};
@@ -101,6 +102,8 @@ pub enum Sighting {
         probed: InstanceKey,
         /// The name it goes by.
         canonical: InstanceKey,
+        /// Who it says it is: its UUID, where it has one, and its server id.
+        identity: (Option<Uuid>, u32),
         /// Whom it leads to.
         follow: Vec<(InstanceKey, Standing)>,
     },
@@ -370,7 +373,13 @@ impl ProbeActor {
         self.silent_since = None;
         let Reading { canonical, facts } = reading;
         let follow = crawl::follow(&self.world.policy.borrow(), &facts);
-        self.tell(canonical.clone(), follow, ended_at);
+        let sighting = Sighting::Answered {
+            probed: self.key.clone(),
+            canonical: canonical.clone(),
+            identity: (facts.server_uuid, facts.server_id),
+            follow,
+        };
+        self.tell(sighting, ended_at);
         // Under another name it is somebody else's to report.
         if canonical == self.key {
             self.counts.store(true, Ordering::Relaxed);
@@ -416,13 +425,7 @@ impl ProbeActor {
         Err(failure)
     }
 
-    fn tell(
-        &mut self,
-        canonical: InstanceKey,
-        follow: Vec<(InstanceKey, Standing)>,
-        now: Timestamp,
-    ) {
-        let sighting = Sighting::Answered { probed: self.key.clone(), canonical, follow };
+    fn tell(&mut self, sighting: Sighting, now: Timestamp) {
         let is_known = self
             .told
             .as_ref()

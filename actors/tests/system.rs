@@ -491,6 +491,59 @@ async fn names_lead_to_the_server_behind_them_and_follow_it_when_it_moves() {
 }
 
 #[actix::test]
+async fn one_that_others_replicate_from_is_not_forgotten_for_a_name_that_leads_elsewhere() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    for name in ["v", "x"] {
+        fleet.add_primary(&key(name));
+    }
+    fleet.add_replica(&key("w"), &key("v"));
+    fleet.alias(&key("name"), &key("v"));
+    let world = watch(Arc::clone(&fleet), "name").await;
+    world.until_valid(&["v", "w"]).await;
+    fleet.kill(&key("v"));
+    fleet.alias(&key("name"), &key("x"));
+    world.until_valid(&["x"]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let snapshot = world.snapshot();
+    assert!(snapshot.instance(&key("v")).is_some_and(|it| it.was_seen() && it.is_failed()));
+}
+
+#[actix::test]
+async fn the_name_of_another_server_is_not_taken_over() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    fleet.add_primary(&key("v"));
+    let world = watch(Arc::clone(&fleet), "v").await;
+    world.until_valid(&["v"]).await;
+    // Whatever answers to `name` calls itself `v`, and is not the one that was seen there.
+    fleet.edit(&key("v"), |facts| facts.server_uuid = Some(uuid::Uuid::from_u128(77)));
+    fleet.alias(&key("name"), &key("v"));
+    // Who asked is told what it calls itself.
+    let _ = world.handles.discovery.discover(key("name")).await;
+    assert_eq!(world.handles.discovery.resolve(&key("name")), key("name"));
+    // Once it answers under that name itself, it is the same.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(world.handles.discovery.resolve(&key("name")), key("v"));
+}
+
+#[actix::test]
+async fn a_server_with_another_name_each_time_is_not_followed_for_ever() {
+    tokio::time::pause();
+    let fleet = FakeFleet::new();
+    for number in 0..9 {
+        fleet.add_primary(&key(&format!("n{number}")));
+    }
+    for number in 0..8 {
+        fleet.alias(&key(&format!("n{number}")), &key(&format!("n{}", number + 1)));
+    }
+    let world = watch(Arc::clone(&fleet), "n0").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.handles.discovery.resolutions().len() <= 3);
+    assert!(fleet.probes_of(&key("n8")) == 0, "{:?}", world.handles.discovery.resolutions());
+}
+
+#[actix::test]
 async fn names_in_a_circle_do_not_keep_anybody_busy() {
     tokio::time::pause();
     let fleet = FakeFleet::new();

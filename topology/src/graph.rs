@@ -60,6 +60,40 @@ pub fn neighbours<'a>(
     source_of(instance, names).into_iter().chain(peers)
 }
 
+/// Whether a server that names another one as a member of its group is believed: the other names it too, by
+/// whatever name. Before that one was seen, or where it may not know who the others are, nothing
+/// speaks against it.
+fn are_in_one_group(
+    instance: &Instance,
+    peer: &Instance,
+    instances: &Instances,
+    names: &HostNames,
+) -> bool {
+    if !peer.was_seen() {
+        return true;
+    }
+    let Some(group) = peer.facts.membership() else { return false };
+    let uuid = instance.facts.server_uuid;
+    let has_this_uuid = |it: &Arc<Instance>| uuid.is_some() && it.facts.server_uuid == uuid;
+    let is_this = |named: &InstanceKey| {
+        let named = names.resolve(named);
+        named == instance.key || instances.get(&named).is_some_and(has_this_uuid)
+    };
+    group.members.is_empty() || group.members.iter().any(is_this)
+}
+
+/// Whether what a server says of another one links the two. Its source it may choose; a group has
+/// two sides.
+fn is_linked(
+    instance: &Instance,
+    peer: &Instance,
+    instances: &Instances,
+    names: &HostNames,
+) -> bool {
+    let is_source = instance.facts.source().map(|it| names.resolve(it)).as_ref() == Some(&peer.key);
+    is_source || are_in_one_group(instance, peer, instances, names)
+}
+
 /// Groups `instances` into trees, ordered by head.
 ///
 /// `preferred_heads` breaks the tie in rings and groups without a single top: a cluster keeps the
@@ -72,7 +106,9 @@ pub fn trees(
     let mut links: BTreeMap<&InstanceKey, BTreeSet<&InstanceKey>> = BTreeMap::new();
     for instance in instances.values() {
         for neighbour in neighbours(instance, names) {
-            if let Some((neighbour, _)) = instances.get_key_value(&neighbour) {
+            if let Some((neighbour, peer)) = instances.get_key_value(&neighbour)
+                && is_linked(instance, peer, instances, names)
+            {
                 links.entry(&instance.key).or_default().insert(neighbour);
                 links.entry(neighbour).or_default().insert(&instance.key);
             }
@@ -110,7 +146,13 @@ fn tree_of(
     let mut nodes: BTreeMap<InstanceKey, Node> = BTreeMap::new();
     let mut unknown_sources = BTreeSet::new();
     for &key in group {
-        let source = instances.get(key).and_then(|instance| source_of(instance, names));
+        let placed = |instance: &Arc<Instance>| {
+            let is_believed = |source: &InstanceKey| {
+                instances.get(source).is_none_or(|it| is_linked(instance, it, instances, names))
+            };
+            source_of(instance, names).filter(is_believed)
+        };
+        let source = instances.get(key).and_then(placed);
         nodes.insert(key.clone(), Node { source, ..Node::default() });
     }
     let sources: Vec<(InstanceKey, InstanceKey)> =

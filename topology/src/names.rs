@@ -36,6 +36,16 @@ impl HostNames {
         Self { canonical }
     }
 
+    /// How many names stand for another.
+    pub fn len(&self) -> usize {
+        self.canonical.size()
+    }
+
+    /// Whether no name stands for another.
+    pub fn is_empty(&self) -> bool {
+        self.canonical.is_empty()
+    }
+
     /// All resolutions, ordered by the name given.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.canonical.iter().map(|(given, canonical)| (&**given, &**canonical))

@@ -77,7 +77,11 @@ pub fn valid_instance(name: &str, facts: Facts) -> Instance {
     Instance {
         key: key(name),
         facts: Arc::new(facts),
-        health: Health { status: HealthStatus::Valid, ..Health::default() },
+        health: Health {
+            status: HealthStatus::Valid,
+            last_seen: Some(Timestamp::EPOCH),
+            ..Health::default()
+        },
         binlog_unmoved_since: None,
         remembered: crate::remembered::Remembered::default(),
     }

@@ -16,6 +16,8 @@ use crate::lateness::timeout;
 
 /// Look-ups at a time.
 const LOOKUPS_MAX: usize = 64;
+/// Names whose last answer is remembered; all are forgotten where that is too few.
+const KNOWN_MAX: usize = 100_000;
 
 /// Resolves names, and remembers the last answer for each.
 pub(super) struct Names {
@@ -37,7 +39,11 @@ impl Names {
         match timeout(patience, self.look_up(host.to_owned())).await {
             Ok(found) => {
                 let found = found?;
-                self.known().insert(host.to_owned(), found.clone());
+                let mut known = self.known();
+                if known.len() >= KNOWN_MAX {
+                    known.clear();
+                }
+                known.insert(host.to_owned(), found.clone());
                 Ok(found)
             }
             Err(_) => self.known().get(host).cloned().ok_or_else(|| {

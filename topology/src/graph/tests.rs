@@ -128,6 +128,43 @@ fn group_secondaries_stand_below_their_primary() {
     );
 }
 
+/// One server must not glue clusters together that do not know it.
+#[test]
+fn a_group_has_two_sides() {
+    let liar = |role| {
+        let (_, instance) = member("liar", role);
+        let mut instance = (*instance).clone();
+        if let Some(group) = &mut Arc::make_mut(&mut instance.facts).group {
+            group.members = ["a", "b", "liar", "never"].map(key).into();
+            group.primary = Some(key("a"));
+        }
+        (key("liar"), Arc::new(instance))
+    };
+    let tops = |all: &Instances| -> Vec<String> {
+        let found = trees(all, &HostNames::default(), &BTreeSet::new());
+        assert!(found.iter().all(|it| it.unknown_sources.is_empty()), "{found:?}");
+        found.iter().map(|it| it.head.host().to_owned()).collect()
+    };
+    for role in ["PRIMARY", "SECONDARY"] {
+        let mut all = instances(&[("a", None), ("b", None), ("x", Some("a"))]);
+        all.extend([liar(role)]);
+        assert_eq!(tops(&all), ["a", "b", "liar"], "{role}");
+        let group =
+            ["a", "b", "c"].map(|it| member(it, if it == "c" { "PRIMARY" } else { "SECONDARY" }));
+        let all = group.into_iter().chain([liar(role)]).collect();
+        assert_eq!(tops(&all), ["c", "liar"], "{role}: no group of other servers either");
+    }
+    // One that is known by another name than the one its group knows is no liar.
+    let mut other = (*member("a", "SECONDARY").1).clone();
+    let facts = Arc::make_mut(&mut other.facts);
+    facts.server_uuid = Some(uuid::Uuid::from_u128(7));
+    let mut again = other.clone();
+    again.key = key("10.0.0.1");
+    let [b, c] = [member("b", "SECONDARY"), member("c", "PRIMARY")];
+    let all = [b, c, (key("a"), Arc::new(other)), (key("10.0.0.1"), Arc::new(again))].into();
+    assert_eq!(tops(&all), ["c"]);
+}
+
 proptest! {
     #[test]
     fn every_instance_is_in_exactly_one_tree(sources in prop::collection::vec(prop::option::of(0_usize..12), 1..12)) {

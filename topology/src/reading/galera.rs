@@ -1,6 +1,6 @@
 //! Membership in a Galera cluster (MariaDB, Percona XtraDB Cluster), from the server's status.
 
-use super::{Answers, Question};
+use super::{Answers, Question, host};
 use crate::instance::{GroupKind, GroupMember};
 use crate::key::InstanceKey;
 
@@ -24,6 +24,7 @@ pub(super) fn read(own: &InstanceKey, answers: &Answers) -> Option<GroupMember> 
         .unwrap_or_default()
         .split(',')
         .filter_map(|address| address.trim().parse().ok())
+        .filter(|key: &InstanceKey| host::told(key.host()) == Some(key.host()))
         .collect();
     members.insert(own.clone());
     Some(GroupMember {
