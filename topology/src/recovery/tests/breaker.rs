@@ -44,12 +44,16 @@ fn when_everything_fails_at_once_a_person_decides() {
     assert_eq!(after(5, released), "ok");
 }
 
-/// A fleet of so many clusters without replicas that are all seen at 10 s.
+/// A fleet of so many clusters of two that are all seen at 10 s.
 fn clusters(count: usize) -> FleetSnapshot {
     let empty =
         FleetSnapshot::empty(Arc::new(everywhere()), Arc::default(), Timestamp::from_secs(0));
-    let primaries = (0..count).map(|it| answered(&format!("p{it}"), 10, primary_facts()));
-    advance(&empty, primaries.map(FleetInput::Probed).collect(), now()).snapshot
+    let both = (0..count).flat_map(|it| {
+        let primary = format!("p{it}");
+        let replica = answered(&format!("r{it}"), 10, replica_facts(&key(&primary)));
+        [answered(&primary, 10, primary_facts()), replica]
+    });
+    advance(&empty, both.map(FleetInput::Probed).collect(), now()).snapshot
 }
 
 /// The same, after these did not answer.
@@ -64,6 +68,17 @@ fn hosts_that_never_answered_neither_open_the_breaker_nor_keep_it_closed() {
     let strangers = without(&fleet, (0..30).map(|it| format!("nowhere{it}")));
     assert_eq!(breaker(&strangers, now()), None);
     let mass = without(&strangers, (0..5).map(|it| format!("p{it}")));
+    let expected = "5 of 8 clusters lost their primary within 15 min: a person has to decide";
+    assert_eq!(breaker(&mass, now()).as_deref(), Some(expected));
+}
+
+/// One server may name as many others as it likes, and have them answer once.
+#[test]
+fn primaries_without_replicas_neither_open_the_breaker_nor_keep_it_closed() {
+    let alone = (0..40).map(|it| answered(&format!("e{it}"), 10, primary_facts()));
+    let fleet = advance(&clusters(8), alone.map(FleetInput::Probed).collect(), now()).snapshot;
+    assert_eq!(breaker(&without(&fleet, (0..40).map(|it| format!("e{it}"))), now()), None);
+    let mass = without(&fleet, (0..5).map(|it| format!("p{it}")));
     let expected = "5 of 8 clusters lost their primary within 15 min: a person has to decide";
     assert_eq!(breaker(&mass, now()).as_deref(), Some(expected));
 }
