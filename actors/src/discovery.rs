@@ -4,7 +4,7 @@
 //! decided in [`baton_topology::crawl`], what an instance's state means in the analysis.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -97,8 +97,8 @@ pub struct Entry {
     started_at: Timestamp,
     /// How many other names led to it, each the one before it.
     renames: u8,
-    /// That its name is not followed was told.
-    is_told: bool,
+    /// Set once the name it goes by is not followed.
+    keeps_name: Arc<AtomicBool>,
 }
 
 /// Ends all probes.
@@ -250,12 +250,15 @@ impl DiscoveryActor {
         self.next_arbiter = (self.next_arbiter + 1) % self.world.arbiters.len().max(1);
         let mut first = first;
         let (key, shared) = (key.clone(), Arc::clone(&counts));
+        let keeps_name = Arc::new(AtomicBool::new(false));
+        let kept = Arc::clone(&keeps_name);
         child.start(&place, move || {
             let first = std::mem::replace(&mut first, FirstLook::AfterDeath);
             let probe = ProbeActor::new(key.clone(), Arc::clone(&shared), first, world.clone());
+            let probe = probe.keeping_its_name(Arc::clone(&kept));
             probe.answering(reply.take()).waiting_its_turn(turns.clone())
         });
-        Entry { child, counts, named_by, started_at, renames, is_told: false }
+        Entry { child, counts, named_by, started_at, renames, keeps_name }
     }
 
     fn retire(&mut self, key: &InstanceKey) {
@@ -361,8 +364,8 @@ impl DiscoveryActor {
         ctx: &mut Context<Self>,
     ) -> bool {
         if let Some(why) = self.is_no_name_of(probed, &canonical, identity) {
-            let mut roster = self.roster();
-            if roster.get_mut(probed).is_some_and(|it| !std::mem::replace(&mut it.is_told, true)) {
+            let roster = self.roster();
+            if roster.get(probed).is_some_and(|it| !it.keeps_name.swap(true, Ordering::Relaxed)) {
                 tracing::warn!(%probed, %canonical, why, "the name a server goes by is not followed");
             }
             return false;

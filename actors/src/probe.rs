@@ -10,14 +10,13 @@ use std::time::Duration;
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
 };
-use baton_topology::crawl::{self, Standing};
+use baton_topology::crawl;
 use baton_topology::instance::{FailureKind, ProbeFailure};
 use baton_topology::key::InstanceKey;
 use baton_topology::policy::Policy;
 use baton_topology::probe::ProbeResult;
 use baton_topology::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::lateness::{speaking_with, timeout};
@@ -27,8 +26,10 @@ use crate::sharing::Sharing;
 use crate::supervisor::{Outlet, Queued, Undelivered};
 
 pub mod schedule;
+mod sighting;
 
 use schedule::{Backoff, Failing};
+pub use sighting::Sighting;
 
 /// Messages that may wait for one probe: looks are merged, so few make sense.
 pub const MAILBOX: usize = 16;
@@ -90,28 +91,6 @@ impl Message for Vouch {
 pub struct ProbeFinished(pub ProbeResult);
 
 impl Message for ProbeFinished {
-    type Result = ();
-}
-
-/// What an instance says about itself and others.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Sighting {
-    /// It answered.
-    Answered {
-        /// The name it was probed by.
-        probed: InstanceKey,
-        /// The name it goes by.
-        canonical: InstanceKey,
-        /// Who it says it is: its UUID, where it has one, and its server id.
-        identity: (Option<Uuid>, u32),
-        /// Whom it leads to.
-        follow: Vec<(InstanceKey, Standing)>,
-    },
-    /// It never answered, and nobody vouches for it.
-    GivenUp(InstanceKey),
-}
-
-impl Message for Sighting {
     type Result = ();
 }
 
@@ -184,6 +163,8 @@ pub struct ProbeActor {
     /// The instance is part of the fleet even when it does not answer: it once did, or somebody
     /// vouches for it. Shared with the probes that come after this one's death.
     counts: Arc<AtomicBool>,
+    /// Whether it goes by the name it is probed by, whatever it says.
+    keeps_name: Arc<AtomicBool>,
     /// Where it waits together with all others that the same server named, until it has answered.
     share: Option<Arc<Semaphore>>,
     /// Away while a probe runs.
@@ -226,6 +207,7 @@ impl ProbeActor {
             world,
             first,
             counts,
+            keeps_name: Arc::default(),
             share: None,
             session: None,
             activity: Activity::Idle,
@@ -248,6 +230,14 @@ impl ProbeActor {
         reply: Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>,
     ) -> Self {
         self.waiting.extend(reply);
+        self
+    }
+
+    /// Has it report what it reads under the name it is probed by, whatever the server says, while this is
+    /// set.
+    #[must_use]
+    pub fn keeping_its_name(mut self, keeps: Arc<AtomicBool>) -> Self {
+        self.keeps_name = keeps;
         self
     }
 
@@ -380,6 +370,8 @@ impl ProbeActor {
             follow,
         };
         self.tell(sighting, ended_at);
+        let keeps_name = self.keeps_name.load(Ordering::Relaxed);
+        let canonical = if keeps_name { self.key.clone() } else { canonical };
         // Under another name it is somebody else's to report.
         if canonical == self.key {
             self.counts.store(true, Ordering::Relaxed);

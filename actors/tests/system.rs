@@ -522,9 +522,13 @@ async fn the_name_of_another_server_is_not_taken_over() {
     // Who asked is told what it calls itself.
     let _ = world.handles.discovery.discover(key("name")).await;
     assert_eq!(world.handles.discovery.resolve(&key("name")), key("name"));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let shown = world.snapshot().instance(&key("name")).is_some_and(|it| it.is_valid());
+    assert!(shown, "it keeps the name it was reached by");
     // Once it answers under that name itself, it is the same.
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(world.handles.discovery.resolve(&key("name")), key("v"));
+    assert!(world.snapshot().instance(&key("name")).is_none());
 }
 
 #[actix::test]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::instance::Instance;
+use crate::instance::{GroupMember, Instance};
 use crate::key::InstanceKey;
 use crate::names::HostNames;
 
@@ -62,7 +62,8 @@ pub fn neighbours<'a>(
 
 /// Whether a server that names another one as a member of its group is believed: the other names it too, by
 /// whatever name. Before that one was seen, or where it may not know who the others are, nothing
-/// speaks against it.
+/// speaks against it. Members forget one that is gone, or cut off, within seconds, and one without a
+/// UUID may be known by another address: of those the name of the group has to do.
 fn are_in_one_group(
     instance: &Instance,
     peer: &Instance,
@@ -79,7 +80,13 @@ fn are_in_one_group(
         let named = names.resolve(named);
         named == instance.key || instances.get(&named).is_some_and(has_this_uuid)
     };
-    group.members.is_empty() || group.members.iter().any(is_this)
+    let is_of_that_group = |own: &GroupMember| {
+        let is_same = !own.name.is_empty() && (own.kind, &own.name) == (group.kind, &group.name);
+        is_same && (instance.is_failed() || own.has_lost_majority || uuid.is_none())
+    };
+    let is_believed = instance.facts.source().is_none()
+        && instance.facts.membership().is_some_and(is_of_that_group);
+    is_believed || group.members.is_empty() || group.members.iter().any(is_this)
 }
 
 /// Whether what a server says of another one links the two. Its source it may choose; a group has

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Cluster;
 use crate::instance::{Health, HealthStatus, Instance, ProbeFailure};
 use crate::key::InstanceKey;
 use crate::recovery::{Cause, Kind, Recovery};
@@ -296,17 +295,13 @@ pub fn isolation(fleet: &FleetSnapshot, now: Timestamp) -> Option<String> {
     let is_seen = |it: &Health| !it.is_hearsay() || it.own_attempt >= Some(now.minus(moment));
     let mut valid = 0;
     let mut lost = Vec::new();
-    // One server may make up any number of others that stand alone, and end them all at once.
-    let is_alone = |cluster: &Cluster| cluster.members.len() < 2;
-    let are_all_alone = fleet.clusters.values().all(|it| is_alone(it));
-    for (cluster, member) in fleet.members() {
+    for (_, member) in fleet.members() {
         match &member.instance.health.status {
             // What others see says nothing of this node's own eyes.
             HealthStatus::Valid => valid += usize::from(is_seen(&member.instance.health)),
             HealthStatus::Invalid(failure) if !failure.kind.is_answer() => {
                 let is_expected = fleet.ledger.downtime_of(member.key(), now).is_some();
-                let is_left_out = is_expected || (is_alone(cluster) && !are_all_alone);
-                lost.extend(member.instance.health.last_seen.filter(|_| !is_left_out));
+                lost.extend(member.instance.health.last_seen.filter(|_| !is_expected));
             }
             HealthStatus::Unprobed | HealthStatus::Invalid(_) => {}
         }

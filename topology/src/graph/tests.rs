@@ -134,7 +134,9 @@ fn a_group_has_two_sides() {
     let liar = |role| {
         let (_, instance) = member("liar", role);
         let mut instance = (*instance).clone();
-        if let Some(group) = &mut Arc::make_mut(&mut instance.facts).group {
+        let facts = Arc::make_mut(&mut instance.facts);
+        facts.server_uuid = Some(uuid::Uuid::from_u128(9));
+        if let Some(group) = &mut facts.group {
             group.members = ["a", "b", "liar", "never"].map(key).into();
             group.primary = Some(key("a"));
         }
@@ -154,6 +156,16 @@ fn a_group_has_two_sides() {
         let all = group.into_iter().chain([liar(role)]).collect();
         assert_eq!(tops(&all), ["c", "liar"], "{role}: no group of other servers either");
     }
+    // Who is gone is forgotten by its group within seconds, and its replicas look for another member.
+    let [mut a, mut c, mut d] = ["a", "c", "d"].map(|it| (*member(it, "SECONDARY").1).clone());
+    for it in [&mut a, &mut c] {
+        let group = &mut Arc::make_mut(&mut it.facts).group;
+        group.as_mut().unwrap().members = ["a", "c"].map(key).into();
+    }
+    let failure = crate::testing::refused("d", 20).outcome.unwrap_err();
+    d.health.status = crate::instance::HealthStatus::Invalid(failure);
+    let all = [a, c, d].map(|it| (it.key.clone(), Arc::new(it))).into();
+    assert_eq!(tops(&all).len(), 1);
     // One that is known by another name than the one its group knows is no liar.
     let mut other = (*member("a", "SECONDARY").1).clone();
     let facts = Arc::make_mut(&mut other.facts);

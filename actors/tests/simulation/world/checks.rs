@@ -20,6 +20,8 @@ use super::sim::{Inner, Promise};
 const KNOWN_AFTER: Micros = 4_000_000;
 /// Nobody fails over what has been well for so long.
 const WELL_FOR: Micros = 10_000_000;
+/// A downtime begins when the fleet was looked at last.
+const DOWNTIME_DOUBT: Micros = 1_500_000;
 /// For so long something that was noted is a reason to act.
 const NOTE_HOLDS_MICROS: i64 = 90_000_000;
 
@@ -34,6 +36,8 @@ pub(crate) struct Checks {
     /// Whether semi-synchronous replication never gives up waiting.
     pub(crate) is_strict: bool,
     pub(crate) recoveries: u64,
+    /// Until when downtimes last, by no node's clock.
+    pub(crate) downtimes: BTreeMap<InstanceKey, Micros>,
     pub(crate) opened: u64,
     /// Who led in which term.
     leaders: BTreeMap<u64, usize>,
@@ -53,6 +57,7 @@ impl Checks {
             broken: Vec::new(),
             is_strict: true,
             recoveries: 0,
+            downtimes: BTreeMap::new(),
             opened: 0,
             leaders: BTreeMap::new(),
             terms: BTreeMap::new(),
@@ -151,8 +156,11 @@ impl Inner {
                 format!("recovery {id} began though {failed} is in maintenance"),
             );
         }
-        let downtime = before.downtime_of(failed, *begun_at);
-        if downtime.is_some() && *kind != Kind::Regroup {
+        // Clocks differ between nodes, and each takes a downtime for as long as it lasts.
+        let until = self.checks.downtimes.get(failed);
+        let is_over = until.is_none_or(|until| now + DOWNTIME_DOUBT >= *until);
+        let is_in_downtime = before.downtimes.contains_key(failed) && !is_over;
+        if is_in_downtime && *kind != Kind::Regroup {
             self.is_broken("gate", format!("recovery {id} began though {failed} is in downtime"));
         }
         if matches!(kind, Kind::Primary | Kind::CoPrimary) {

@@ -51,6 +51,8 @@ const PERSON_AFTER: Micros = 90_000_000;
 const WRITTEN_WITHIN: Micros = 4_000_000;
 /// How often it is looked whether all is well.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a downtime lasts that somebody asks for.
+const DOWNTIME: Duration = Duration::from_secs(20);
 
 /// How a schedule went.
 #[derive(Debug)]
@@ -321,6 +323,11 @@ impl World {
         };
         let Some(End::Server(primary)) = self.who(Whom::Primary) else { return };
         let key = self.sim.lock().servers[primary].key.clone();
+        if fault == Fault::Downtime {
+            let mut sim = self.sim.lock();
+            let until = sim.now + DOWNTIME.as_micros() as Micros;
+            sim.checks.downtimes.insert(key.clone(), until);
+        }
         self.nodes.ask(node, async move {
             match fault {
                 Fault::TakeOver => {
@@ -340,7 +347,7 @@ impl World {
                         owner: "somebody".into(),
                         reason: "maintenance".into(),
                         begins_at: now,
-                        ends_at: now.plus(Duration::from_secs(20)),
+                        ends_at: now.plus(DOWNTIME),
                     };
                     let _ = handles.ledger.propose(Command::BeginDowntime { key, downtime }).await;
                 }
