@@ -205,6 +205,8 @@ pub struct HookRunner {
     places: Arc<Semaphore>,
     /// Places of their own for those that something waits for before it is done.
     gates: Arc<Semaphore>,
+    /// Places of their own for those that are told of a failure, which may be many at once.
+    notices: Arc<Semaphore>,
     register: Register,
 }
 
@@ -217,9 +219,9 @@ impl HookRunner {
     /// A runner whose hooks inherit `environment`, but not the secrets of baton in it.
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let inherited = environment.into_iter().filter(|(name, _)| !is_secret(name)).collect();
-        let places = || Arc::new(Semaphore::new(HOOKS_MAX));
+        let [places, gates, notices] = [(); 3].map(|()| Arc::new(Semaphore::new(HOOKS_MAX)));
         let register = Register::default();
-        Self { inherited, descriptors: None, places: places(), gates: places(), register }
+        Self { inherited, descriptors: None, places, gates, notices, register }
     }
 
     /// The same, but its hooks inherit no variable that holds one of these secrets, whatever the
@@ -324,8 +326,11 @@ impl HookRunner {
 
     /// The same, with the places that hooks of this list wait for.
     fn for_list(&self, list: HookList) -> Self {
-        let is_waited_for = matches!(list, HookList::PreFailover | HookList::PreGracefulTakeover);
-        let places = if is_waited_for { &self.gates } else { &self.places };
+        let places = match list {
+            HookList::PreFailover | HookList::PreGracefulTakeover => &self.gates,
+            HookList::FailureDetection => &self.notices,
+            _ => &self.places,
+        };
         Self { places: Arc::clone(places), ..self.clone() }
     }
 }

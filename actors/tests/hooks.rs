@@ -490,6 +490,27 @@ async fn hooks_beyond_the_limit_wait_not_longer_than_their_deadline() {
 }
 
 #[tokio::test]
+async fn many_that_are_told_of_failures_keep_none_from_what_follows_a_recovery() {
+    let detections = vec!["sleep 1000 &"; HOOKS_MAX];
+    let [detected, after] = [HookList::FailureDetection, HookList::PostFailover];
+    let within = |policy: HookPolicy, seconds| HookPolicy {
+        timeout: Duration::from_secs(seconds),
+        detection_timeout: Duration::from_secs(seconds),
+        ..policy
+    };
+    let runner = HookRunner::of_process();
+    let (listener, mut heard) = ears();
+    let policies = (within(policy(detected, &detections), 60), policy(after, &["echo fine"]));
+    runner.run_list(detected, &context(), &policies.0, &listener).await;
+    let mut started = 0;
+    while started < HOOKS_MAX {
+        started += usize::from(heard.recv().await.unwrap().starts_with("Running"));
+    }
+    let report = runner.run_list(after, &context(), &within(policies.1, 30), &listener).await;
+    assert!(report.first_failure().is_none(), "{:?}", lines(&mut heard));
+}
+
+#[tokio::test]
 async fn hooks_have_the_usual_limit_on_open_files() {
     let list = HookList::PostFailover;
     // The limit is set right after the start.

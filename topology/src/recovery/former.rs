@@ -189,9 +189,15 @@ pub fn rejoinable(fleet: &FleetSnapshot, now: Timestamp) -> Vec<InstanceKey> {
                 && follows_nobody_who_leads(former, fleet)
         })
     };
+    // After a planned takeover it was brought below the new one, unless it did not answer just then.
+    let was_left = |it: &Recovery| match it.kind {
+        Kind::Primary | Kind::CoPrimary => true,
+        Kind::Takeover => it.failed_on.contains(it.failed()),
+        _ => false,
+    };
     all_replaced(&fleet.ledger)
         .into_values()
-        .filter(|it| matches!(it.kind, Kind::Primary | Kind::CoPrimary) && it.is_successful())
+        .filter(|it| was_left(it) && it.is_successful())
         .filter(is_back)
         .filter(|it| !was_tried_since(it))
         .map(|it| it.failed().clone())

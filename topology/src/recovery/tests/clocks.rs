@@ -121,6 +121,39 @@ fn a_former_primary_is_fenced_and_comes_back_in_time_whatever_the_former_leaders
     }
 }
 
+/// I9: its last step down was not taken, and nobody else sees to it.
+#[test]
+fn who_did_not_answer_at_the_end_of_a_takeover_comes_back_as_well() {
+    let replicas = [replica("a", "1-9", "1-9"), replica("b", "1-9", "1-9")];
+    let fleet = fleet_with(everywhere(), "1-9", &replicas, &[]);
+    let begun = begin(&request(Cause::Found, None), &fleet, &runner(), now()).unwrap();
+    for (failed_on, expected) in [(vec![key("p")], vec![key("p")]), (vec![], vec![])] {
+        let recovery = Arc::new(Recovery {
+            kind: Kind::Takeover,
+            ended_at: Some(now()),
+            phase: Phase::Ended(End::Done),
+            successor: Some(key("a")),
+            failed_on: failed_on.into_iter().collect(),
+            ..begun.clone()
+        });
+        let ledger =
+            apply(&LedgerState::default(), &Command::BeginRecovery { recovery }).unwrap().0;
+        let opened = with(replica("a", "1-9", "1-9"), |it| {
+            it.channels.clear();
+            it.read_only = false;
+        });
+        let inputs = vec![
+            FleetInput::Ledger(Arc::new(ledger)),
+            FleetInput::Probed(answered("a", 200, opened.1)),
+            FleetInput::Probed(answered("p", 200, Facts { read_only: true, ..primary_facts() })),
+        ];
+        let mut fleet = advance(&fleet, inputs, at(201)).snapshot;
+        assert_eq!(rejoinable(&fleet, at(201)), [], "where the configuration wants that");
+        Arc::make_mut(&mut fleet.policy).recovery.rejoin_former_primaries = true;
+        assert_eq!(rejoinable(&fleet, at(201)), expected);
+    }
+}
+
 #[test]
 fn what_was_set_holds_at_once_and_as_long_as_was_said_whatever_the_leaders_clock_says() {
     let both = [replica("a", "1-9", "1-9"), replica("c", "1-9", "1-9")];
