@@ -208,6 +208,8 @@ impl Ci {
                 server.restart();
             }
         }
+        // Replicas that are put below one that baton still takes for dead are brought to who replaced it.
+        self.baton.until_all_valid(self.servers.len());
         deploy(&self.servers);
         self.tidy_up();
         for name in FIRST..FIRST + 4 {
