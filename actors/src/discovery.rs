@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use actix_rt::ArbiterHandle;
-use baton_topology::crawl::{self, Standing};
+use baton_topology::crawl::{self, Identity, Renaming, Standing};
 use baton_topology::fleet::FleetInput;
-use baton_topology::instance::{Instance, ProbeFailure};
+use baton_topology::instance::ProbeFailure;
 use baton_topology::key::InstanceKey;
 use baton_topology::ledger::LedgerState;
 use baton_topology::names::HostNames;
 use baton_topology::time::Timestamp;
 use tokio::sync::{oneshot, watch};
-use uuid::Uuid;
 
 use crate::cluster_analysis::Happened;
 use crate::ports::SnapshotReader;
@@ -46,8 +45,6 @@ const UNSENT_MAX: usize = 100_000;
 const RESEND_AFTER: Duration = Duration::from_millis(50);
 /// How long new names are gathered before the analysis hears of them.
 const NAMES_AFTER: Duration = Duration::from_millis(20);
-/// So often what answers is followed to another name, and from there to the next.
-const RENAMES_MAX: u8 = 3;
 /// How often names of dead servers are looked behind, and unseen instances forgotten.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(10);
 /// Known instances begin to be probed this far apart after a start, within one poll interval.
@@ -147,8 +144,6 @@ pub struct DiscoveryActor {
     next_arbiter: usize,
 }
 
-/// Who a server says it is: its UUID, where it has one, and its server id.
-type Identity = (Option<Uuid>, u32);
 type Reply = Option<oneshot::Sender<Result<InstanceKey, ProbeFailure>>>;
 
 /// Why an instance is to be watched.
@@ -329,32 +324,6 @@ impl DiscoveryActor {
         }
     }
 
-    /// Why what answers to `probed` is not watched as `canonical`, whatever it says.
-    fn is_no_name_of(
-        &self,
-        probed: &InstanceKey,
-        canonical: &InstanceKey,
-        identity: Identity,
-    ) -> Option<&'static str> {
-        let names = self.names();
-        if names.resolve(canonical) != *canonical {
-            // Two servers that each claim the other's name: following them would never end.
-            return Some("names go in a circle");
-        }
-        let snapshot = self.world.snapshot.borrow().clone();
-        let is_another = |it: &Arc<Instance>| {
-            it.was_seen() && (it.facts.server_uuid, it.facts.server_id) != identity
-        };
-        if snapshot.instance(canonical).is_some_and(is_another) {
-            return Some("another server goes by that name");
-        }
-        if self.roster().get(probed).is_some_and(|it| it.renames >= RENAMES_MAX) {
-            return Some("it goes by another name each time");
-        }
-        let is_full = names.len() >= self.world.instances_max.saturating_mul(2);
-        (is_full && names.resolve(probed) == *probed).then_some("too many names are known")
-    }
-
     /// An instance answered to `probed` but goes by `canonical`. Whether it is watched by that name.
     fn rename(
         &mut self,
@@ -363,7 +332,12 @@ impl DiscoveryActor {
         identity: Identity,
         ctx: &mut Context<Self>,
     ) -> bool {
-        if let Some(why) = self.is_no_name_of(probed, &canonical, identity) {
+        let snapshot = self.world.snapshot.borrow().clone();
+        let earlier = self.roster().get(probed).map(|it| (it.named_by.clone(), it.renames));
+        let (named_by, renames) = earlier.unwrap_or_default();
+        let names_max = self.world.instances_max.saturating_mul(2);
+        let renaming = Renaming { probed, canonical: &canonical, identity, renames, names_max };
+        if let Some(why) = crawl::why_not_renamed(&renaming, &self.names(), &snapshot) {
             let roster = self.roster();
             if roster.get(probed).is_some_and(|it| !it.keeps_name.swap(true, Ordering::Relaxed)) {
                 tracing::warn!(%probed, %canonical, why, "the name a server goes by is not followed");
@@ -375,20 +349,14 @@ impl DiscoveryActor {
             tracing::info!(%probed, %canonical, "name resolved");
             self.tell_names(ctx);
         }
-        let earlier = self.roster().get(probed).map(|it| (it.named_by.clone(), it.renames));
-        let (named_by, renames) = earlier.unwrap_or_default();
         let mut gone = BTreeSet::from([probed.clone()]);
         // The name led elsewhere before: what it led to moved here, unless that still answers.
         gone.insert(before);
-        let (snapshot, names) = (self.world.snapshot.borrow().clone(), self.names());
-        // Nor one that others replicate from: whatever a name says, it is missed.
-        let has_replicas = |key: &InstanceKey| {
-            let mut sources = snapshot.members().filter_map(|(_, it)| it.instance.facts.source());
-            sources.any(|source| names.resolve(source) == *key)
-        };
+        let names = self.names();
         let is_gone = |key: &InstanceKey| {
             let is_failed = |key| snapshot.instance(key).is_none_or(|it| it.is_failed());
-            *key != canonical && (key == probed || (is_failed(key) && !has_replicas(key)))
+            let is_missed = |key| crawl::is_replicated_from(key, &names, &snapshot);
+            *key != canonical && (key == probed || (is_failed(key) && !is_missed(key)))
         };
         self.forget(gone.into_iter().filter(is_gone).collect(), ctx);
         let renames = renames.saturating_add(1);

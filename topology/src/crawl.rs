@@ -1,12 +1,24 @@
-//! Decides whom to follow from what a probe read: the way from one server to its whole tree.
+//! Decides whom to follow from what a probe read: the way from one server to its whole tree, and to the
+//! name it goes by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::allow::Reach;
 use crate::filter::HostFilters;
-use crate::instance::Facts;
+use crate::instance::{Facts, Instance};
 use crate::key::InstanceKey;
+use crate::names::HostNames;
 use crate::policy::Policy;
+use crate::snapshot::FleetSnapshot;
+
+/// So often what answers is followed to another name, and from there to the next.
+const RENAMES_MAX: u8 = 3;
+
+/// Who a server says it is: its UUID, where it has one, and its server id.
+pub type Identity = (Option<Uuid>, u32);
 
 /// How sure it is that an instance exists under a name. Ordered from the least sure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +29,51 @@ pub enum Standing {
     /// A replica is configured to replicate from it, or the configuration names it. It is part of
     /// the fleet even if it never answers: a dead primary is a problem, not a rumour.
     Vouched,
+}
+
+/// A server that answers to one name and goes by another.
+#[derive(Debug, Clone, Copy)]
+pub struct Renaming<'a> {
+    /// The name it was probed by.
+    pub probed: &'a InstanceKey,
+    /// The name it goes by.
+    pub canonical: &'a InstanceKey,
+    /// Who it says it is.
+    pub identity: Identity,
+    /// How many other names led to the one it was probed by.
+    pub renames: u8,
+    /// So many names are known at most.
+    pub names_max: usize,
+}
+
+/// Why a server is not watched by the name it goes by, whatever it says; `None` if it is.
+pub fn why_not_renamed(
+    renaming: &Renaming<'_>,
+    names: &HostNames,
+    fleet: &FleetSnapshot,
+) -> Option<&'static str> {
+    let Renaming { probed, canonical, identity, renames, names_max } = *renaming;
+    if names.resolve(canonical) != *canonical {
+        // Two servers that each claim the other's name: following them would never end.
+        return Some("names go in a circle");
+    }
+    let is_another = |it: &Arc<Instance>| {
+        it.was_seen() && (it.facts.server_uuid, it.facts.server_id) != identity
+    };
+    if fleet.instance(canonical).is_some_and(is_another) {
+        return Some("another server goes by that name");
+    }
+    if renames >= RENAMES_MAX {
+        return Some("it goes by another name each time");
+    }
+    let is_full = names.len() >= names_max;
+    (is_full && names.resolve(probed) == *probed).then_some("too many names are known")
+}
+
+/// Whether others replicate from an instance, by these names: then it is missed, wherever its name leads.
+pub fn is_replicated_from(key: &InstanceKey, names: &HostNames, fleet: &FleetSnapshot) -> bool {
+    let mut sources = fleet.members().filter_map(|(_, it)| it.instance.facts.source());
+    sources.any(|source| names.resolve(source) == *key)
 }
 
 /// Whether a host is never to be probed.

@@ -1,9 +1,8 @@
 //! What a probe tells discovery.
 
 use actix::Message;
-use baton_topology::crawl::Standing;
+use baton_topology::crawl::{Identity, Standing};
 use baton_topology::key::InstanceKey;
-use uuid::Uuid;
 
 /// What an instance says about itself and others.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +14,7 @@ pub enum Sighting {
         /// The name it goes by.
         canonical: InstanceKey,
         /// Who it says it is: its UUID, where it has one, and its server id.
-        identity: (Option<Uuid>, u32),
+        identity: Identity,
         /// Whom it leads to.
         follow: Vec<(InstanceKey, Standing)>,
     },
