@@ -108,7 +108,7 @@ const RECOVERY: &[Key] = &[
         "FleetBreakerPercent",
         Uint,
         "50",
-        "...and they are more than this share of the clusters whose primary was ever seen.",
+        "...and they are more than this share of the clusters whose primary has replicas and was ever seen.",
     ),
     live("ReduceReplicationAnalysisCount", Bool, "true", "Analyse only instances that may matter."),
     ignored(

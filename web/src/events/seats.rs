@@ -146,6 +146,14 @@ mod tests {
     }
 
     #[test]
+    fn the_socket_of_this_machine_has_all_places() {
+        let seats = Seats::of(32);
+        let held: Vec<_> = (0..16).map(|_| seats.take(Listener::default())).collect();
+        assert!(held.iter().all(Result::is_ok));
+        assert_eq!(seats.take(Listener::default()).unwrap_err(), Full::All);
+    }
+
+    #[test]
     fn there_is_room_for_many_behind_one_proxy() {
         let seats = Seats::of(20_000);
         assert_eq!((seats.all_max, seats.origin_max, seats.user_max), (1_000, 500, 250));
